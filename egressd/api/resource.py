@@ -1,0 +1,103 @@
+"""A resource as an operator wrote it: kind, metadata, spec, and the place it came from."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import msgspec
+
+from egressd.api.destination_rule import DestinationRule
+from egressd.api.gateway import Gateway
+from egressd.api.message import Message
+from egressd.api.service_entry import ServiceEntry
+from egressd.api.virtual_service import VirtualService
+from egressd.api.workload_entry import WorkloadEntry
+
+Spec = ServiceEntry | WorkloadEntry | VirtualService | DestinationRule | Gateway
+
+
+class Kind(enum.StrEnum):
+    """The kinds that egressd reads, by their Istio name."""
+
+    SERVICE_ENTRY = "ServiceEntry"
+    WORKLOAD_ENTRY = "WorkloadEntry"
+    VIRTUAL_SERVICE = "VirtualService"
+    DESTINATION_RULE = "DestinationRule"
+    GATEWAY = "Gateway"
+
+
+SPEC_TYPES: Mapping[Kind, type[Spec]] = {
+    Kind.SERVICE_ENTRY: ServiceEntry,
+    Kind.WORKLOAD_ENTRY: WorkloadEntry,
+    Kind.VIRTUAL_SERVICE: VirtualService,
+    Kind.DESTINATION_RULE: DestinationRule,
+    Kind.GATEWAY: Gateway,
+}
+
+
+class Metadata(Message):
+    """Kubernetes `ObjectMeta`, the part that means something on a VM."""
+
+    name: str
+    namespace: str = "default"
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
+    creation_timestamp: str = ""
+
+
+class Place(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a resource or a problem stands: a file (or a source's own address) and a 1-based line."""
+
+    file: str = ""
+    line: int = 0
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
+    """One validated resource. `ref` is its identity in the registry."""
+
+    kind: Kind
+    metadata: Metadata
+    spec: Spec
+    api_version: str = "networking.istio.io/v1"
+    place: Place = Place()
+
+    @property
+    def ref(self) -> str:
+        """Kind/namespace/name, as errors and tables print it."""
+        return f"{self.kind}/{self.metadata.namespace}/{self.metadata.name}"
+
+
+class Severity(enum.StrEnum):
+    """How bad a problem is: an error refuses the resource, a warning does not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing wrong with one field of one resource."""
+
+    severity: Severity = Severity.ERROR
+    place: Place = Place()
+    resource: str = ""  # "VirtualService/default/reviews"; empty where the document has no identity
+    field: str = ""  # "spec.http[0].route[1].weight"
+    found: str = ""
+    expected: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.place.file}:{self.place.line}" if self.place.line else self.place.file
+        parts = [part for part in (where, self.resource, self.field) if part]
+        found = f"found {self.found}, " if self.found else ""
+        return f"{self.severity}: {': '.join(parts)}: {found}expected {self.expected}"
+
+
+class Parsed(msgspec.Struct, frozen=True):
+    """What a text held: the resources without errors, and every problem of all of them."""
+
+    resources: tuple[Resource, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(p for p in self.problems if p.severity is Severity.ERROR)

@@ -1,0 +1,291 @@
+"""Istio `networking.istio.io` VirtualService: the messages as immutable types, one class a message."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+
+from egressd.api.message import (
+    Duration,
+    Int32,
+    Message,
+    Percent,
+    PortSelector,
+    StringMatch,
+    UInt32,
+)
+
+
+class RedirectPortSelection(enum.StrEnum):
+    """Istio `HTTPRedirect.RedirectPortSelection`."""
+
+    FROM_PROTOCOL_DEFAULT = "FROM_PROTOCOL_DEFAULT"
+    FROM_REQUEST_PORT = "FROM_REQUEST_PORT"
+
+
+class UnmatchedPreflights(enum.StrEnum):
+    """Istio `CorsPolicy.UnmatchedPreflights`."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    FORWARD = "FORWARD"
+    IGNORE = "IGNORE"
+
+
+class VirtualService(Message):
+    """Istio `VirtualService`."""
+
+    hosts: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    http: tuple[HTTPRoute, ...] = ()
+    tls: tuple[TLSRoute, ...] = ()
+    tcp: tuple[TCPRoute, ...] = ()
+    export_to: tuple[str, ...] = ()
+
+
+class Destination(Message):
+    """Istio `Destination`."""
+
+    host: str
+    subset: str = ""
+    port: PortSelector | None = None
+
+
+class HTTPRoute(Message):
+    """Istio `HTTPRoute`."""
+
+    DEPRECATED: ClassVar[frozenset[str]] = frozenset({"mirrorPercent"})
+    name: str = ""
+    match: tuple[HTTPMatchRequest, ...] = ()
+    route: tuple[HTTPRouteDestination, ...] = ()
+    redirect: HTTPRedirect | None = None
+    direct_response: HTTPDirectResponse | None = None
+    delegate: Delegate | None = None
+    rewrite: HTTPRewrite | None = None
+    timeout: Duration | None = None
+    retries: HTTPRetry | None = None
+    fault: HTTPFaultInjection | None = None
+    mirror: Destination | None = None
+    mirrors: tuple[HTTPMirrorPolicy, ...] = ()
+    mirror_percent: UInt32 | None = None
+    mirror_percentage: Percent | None = None
+    cors_policy: CorsPolicy | None = None
+    headers: Headers | None = None
+
+
+class Delegate(Message):
+    """Istio `Delegate`."""
+
+    name: str = ""
+    namespace: str = ""
+
+
+class Headers(Message):
+    """Istio `Headers`."""
+
+    request: HeaderOperations | None = None
+    response: HeaderOperations | None = None
+
+
+class HeaderOperations(Message):
+    """Istio `Headers.HeaderOperations`."""
+
+    set: Mapping[str, str] = msgspec.field(default_factory=dict)
+    add: Mapping[str, str] = msgspec.field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+
+
+class TLSRoute(Message):
+    """Istio `TLSRoute`."""
+
+    match: tuple[TLSMatchAttributes, ...]
+    route: tuple[RouteDestination, ...] = ()
+
+
+class TCPRoute(Message):
+    """Istio `TCPRoute`."""
+
+    match: tuple[L4MatchAttributes, ...] = ()
+    route: tuple[RouteDestination, ...] = ()
+
+
+class HTTPMatchRequest(Message):
+    """Istio `HTTPMatchRequest`."""
+
+    name: str = ""
+    uri: StringMatch | None = None
+    scheme: StringMatch | None = None
+    method: StringMatch | None = None
+    authority: StringMatch | None = None
+    headers: Mapping[str, StringMatch] = msgspec.field(default_factory=dict)
+    port: UInt32 = 0
+    source_labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    gateways: tuple[str, ...] = ()
+    query_params: Mapping[str, StringMatch] = msgspec.field(default_factory=dict)
+    ignore_uri_case: bool = False
+    without_headers: Mapping[str, StringMatch] = msgspec.field(default_factory=dict)
+    source_namespace: str = ""
+    stat_prefix: str = ""
+
+
+class HTTPRouteDestination(Message):
+    """Istio `HTTPRouteDestination`."""
+
+    destination: Destination
+    weight: Int32 = 0
+    headers: Headers | None = None
+
+
+class RouteDestination(Message):
+    """Istio `RouteDestination`."""
+
+    destination: Destination
+    weight: Int32 = 0
+
+
+class L4MatchAttributes(Message):
+    """Istio `L4MatchAttributes`."""
+
+    destination_subnets: tuple[str, ...] = ()
+    port: UInt32 = 0
+    source_subnet: str = ""
+    source_labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    gateways: tuple[str, ...] = ()
+    source_namespace: str = ""
+
+
+class TLSMatchAttributes(Message):
+    """Istio `TLSMatchAttributes`."""
+
+    sni_hosts: tuple[str, ...]
+    destination_subnets: tuple[str, ...] = ()
+    port: UInt32 = 0
+    source_labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    gateways: tuple[str, ...] = ()
+    source_namespace: str = ""
+
+
+class HTTPRedirect(Message):
+    """Istio `HTTPRedirect`."""
+
+    ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "redirect_port": (
+            "port",
+            "derivePort",
+        )
+    }
+    uri: str = ""
+    authority: str = ""
+    port: UInt32 | None = None
+    derive_port: RedirectPortSelection | None = None
+    scheme: str = ""
+    redirect_code: UInt32 = 0
+    prefix_rewrite: str = ""
+
+
+class HTTPDirectResponse(Message):
+    """Istio `HTTPDirectResponse`."""
+
+    status: UInt32
+    body: HTTPBody | None = None
+
+
+class HTTPBody(Message):
+    """Istio `HTTPBody`."""
+
+    ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "specifier": (
+            "string",
+            "bytes",
+        )
+    }
+    string: str | None = None
+    raw: bytes | None = msgspec.field(name="bytes", default=None)
+
+
+class HTTPRewrite(Message):
+    """Istio `HTTPRewrite`."""
+
+    uri: str = ""
+    authority: str = ""
+    uri_regex_rewrite: RegexRewrite | None = None
+
+
+class RegexRewrite(Message):
+    """Istio `RegexRewrite`."""
+
+    match: str = ""
+    rewrite: str = ""
+
+
+class HTTPRetry(Message):
+    """Istio `HTTPRetry`."""
+
+    attempts: Int32 = 0
+    per_try_timeout: Duration | None = None
+    retry_on: str = ""
+    retry_remote_localities: bool | None = None
+    retry_ignore_previous_hosts: bool | None = None
+    backoff: Duration | None = None
+
+
+class CorsPolicy(Message):
+    """Istio `CorsPolicy`."""
+
+    DEPRECATED: ClassVar[frozenset[str]] = frozenset({"allowOrigin"})
+    allow_origin: tuple[str, ...] = ()
+    allow_origins: tuple[StringMatch, ...] = ()
+    allow_methods: tuple[str, ...] = ()
+    allow_headers: tuple[str, ...] = ()
+    expose_headers: tuple[str, ...] = ()
+    max_age: Duration | None = None
+    allow_credentials: bool | None = None
+    unmatched_preflights: UnmatchedPreflights = UnmatchedPreflights.UNSPECIFIED
+
+
+class HTTPFaultInjection(Message):
+    """Istio `HTTPFaultInjection`."""
+
+    delay: FaultDelay | None = None
+    abort: FaultAbort | None = None
+
+
+class FaultDelay(Message):
+    """Istio `HTTPFaultInjection.Delay`."""
+
+    ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "http_delay_type": (
+            "fixedDelay",
+            "exponentialDelay",
+        )
+    }
+    DEPRECATED: ClassVar[frozenset[str]] = frozenset({"percent"})
+    percent: Int32 = 0
+    fixed_delay: Duration | None = None
+    exponential_delay: Duration | None = None
+    percentage: Percent | None = None
+
+
+class FaultAbort(Message):
+    """Istio `HTTPFaultInjection.Abort`."""
+
+    ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "error_type": (
+            "httpStatus",
+            "grpcStatus",
+            "http2Error",
+        )
+    }
+    http_status: Int32 | None = None
+    grpc_status: str | None = None
+    http2_error: str | None = None
+    percentage: Percent | None = None
+
+
+class HTTPMirrorPolicy(Message):
+    """Istio `HTTPMirrorPolicy`."""
+
+    destination: Destination
+    percentage: Percent | None = None

@@ -1,0 +1,24 @@
+"""Istio `networking.istio.io` WorkloadEntry: the messages as immutable types, one class a message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from egressd.api.message import (
+    Message,
+    UInt32,
+)
+
+
+class WorkloadEntry(Message):
+    """Istio `WorkloadEntry`."""
+
+    address: str = ""
+    ports: Mapping[str, UInt32] = msgspec.field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    network: str = ""
+    locality: str = ""
+    weight: UInt32 = 0
+    service_account: str = ""

@@ -1,0 +1,1 @@
+"""The `egressd` command: click commands that read the registry, the admin API or files."""

@@ -1,0 +1,1 @@
+"""Processes: supervisor, registry process, worker; bootstrap config; systemd. Assembles the rooms."""

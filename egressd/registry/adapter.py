@@ -1,0 +1,63 @@
+"""The interface between the registry process and its sources.
+
+An adapter is found by name in the entry-point group `egressd.adapters`; the entry point is an
+`AdapterFactory`. One instance runs per entry of the bootstrap's `adapters:` list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from egressd.api.resource import Problem
+from egressd.registry.records import Snapshot
+
+ENTRY_POINT_GROUP = "egressd.adapters"
+
+
+class AdapterConfigError(Exception):
+    """The options of an adapter are wrong. The message names the option, what was found, what is expected."""
+
+
+class Sink(Protocol):
+    """Where an adapter says what it knows. Never blocks; safe to call from the adapter's own tasks."""
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Replace all that this source said before. Also means: in sync with the source now."""
+
+    def in_sync(self) -> None:
+        """The source was heard of and nothing changed (keeps the sync age small)."""
+
+    def failed(self, reason: str) -> None:
+        """The source could not be read; what it said last stands."""
+
+    def problems(self, problems: tuple[Problem, ...]) -> None:
+        """The current problems of this source's resources, errors and warnings; () when all is well."""
+
+
+class Adapter(Protocol):
+    """One running source."""
+
+    async def run(self, sink: Sink) -> None:
+        """Watch the source until cancelled. An exception that leaves is logged and `run` is called
+        again after a back-off; what the source said last stands."""
+
+
+class AdapterContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What an adapter may know of its node."""
+
+    name: str  # the instance's name: the `source` of its records
+    node_id: str = ""
+    zone: str = ""
+    region: str = ""
+
+
+class AdapterFactory(Protocol):
+    """Makes an adapter from its options in the bootstrap config.
+
+    Raises `AdapterConfigError`.
+    """
+
+    def __call__(self, context: AdapterContext, options: Mapping[str, object]) -> Adapter: ...

@@ -1,0 +1,25 @@
+"""What a reader asks of the registry, whatever holds it (the LMDB store, or memory offline).
+
+`claims` answers for one exact host key as resources spell it ("a.example", "*.example", "*"),
+lower-cased, without a trailing dot. Climbing from a name to its wildcards is in `lookup`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from egressd.api.resource import Kind
+from egressd.registry.records import Record
+
+
+class RegistryView(Protocol):
+    """A read-only registry. Cheap to ask: one indexed read a call."""
+
+    def version(self) -> int:
+        """Grows with every publication; 0 = nothing published yet."""
+
+    def claims(self, kind: Kind, host: str) -> tuple[Record, ...]:
+        """The records of a kind that name this exact host key, the one that wins first."""
+
+    def records(self, kind: Kind) -> tuple[Record, ...]:
+        """All records of a kind, ordered by ref. For tables and gateways, not for requests."""

@@ -1,0 +1,113 @@
+"""What a cluster is, compiled from ServiceEntry and DestinationRule: values only, compared to see
+what changed."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from egressd.api.service_entry import Resolution
+from egressd.routing.table import ClusterKey
+
+
+class Locality(NamedTuple):
+    """Envoy locality; "" = not known."""
+
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSpec:
+    """One endpoint as configuration states it. `address` is an IP, a host name (resolution DNS) or
+    an absolute path of a Unix socket (port 0)."""
+
+    address: str
+    port: int
+    weight: int = 1
+    labels: tuple[tuple[str, str], ...] = ()
+    locality: Locality = Locality()
+    network: str = ""
+    hostname: str = ""  # the DNS name that `address` was resolved from, for tables and Host
+
+    @property
+    def id(self) -> str:
+        """ "10.0.0.1:8080", "[::1]:8080" or "unix:/path": the endpoint's name in logs and metrics."""
+        if self.address.startswith("/"):
+            return f"unix:{self.address}"
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.port}"
+
+
+class Balancer(enum.StrEnum):
+    """Load balancing policies acted on (Istio `LoadBalancerSettings.SimpleLB`)."""
+
+    LEAST_REQUEST = "LEAST_REQUEST"
+    ROUND_ROBIN = "ROUND_ROBIN"
+    RANDOM = "RANDOM"
+    PASSTHROUGH = "PASSTHROUGH"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Circuit breaker thresholds per node and connection settings; None = no limit, seconds."""
+
+    max_connections: int | None = None
+    max_pending_requests: int | None = None
+    max_requests: int | None = None
+    max_retries: int | None = None
+    max_requests_per_connection: int | None = None
+    connect_timeout_s: float = 10.0  # Istio's default
+    idle_timeout_s: float = 3600.0  # Istio's default for HTTP
+    max_connection_duration_s: float | None = None
+    keepalive: tuple[int, int, int] | None = None  # probes, time s, interval s
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierPolicy:
+    """Istio `DestinationRule.outlierDetection` with Envoy's defaults filled in; 0 = that rule is off."""
+
+    consecutive_5xx: int = 5
+    consecutive_gateway: int = 0
+    split_local_origin: bool = False
+    consecutive_local_origin: int = 5
+    interval_s: float = 10.0
+    base_ejection_s: float = 30.0
+    max_ejection_s: float = 300.0
+    max_ejection_percent: int = 10
+    min_health_percent: int = 0
+    always_eject_one: bool = True
+    error_statuses: frozenset[int] = frozenset()  # empty: every 5xx counts
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSpec:
+    """TLS origination (Istio `ClientTLSSettings`, SIMPLE or MUTUAL). Paths of PEM files; "" = unset."""
+
+    mode: str  # "SIMPLE" | "MUTUAL"
+    sni: str
+    ca_file: str = ""  # "": the system's roots
+    certificate_file: str = ""
+    key_file: str = ""
+    subject_alt_names: tuple[str, ...] = ()  # empty: verify `sni`
+    insecure_skip_verify: bool = False
+    crl_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """Everything about one cluster that configuration decides."""
+
+    key: ClusterKey
+    resolution: Resolution
+    endpoints: tuple[EndpointSpec, ...]
+    protocol: str = "HTTP"  # of the service port, upper case
+    balancer: Balancer = Balancer.LEAST_REQUEST
+    limits: PoolLimits = PoolLimits()
+    outlier: OutlierPolicy | None = None
+    tls: TlsSpec | None = None
+    destination_rule: str = ""  # ref, for explain and dumps
+    service_entries: tuple[str, ...] = ()
+    depends_on: frozenset[str] = frozenset()  # host keys looked up; a change of one recompiles
