@@ -1,0 +1,178 @@
+"""A connected non-blocking socket, plain or TLS, read and written by fibers.
+
+System call first, wait only when the kernel has said no. A short read tells that the receive buffer is
+empty, which saves the call that would fail with EAGAIN; the next edge says when there is more.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import suppress
+
+from egressd.net.readiness import Fiber, Readiness, Waiter
+
+RECV_SIZE = 65536
+"""Bytes asked for in one read of a head or a small message."""
+
+
+class StreamClosed(Exception):
+    """The peer reset the connection, or it cannot be written to any more."""
+
+
+class Stream:
+    """One socket under a readiness loop. Owned by one fiber for reading and one for writing."""
+
+    __slots__ = (
+        "_loop",
+        "_recv",
+        "_send",
+        "closed",
+        "dead",
+        "dead_waiter",
+        "ended",
+        "fd",
+        "is_tls",
+        "read_waiter",
+        "readable",
+        "sock",
+        "writable",
+        "write_waiter",
+    )
+
+    def __init__(self, loop: Readiness, sock: socket.socket) -> None:
+        self._loop = loop
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.is_tls = isinstance(sock, ssl.SSLSocket)
+        self._recv = sock.recv
+        self._send = sock.send
+        self.readable = True  # unknown: the first read finds out
+        self.writable = True
+        self.ended = False  # the peer will send no more (data may still wait)
+        self.dead = False  # reset or fully closed: writing is of no use
+        self.closed = False
+        self.read_waiter: Waiter | None = None
+        self.write_waiter: Waiter | None = None
+        self.dead_waiter: Waiter | None = None
+        loop.add(self)
+
+    def start_tls(self, sock: ssl.SSLSocket) -> None:
+        """Go on with the TLS socket that took over this stream's descriptor (same fd)."""
+        self.sock = sock
+        self.is_tls = True
+        self._recv = sock.recv
+        self._send = sock.send
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def recv_now(self, size: int = RECV_SIZE) -> bytes | None:
+        """What is there now: data, b"" at the end, None when there is nothing yet.
+
+        Raises `StreamClosed` on a reset.
+        """
+        try:
+            data = self._recv(size)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            self.readable = False
+            return None
+        except ssl.SSLWantWriteError:
+            self.readable = False
+            return None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self.ended = True
+            return b""
+        except OSError as error:
+            self.dead = True
+            raise StreamClosed(str(error)) from None
+        if len(data) < size and not self.ended and not self.is_tls:
+            self.readable = False
+        return data
+
+    async def recv(self, fiber: Fiber, size: int = RECV_SIZE) -> bytes:
+        """The next bytes, b"" at the end. Raises `StreamClosed`, `Deadline`."""
+        while True:
+            if self.readable:
+                data = self.recv_now(size)
+                if data is not None:
+                    return data
+            await self.wait_readable(fiber)
+
+    def recv_into_now(self, buffer: memoryview) -> int:
+        """Like `recv_now` into a buffer: bytes read, 0 at the end, -1 when there is nothing yet."""
+        try:
+            count = self.sock.recv_into(buffer)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            self.readable = False
+            return -1
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self.ended = True
+            return 0
+        except OSError as error:
+            self.dead = True
+            raise StreamClosed(str(error)) from None
+        return count
+
+    async def wait_readable(self, fiber: Fiber) -> None:
+        """Park until the next read edge; spurious returns are possible. Raises `Deadline`."""
+        self.read_waiter = fiber
+        try:
+            await fiber.wait()
+        finally:
+            self.read_waiter = None
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def send_now(self, data: bytes | memoryview) -> int:
+        """Bytes taken by the kernel now, 0 when it takes none. Raises `StreamClosed`."""
+        try:
+            return self._send(data)
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            self.writable = False
+            return 0
+        except OSError as error:
+            self.dead = True
+            raise StreamClosed(str(error)) from None
+
+    async def send_all(self, fiber: Fiber, data: bytes | memoryview) -> None:
+        """Write all of it. Raises `StreamClosed`, `Deadline`."""
+        sent = self.send_now(data)
+        if sent == len(data):
+            return
+        view = memoryview(data)
+        while True:
+            view = view[sent:]
+            if not view:
+                return
+            if not self.writable:
+                await self.wait_writable(fiber)
+            sent = self.send_now(view)
+
+    async def wait_writable(self, fiber: Fiber) -> None:
+        """Park until the next write edge; spurious returns are possible. Raises `Deadline`."""
+        self.write_waiter = fiber
+        try:
+            await fiber.wait()
+        finally:
+            self.write_waiter = None
+
+    # -- ending ------------------------------------------------------------------------------
+
+    def shutdown_write(self) -> None:
+        """Say that no more will be sent (FIN); the peer may go on sending."""
+        with suppress(OSError, ValueError):
+            if isinstance(self.sock, ssl.SSLSocket):
+                # A close_notify without waiting for the peer's: unwrap() would block on its answer.
+                self.sock.settimeout(0)
+                with suppress(ssl.SSLError):
+                    self.sock.unwrap()
+            self.sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close at once. Idempotent."""
+        if not self.closed:
+            self.closed = True
+            self.dead = True
+            self._loop.remove(self.fd)
+            with suppress(OSError):
+                self.sock.close()
