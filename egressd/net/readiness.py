@@ -151,6 +151,17 @@ class Fiber:
         finally:
             self.set_deadline(outer)
 
+    async def nap(self, seconds: float) -> None:
+        """Park until stepped by anybody, for at most `seconds`. Raises `Deadline`."""
+        outer = self.deadline
+        self.set_deadline(min(monotonic() + seconds, outer))
+        try:
+            await park()
+        finally:
+            self.set_deadline(outer)
+        if outer != _NEVER and monotonic() >= outer:
+            raise Deadline
+
 
 class Readiness:
     """The loop: owns the epoll, all fibers of the worker, and their deadlines."""

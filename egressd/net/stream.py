@@ -36,6 +36,7 @@ class Stream:
         "read_waiter",
         "readable",
         "sock",
+        "truncated",
         "writable",
         "write_waiter",
     )
@@ -51,6 +52,7 @@ class Stream:
         self.writable = True
         self.ended = False  # the peer will send no more (data may still wait)
         self.dead = False  # reset or fully closed: writing is of no use
+        self.truncated = False  # TLS ended without close_notify: what came may not be all
         self.closed = False
         self.read_waiter: Waiter | None = None
         self.write_waiter: Waiter | None = None
@@ -73,14 +75,14 @@ class Stream:
         """
         try:
             data = self._recv(size)
-        except (BlockingIOError, ssl.SSLWantReadError):
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             self.readable = False
             return None
-        except ssl.SSLWantWriteError:
-            self.readable = False
-            return None
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+        except ssl.SSLZeroReturnError:
             self.ended = True
+            return b""
+        except ssl.SSLEOFError:
+            self.ended = self.truncated = True
             return b""
         except OSError as error:
             self.dead = True
@@ -105,8 +107,11 @@ class Stream:
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             self.readable = False
             return -1
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+        except ssl.SSLZeroReturnError:
             self.ended = True
+            return 0
+        except ssl.SSLEOFError:
+            self.ended = self.truncated = True
             return 0
         except OSError as error:
             self.dead = True

@@ -1,0 +1,72 @@
+"""Answers that the proxy itself gives: one place where an error becomes a response."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+class LocalReply(Exception):
+    """End this exchange with an answer of our own.
+
+    `flag` is Envoy's response flag, `details` its response code details, `text` the body.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        text: str,
+        *,
+        flag: str = "",
+        details: str = "direct_response",
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        body: bytes | None = None,
+        close: bool = False,
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        self.flag = flag
+        self.details = details
+        self.headers = headers
+        self.body = text.encode() if body is None else body
+        self.close = close
+
+
+class ClientGone(Exception):
+    """The downstream connection ended before its exchange did (response flag DC)."""
+
+
+def render_reply(reply: LocalReply, *, method: bytes, minor: int, keep_alive: bool) -> bytes:
+    """The bytes of a local reply."""
+    status = reply.status
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"Unknown"))]
+    lines += [b"%b: %b\r\n" % header for header in reply.headers]
+    names = {name.lower() for name, _ in reply.headers}
+    body = reply.body
+    if status == 204 or status == 304 or status < 200:
+        body = b""
+    else:
+        lines.append(b"content-length: %d\r\n" % len(body))
+        if body and b"content-type" not in names:
+            lines.append(b"content-type: text/plain; charset=utf-8\r\n")
+    if reply.flag:
+        # For people with curl: the same flag as in the access log.
+        lines.append(b"x-egressd-response-flags: %b\r\n" % reply.flag.encode())
+    lines.append(connection_line(minor, keep_alive))
+    lines.append(b"\r\n")
+    if method != b"HEAD":
+        lines.append(body)
+    return b"".join(lines)
+
+
+def connection_line(minor: int, keep_alive: bool) -> bytes:
+    """The Connection field where the version's default does not say it (RFC 9112 9.3)."""
+    if not keep_alive:
+        return b"connection: close\r\n"
+    return b"connection: keep-alive\r\n" if minor == 0 else b""
+
+
+def reason_phrase(status: int) -> bytes:
+    """The standard phrase of a status, b"" for none."""
+    return _REASONS.get(status, b"")

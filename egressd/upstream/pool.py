@@ -1,0 +1,190 @@
+"""The connections of one cluster in one worker: idle ones by endpoint, admission of new ones.
+
+The newest idle connection is used first, so that the others grow old and are closed. Limits are the
+node's (`Cluster.admit_connection`); who finds none free waits in line, bounded by
+`http1MaxPendingRequests` (Envoy: a request waits while its connection is being made, too).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from time import monotonic
+
+from egressd.net.readiness import Fiber, Readiness
+from egressd.upstream.cluster import Cluster, Endpoint
+from egressd.upstream.connection import UpstreamConnection, connect
+from egressd.upstream.tls import ContextEntry
+
+_LINE_POLL_S = 0.02
+"""How often a waiting request looks whether another worker freed a connection, seconds."""
+
+
+class Overflow(Exception):
+    """A circuit breaker is open; `limit` is the Istio field that says so."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+
+class Pool:
+    """Idle and open connections of one cluster, all endpoints."""
+
+    __slots__ = ("_line", "cluster", "generation", "idle", "loop", "open")
+
+    def __init__(self, loop: Readiness, cluster: Cluster) -> None:
+        self.loop = loop
+        self.cluster = cluster
+        self.generation = 0
+        self.idle: dict[Endpoint, list[UpstreamConnection]] = {}
+        self.open = 0
+        self._line: deque[Fiber] = deque()
+
+    def take_idle(self, endpoint: Endpoint) -> UpstreamConnection | None:
+        """The newest usable idle connection to an endpoint."""
+        idle = self.idle.get(endpoint)
+        while idle:
+            connection = idle.pop()
+            connection.on_idle_end = None
+            connection.stream.read_waiter = None
+            if connection.stream.ended or connection.stream.dead:
+                self.discard(connection)
+                continue
+            return connection
+        return None
+
+    async def open_new(
+        self, fiber: Fiber, endpoint: Endpoint, tls: ContextEntry | None
+    ) -> UpstreamConnection:
+        """A new connection, or one that came free while waiting in line.
+
+        Raises `Overflow`, `ConnectFailed`, `Deadline`.
+        """
+        cluster = self.cluster
+        if not cluster.admit_pending():
+            raise Overflow("http1MaxPendingRequests")
+        try:
+            while not cluster.admit_connection():
+                free = self.take_idle(endpoint)
+                if free is not None:
+                    return free
+                if not self._close_one_idle():
+                    await self._wait_in_line(fiber)
+            return await self._connect(fiber, endpoint, tls)
+        finally:
+            cluster.done_pending()
+
+    async def _connect(
+        self, fiber: Fiber, endpoint: Endpoint, tls: ContextEntry | None
+    ) -> UpstreamConnection:
+        generation = self.generation
+        limits = self.cluster.spec.limits
+        try:
+            stream = await connect(self.loop, fiber, endpoint.spec, limits, tls)
+        except BaseException:
+            self.cluster.done_connection()
+            endpoint.connect_failures += 1
+            self._call_next()
+            raise
+        self.open += 1
+        endpoint.connections += 1
+        return UpstreamConnection(stream, endpoint, generation)
+
+    async def _wait_in_line(self, fiber: Fiber) -> None:
+        self._line.append(fiber)
+        try:
+            await fiber.nap(_LINE_POLL_S)
+        finally:
+            if fiber in self._line:
+                self._line.remove(fiber)
+
+    def _call_next(self) -> None:
+        if self._line:
+            self.loop.wake(self._line[0])
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Take a connection back whose last exchange ended cleanly."""
+        limits = self.cluster.spec.limits
+        maximum = limits.max_requests_per_connection
+        stream = connection.stream
+        if (
+            stream.ended
+            or stream.dead
+            or connection.generation != self.generation
+            or connection.endpoint.draining
+            or (maximum is not None and connection.requests >= maximum)
+            or (limits.max_connections is not None and self._others_wait())
+        ):
+            self.discard(connection)
+            return
+        if stream.is_tls:
+            stream.readable = False
+        endpoint = connection.endpoint
+        idle = self.idle.get(endpoint)
+        if idle is None:
+            idle = self.idle[endpoint] = []
+        idle.append(connection)
+        connection.watch(self._idle_ended)
+        if self._line:
+            self._call_next()
+
+    def _others_wait(self) -> bool:
+        return not self._line and self.cluster.others_wait_for_connection()
+
+    def discard(self, connection: UpstreamConnection) -> None:
+        """Close a connection for good."""
+        if not connection.stream.closed:
+            connection.on_idle_end = None
+            connection.stream.close()
+            connection.endpoint.connections -= 1
+            self.open -= 1
+            self.cluster.done_connection()
+            self._call_next()
+
+    def _idle_ended(self, connection: UpstreamConnection) -> None:
+        idle = self.idle.get(connection.endpoint)
+        if idle is not None and connection in idle:
+            idle.remove(connection)
+        self.discard(connection)
+
+    def _close_one_idle(self) -> bool:
+        """Make room: close the oldest idle connection of any endpoint."""
+        oldest: UpstreamConnection | None = None
+        for idle in self.idle.values():
+            if idle and (oldest is None or idle[0].idle_since < oldest.idle_since):
+                oldest = idle[0]
+        if oldest is None:
+            return False
+        self._idle_ended(oldest)
+        return True
+
+    def sweep(self, now: float | None = None) -> None:
+        """Close what has been idle or open for too long, or belongs to endpoints that are gone."""
+        now = monotonic() if now is None else now
+        limits = self.cluster.spec.limits
+        longest = limits.max_connection_duration_s
+        waited_for = limits.max_connections is not None and self._others_wait()
+        for endpoint, idle in tuple(self.idle.items()):
+            for connection in tuple(idle):
+                if (
+                    waited_for
+                    or endpoint.draining
+                    or connection.generation != self.generation
+                    or now - connection.idle_since >= limits.idle_timeout_s
+                    or (longest is not None and now - connection.opened >= longest)
+                ):
+                    self._idle_ended(connection)
+            if not idle:
+                del self.idle[endpoint]
+
+    def renew(self) -> None:
+        """Connection settings changed (TLS, limits): idle connections close, busy ones on release."""
+        self.generation += 1
+        self.sweep()
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        for idle in tuple(self.idle.values()):
+            for connection in tuple(idle):
+                self._idle_ended(connection)
+        self.idle.clear()
