@@ -1,0 +1,251 @@
+"""One attempt: a connection to one endpoint, the request sent, the response head read."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from egressd.net.readiness import Deadline, Fiber
+from egressd.net.stream import StreamClosed
+from egressd.proxy.body import RequestBody, upload
+from egressd.proxy.context import Exchange
+from egressd.proxy.http1.fields import MalformedMessage
+from egressd.proxy.http1.response import ResponseHead, parse_response
+from egressd.proxy.reply import ClientGone
+from egressd.proxy.retry import IDEMPOTENT, Failure
+from egressd.upstream.cluster import Endpoint
+from egressd.upstream.connection import ConnectFailed, UpstreamConnection
+from egressd.upstream.tls import TlsConfigError
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CONTINUE_WAIT_S = 1.0
+"""How long an origin may take to say 100 before the client is told to go on (RFC 9110 10.1.1)."""
+
+
+class AttemptFailed(Exception):
+    """No response head came. `failure` decides on a retry, `flag` and `reason` are for the log."""
+
+    def __init__(
+        self, failure: Failure | None, flag: str, reason: str, *, status: int = 503, transport: str = ""
+    ) -> None:
+        super().__init__(reason)
+        self.failure = failure
+        self.flag = flag
+        self.reason = reason
+        self.status = status
+        self.transport = transport
+
+
+class Attempt:
+    """What one attempt holds while it lasts."""
+
+    __slots__ = ("connection", "response", "uploader")
+
+    def __init__(self, connection: UpstreamConnection) -> None:
+        self.connection = connection
+        self.response: ResponseHead | None = None
+        self.uploader: Fiber | None = None
+
+    def abandon(self, x: Exchange) -> None:
+        """Give the attempt up: whatever is under way ends, its connection closes."""
+        if self.uploader is not None:
+            self.uploader.cancel()
+        assert x.cluster is not None
+        x.cluster.pool.discard(self.connection)
+
+
+async def attempt(x: Exchange, endpoint: Endpoint, head: bytes) -> Attempt:
+    """Try one endpoint. Raises `AttemptFailed`, `Overflow`, `ClientGone`, `MalformedMessage` (from
+    downstream), `Deadline`.
+
+    A pooled connection that its server has closed meanwhile is no failure of the endpoint: an
+    idempotent request is sent once more on a new connection (RFC 9112 9.3.1).
+    """
+    assert x.cluster is not None
+    pool = x.cluster.pool
+    connection = pool.take_idle(endpoint)
+    if connection is not None:
+        replayable = x.head.method in IDEMPOTENT and (x.body is None or x.body.kept is not None)
+        try:
+            return await _send_and_read(x, connection, head, reused=True)
+        except AttemptFailed as failed:
+            if failed.failure is not Failure.RESET or not replayable:
+                raise
+            if x.body is not None and x.body.kept is None:
+                raise
+    return await _send_and_read(x, await _connect(x, endpoint), head, reused=False)
+
+
+async def _connect(x: Exchange, endpoint: Endpoint) -> UpstreamConnection:
+    assert x.cluster is not None
+    try:
+        tls = x.cluster.tls(monotonic())
+        return await x.cluster.pool.open_new(x.fiber, endpoint, tls)
+    except ConnectFailed as failed:
+        x.cluster.stats.connect_failures += 1
+        what = "connection timeout" if failed.timeout else "connection failure"
+        raise AttemptFailed(
+            Failure.CONNECT,
+            "UF",
+            "upstream connect error or disconnect/reset before headers. reset reason: "
+            f"{what}, transport failure reason: {failed.reason}",
+            transport=failed.reason,
+        ) from None
+    except TlsConfigError as error:
+        raise AttemptFailed(None, "UF", f"TLS origination: {error}", transport=str(error)) from None
+
+
+async def _send_and_read(
+    x: Exchange, connection: UpstreamConnection, head: bytes, *, reused: bool
+) -> Attempt:
+    this = Attempt(connection)
+    connection.requests += 1
+    body = x.body
+    stream = connection.stream
+    first = not reused and connection.requests == 1
+    try:
+        waits_for_continue = x.head.expects_continue and body is not None and not body.size
+        data = head if body is None or waits_for_continue else head + body.kept_encoded()
+        if not stream.is_tls or not first:
+            stream.readable = stream.ended  # nothing can be there yet: saves the call that says so
+        await stream.send_all(x.fiber, data)
+        if body is not None and not body.complete and not waits_for_continue:
+            _start_upload(x, this)
+        this.response = await _read_head(x, this, waits_for_continue)
+        return this
+    except StreamClosed as error:
+        this.abandon(x)
+        raise _reset(x, str(error)) from None
+    except MalformedMessage as error:
+        this.abandon(x)
+        if body is not None and body.failure is error:
+            raise
+        x.context.recorder.protocol_error("upstream")
+        raise AttemptFailed(
+            None, "UPE", f"upstream protocol error: {error.reason}", status=502
+        ) from None
+    except BaseException:
+        this.abandon(x)
+        raise
+
+
+def _reset(x: Exchange, why: str) -> AttemptFailed:
+    return AttemptFailed(
+        Failure.RESET,
+        "UC",
+        "upstream connect error or disconnect/reset before headers. reset reason: "
+        "connection termination" + (f" ({why})" if why else ""),
+    )
+
+
+def _start_upload(x: Exchange, this: Attempt) -> None:
+    """Send the rest of the body beside reading the answer, which may come early."""
+    body = x.body
+    assert body is not None
+    main = x.fiber
+    stream = this.connection.stream
+    idle = x.context.settings.stream_idle_timeout_s
+
+    async def run(fiber: Fiber) -> None:
+        try:
+            await upload(fiber, body, stream, idle)
+        except (ClientGone, MalformedMessage, Deadline) as error:
+            body.failure = ClientGone() if isinstance(error, Deadline) else error
+            x.context.loop.wake(main)
+            return
+        if body.complete:
+            x.body_done(monotonic())
+
+    this.uploader = x.context.loop.spawn(run)
+
+
+async def _read_head(x: Exchange, this: Attempt, waits_for_continue: bool) -> ResponseHead:
+    """The final response head; interim ones are forwarded on the way (RFC 9110 15.2)."""
+    connection = this.connection
+    while True:
+        end = connection.buffer.find(b"\r\n\r\n")
+        if end >= 0:
+            buffer = connection.buffer
+            response = parse_response(buffer[: end + 4], x.head.method)
+            connection.buffer = buffer[end + 4 :]
+            if response.status >= 200 or (response.status == 101 and x.head.upgrade):
+                return response
+            if response.status == 101:
+                raise MalformedMessage("101 without an Upgrade request")
+            await _forward_interim(x, this, response)
+            if response.status == 100 and waits_for_continue:
+                waits_for_continue = False
+                _start_upload(x, this)
+            continue
+        if len(connection.buffer) > x.context.settings.max_head_bytes:
+            raise MalformedMessage("response head too large")
+        if waits_for_continue and not await _origin_speaks(x, this):
+            waits_for_continue = False
+            await _tell_client_to_go_on(x)
+            _start_upload(x, this)
+            continue
+        await _read_more(x, connection)
+
+
+async def _read_more(x: Exchange, connection: UpstreamConnection) -> None:
+    """More bytes of the head; looks at the client and at the upload meanwhile."""
+    stream = connection.stream
+    client = x.stream
+    fiber = x.fiber
+    while True:
+        if stream.readable:
+            data = stream.recv_now()
+            if data:
+                buffer = connection.buffer
+                connection.buffer = buffer + data if buffer else data
+                return
+            if data is not None:
+                raise StreamClosed("")
+        stream.read_waiter = client.dead_waiter = fiber
+        try:
+            await fiber.wait()
+        finally:
+            stream.read_waiter = client.dead_waiter = None
+        if client.dead:
+            raise ClientGone
+        if x.body is not None and x.body.failure is not None:
+            raise x.body.failure
+
+
+async def _origin_speaks(x: Exchange, this: Attempt) -> bool:
+    """Whether the origin says anything within the time given to its 100."""
+    fiber = x.fiber
+    outer = fiber.deadline
+    fiber.set_deadline(min(outer, monotonic() + _CONTINUE_WAIT_S))
+    try:
+        await _read_more(x, this.connection)
+    except Deadline:
+        if monotonic() >= outer:
+            raise
+        return False
+    finally:
+        fiber.set_deadline(outer)
+    return True
+
+
+async def _tell_client_to_go_on(x: Exchange) -> None:
+    try:
+        await x.stream.send_all(x.fiber, CONTINUE)
+    except StreamClosed:
+        raise ClientGone from None
+
+
+async def _forward_interim(x: Exchange, this: Attempt, response: ResponseHead) -> None:
+    if x.head.minor == 0:
+        return
+    data = b"HTTP/1.1 %d %b\r\n%b\r\n" % (
+        response.status,
+        response.reason,
+        response.end_to_end_lines(),
+    )
+    try:
+        await x.stream.send_all(x.fiber, data)
+    except StreamClosed:
+        raise ClientGone from None
+
+
+__all__ = ["Attempt", "AttemptFailed", "RequestBody", "attempt"]

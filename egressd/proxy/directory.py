@@ -1,0 +1,318 @@
+"""The hosts and clusters that a worker has in use: compiled on first use, dropped when the change
+log names something that they were compiled from.
+
+A cluster outlives a recompile: its endpoints that stay keep their connections, counters and health.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from egressd.api.service_entry import Resolution
+from egressd.net.readiness import Fiber, Readiness
+from egressd.proxy.http1.request import split_authority
+from egressd.registry.view import RegistryView
+from egressd.routing.compile import compile_routes
+from egressd.routing.table import ClusterKey, RouteTable
+from egressd.telemetry.stats import ClusterStats, Series
+from egressd.upstream.cluster import Cluster
+from egressd.upstream.compile import UnknownCluster, compile_cluster
+from egressd.upstream.pool import Pool
+from egressd.upstream.spec import ClusterSpec, EndpointSpec
+from egressd.upstream.tls import ContextCache, ContextEntry
+
+_MAX_NAMES = 20_000
+"""Spellings of names kept per worker; past it the table starts anew (a client may send anything)."""
+
+
+class Names(Protocol):
+    """The DNS side of a worker, as the directory needs it (`egressd.upstream.dns`)."""
+
+    def addresses(self, name: str) -> tuple[str, ...] | None: ...
+
+    def watch(self, name: str, on_change: Callable[[], None]) -> None: ...
+
+    def unwatch(self, name: str, on_change: Callable[[], None]) -> None: ...
+
+    async def first(self, name: str) -> None: ...
+
+
+class HostEntry:
+    """A name in use: its route table, and the clusters that its routes have been to."""
+
+    __slots__ = ("clusters", "host", "port", "table")
+
+    def __init__(self, host: str, port: int, table: RouteTable) -> None:
+        self.host = host
+        self.port = port
+        self.table = table
+        self.clusters: dict[ClusterKey, ClusterRuntime] = {}
+
+
+class ClusterRuntime:
+    """A cluster in use with what a worker keeps beside it."""
+
+    __slots__ = (
+        "_on_names",
+        "cluster",
+        "failure",
+        "key",
+        "names",
+        "pool",
+        "resolved",
+        "series",
+        "stats",
+        "tls_cache",
+    )
+
+    def __init__(
+        self, loop: Readiness, cluster: Cluster, stats: ClusterStats, tls_cache: ContextCache
+    ) -> None:
+        self.cluster = cluster
+        self.key = cluster.spec.key
+        self.pool = Pool(loop, cluster)
+        self.stats = stats
+        self.series: dict[tuple[str, int, str], Series] = {}  # (route, status, flags)
+        self.failure = ""  # why the cluster cannot be used (flag NC); "" = it can
+        self.tls_cache = tls_cache
+        self.names: tuple[str, ...] = ()
+        self.resolved = True
+        self._on_names: Callable[[], None] | None = None
+
+    def tls(self, now: float) -> ContextEntry | None:
+        """The TLS context of new connections. Raises `TlsConfigError`."""
+        spec = self.cluster.spec.tls
+        return None if spec is None else self.tls_cache.get(spec, now)
+
+    def follow_names(self, names: Names) -> None:
+        """Keep the endpoints of a DNS cluster at what its names resolve to."""
+        self.stop_following(names)
+        spec = self.cluster.spec
+        if spec.resolution not in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN):
+            self.resolved = True
+            return
+        self.names = tuple(
+            dict.fromkeys(e.address for e in spec.endpoints if not _is_address(e.address))
+        )
+
+        def resolve() -> None:
+            self.cluster.set_resolved(resolved_endpoints(spec, names))
+            self.resolved = all(names.addresses(name) is not None for name in self.names)
+
+        self._on_names = resolve
+        for name in self.names:
+            names.watch(name, resolve)
+        resolve()
+
+    def stop_following(self, names: Names) -> None:
+        if self._on_names is not None:
+            for name in self.names:
+                names.unwatch(name, self._on_names)
+        self.names = ()
+        self._on_names = None
+
+
+def resolved_endpoints(spec: ClusterSpec, names: Names) -> list[EndpointSpec]:
+    """Each configured endpoint once per address (DNS), or at its first address (DNS_ROUND_ROBIN)."""
+    endpoints = []
+    for endpoint in spec.endpoints:
+        if _is_address(endpoint.address):
+            endpoints.append(endpoint)
+            continue
+        addresses = names.addresses(endpoint.address) or ()
+        if spec.resolution is Resolution.DNS_ROUND_ROBIN:
+            addresses = addresses[:1]
+        endpoints += [
+            EndpointSpec(
+                address=address,
+                port=endpoint.port,
+                weight=endpoint.weight,
+                labels=endpoint.labels,
+                locality=endpoint.locality,
+                network=endpoint.network,
+                hostname=endpoint.address,
+            )
+            for address in addresses
+        ]
+    return endpoints
+
+
+def _is_address(text: str) -> bool:
+    if text.startswith("/"):
+        return True
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+class Directory:
+    """Looks names up, compiles what they lead to, and forgets what changed."""
+
+    def __init__(
+        self,
+        view: RegistryView,
+        loop: Readiness,
+        names: Names,
+        make_cluster: Callable[[ClusterSpec], Cluster],
+        stats_of: Callable[[str], ClusterStats],
+        tls_cache: ContextCache,
+        *,
+        namespace: str = "default",
+        always_eject_one: bool = True,
+    ) -> None:
+        self._view = view
+        self._loop = loop
+        self._dns = names
+        self._make_cluster = make_cluster
+        self._stats_of = stats_of
+        self._tls_cache = tls_cache
+        self._namespace = namespace
+        self._always_eject_one = always_eject_one
+        self._by_authority: dict[bytes, HostEntry | None] = {}
+        self.clusters: dict[ClusterKey, ClusterRuntime] = {}
+
+    # -- names -------------------------------------------------------------------------------
+
+    def lookup(self, authority: bytes) -> HostEntry | None:
+        """The entry of a name as the client spells it; None for a name that nothing claims.
+
+        Raises `MalformedMessage` for what is no authority.
+        """
+        try:
+            return self._by_authority[authority]
+        except KeyError:
+            pass
+        host, port = split_authority(authority)
+        table = compile_routes(self._view, host, port, namespace=self._namespace)
+        entry = None if table is None else HostEntry(host, table.port, table)
+        if len(self._by_authority) >= _MAX_NAMES:
+            self._by_authority.clear()
+        self._by_authority[authority] = entry
+        return entry
+
+    # -- clusters ----------------------------------------------------------------------------
+
+    def cluster(self, entry: HostEntry, key: ClusterKey) -> ClusterRuntime:
+        """The cluster of a destination. A cluster that configuration does not give has `failure`."""
+        runtime = entry.clusters.get(key)
+        if runtime is None:
+            runtime = self.clusters.get(key)
+            if runtime is None:
+                runtime = self._compile(key)
+            if runtime.cluster.spec.resolution is Resolution.NONE and not runtime.failure:
+                runtime = self.passthrough(entry.host, key.port, runtime.cluster.spec)
+            entry.clusters[key] = runtime
+        return runtime
+
+    def passthrough(self, host: str, port: int, base: ClusterSpec | None) -> ClusterRuntime:
+        """The cluster of "where the client asked": resolution NONE, or ALLOW_ANY without a base."""
+        name = base.key.host if base is not None else "PassthroughCluster"
+        key = ClusterKey(f"{name}@{host}", base.key.subset if base is not None else "", port)
+        runtime = self.clusters.get(key)
+        if runtime is not None:
+            return runtime
+        endpoint = EndpointSpec(address=host, port=port, hostname=host)
+        if base is None:
+            spec = ClusterSpec(key=key, resolution=Resolution.DNS, endpoints=(endpoint,))
+        else:
+            spec = ClusterSpec(
+                key=key,
+                resolution=Resolution.DNS,
+                endpoints=(endpoint,),
+                protocol=base.protocol,
+                balancer=base.balancer,
+                limits=base.limits,
+                outlier=base.outlier,
+                tls=base.tls,
+                destination_rule=base.destination_rule,
+                service_entries=base.service_entries,
+                depends_on=base.depends_on,
+            )
+        return self._keep(spec)
+
+    def _compile(self, key: ClusterKey) -> ClusterRuntime:
+        try:
+            spec = compile_cluster(self._view, key, always_eject_one=self._always_eject_one)
+        except UnknownCluster as unknown:
+            spec = ClusterSpec(
+                key=key,
+                resolution=Resolution.STATIC,
+                endpoints=(),
+                depends_on=unknown.depends_on,
+            )
+            runtime = self._keep(spec)
+            runtime.failure = str(unknown)
+            return runtime
+        return self._keep(spec)
+
+    def _keep(self, spec: ClusterSpec) -> ClusterRuntime:
+        runtime = ClusterRuntime(
+            self._loop, self._make_cluster(spec), self._stats_of(str(spec.key)), self._tls_cache
+        )
+        self.clusters[spec.key] = runtime
+        runtime.follow_names(self._dns)
+        return runtime
+
+    async def resolve(self, fiber: Fiber, runtime: ClusterRuntime) -> None:
+        """Wait for the first answer of a DNS cluster's names. Raises `Deadline`."""
+        for name in runtime.names:
+            if self._dns.addresses(name) is None:
+                await self._loop.call(fiber, self._dns.first, name)
+
+    # -- changes -----------------------------------------------------------------------------
+
+    def invalidate(self, changed: Iterable[str] | None) -> None:
+        """Forget what was compiled from these host keys (None: everything) and recompile clusters."""
+        names = None if changed is None else set(changed)
+        for authority, entry in tuple(self._by_authority.items()):
+            if entry is None or names is None or not names.isdisjoint(entry.table.depends_on):
+                del self._by_authority[authority]
+        touched = [
+            runtime
+            for runtime in self.clusters.values()
+            if names is None or not names.isdisjoint(runtime.cluster.spec.depends_on)
+        ]
+        for runtime in touched:
+            self._renew(runtime)
+
+    def _renew(self, runtime: ClusterRuntime) -> None:
+        key = runtime.key
+        if "@" in key.host:
+            # A passthrough cluster is cheap: let it go, requests under way keep it to their end.
+            self._drop(runtime)
+            return
+        old = runtime.cluster.spec
+        try:
+            spec = compile_cluster(self._view, key, always_eject_one=self._always_eject_one)
+        except UnknownCluster:
+            self._drop(runtime)
+            return
+        runtime.failure = ""
+        if spec == old:
+            return
+        if spec.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN):
+            # Endpoints come from the names; configured ones must not be balanced over as they are.
+            runtime.cluster.update(spec, resolved_endpoints(spec, self._dns))
+        else:
+            runtime.cluster.update(spec, spec.endpoints)
+        if spec.tls != old.tls or spec.limits != old.limits:
+            runtime.pool.renew()
+        runtime.follow_names(self._dns)
+        runtime.pool.sweep()
+
+    def _drop(self, runtime: ClusterRuntime) -> None:
+        self.clusters.pop(runtime.key, None)
+        runtime.stop_following(self._dns)
+        runtime.pool.renew()
+        for authority, entry in tuple(self._by_authority.items()):
+            if entry is not None and runtime in entry.clusters.values():
+                del self._by_authority[authority]
+
+    def sweep(self, now: float) -> None:
+        """Close idle connections that are too old, in every cluster."""
+        for runtime in self.clusters.values():
+            runtime.pool.sweep(now)

@@ -1,0 +1,164 @@
+"""The life of one exchange, read from top to bottom (architecture.md, life of a request, 4 to 13)."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from egressd.proxy.context import Exchange
+from egressd.proxy.directory import HostEntry
+from egressd.proxy.forward import forward
+from egressd.proxy.http1.fields import MalformedMessage, header_map
+from egressd.proxy.http1.request import split_authority, split_target
+from egressd.proxy.reply import ClientGone, LocalReply, render_reply
+from egressd.proxy.tunnel import connect_tunnel
+from egressd.routing.match import choose_destination, match_route, redirect_location
+from egressd.routing.request import Request
+from egressd.routing.table import Fault, Route, RouteTable, WeightedCluster
+
+
+async def serve_exchange(x: Exchange) -> bool:
+    """Answer one request. Returns whether the connection goes on. Never raises for one request's
+    sake; `ClientGone` is counted here too."""
+    try:
+        if x.head.method == b"CONNECT":
+            await connect_tunnel(x)
+            return False
+        await _run(x)
+    except LocalReply as reply:
+        await _answer(x, reply)
+    except MalformedMessage as error:
+        reply = LocalReply(
+            error.status, error.reason, flag="DPE", details="http1.codec_error", close=True
+        )
+        await _answer(x, reply)
+    except ClientGone:
+        x.flag = x.flag or "DC"
+        x.details = "downstream_remote_disconnect"
+        x.keep_alive = False
+    finally:
+        x.context.recorder.finished(x)
+    return x.keep_alive
+
+
+async def _run(x: Exchange) -> None:
+    authority, path, query = split_target(x.head)
+    x.path, x.query = path, query
+    x.sent_authority = authority
+    entry = x.context.directory.lookup(authority)
+    if entry is None:
+        entry = _unknown_name(x, authority)
+    request = _request(x, authority, entry)
+    matched = match_route(entry.table, request)
+    if matched is None:
+        raise LocalReply(
+            404, f"no route of {entry.table.resource} matches", flag="NR", details="route_not_found"
+        )
+    route, x.match = matched
+    x.route = route
+    if route.fault is not None:
+        await _inject(x, route.fault)
+    if not route.destinations:
+        raise _answer_of(x, route, request)
+    point = x.context.rng() if len(route.destinations) > 1 else 0.0
+    destination = choose_destination(route, point)
+    x.destination = destination
+    x.cluster = x.context.directory.cluster(entry, destination.key)
+    await forward(x)
+
+
+def _request(x: Exchange, authority: bytes, entry: HostEntry) -> Request:
+    """The connection's one request object, filled anew: routing keeps nothing of it."""
+    head = x.head
+    request = x.request
+    assert request is not None
+    request.method = head.method
+    request.path = x.path
+    request.query = x.query
+    request.authority = authority
+    request.host = entry.host
+    request.port = entry.port
+    if entry.table.needs_headers:
+        request.headers = header_map(head.lines)
+    return request
+
+
+def _unknown_name(x: Exchange, authority: bytes) -> HostEntry:
+    """Istio `outboundTrafficPolicy`: refuse, or pass through to where the client asked."""
+    host, port = split_authority(authority)
+    context = x.context
+    if not context.settings.allow_any:
+        raise LocalReply(
+            502,
+            f"{host}: no ServiceEntry or VirtualService names this host "
+            "(outboundTrafficPolicy REGISTRY_ONLY)",
+            flag="NR",
+            details="route_not_found",
+        )
+    runtime = context.directory.passthrough(host, port or 80, None)
+    destination = WeightedCluster(runtime.key, 100, 100)
+    route = Route(
+        name="allow_any", place="outboundTrafficPolicy ALLOW_ANY", matches=(),
+        destinations=(destination,), total_weight=100,
+    )  # fmt: skip
+    table = RouteTable(host, "ALLOW_ANY", port or 80, (route,), frozenset())
+    entry = HostEntry(host, port or 80, table)
+    entry.clusters[runtime.key] = runtime
+    return entry
+
+
+async def _inject(x: Exchange, fault: Fault) -> None:
+    """Istio `HTTPFaultInjection`: delay first, then abort, each by its own percentage."""
+    rng = x.context.rng
+    if fault.delay_percent and rng() * 100.0 < fault.delay_percent:
+        x.flag = "DI"
+        x.context.recorder.fault_injected("delay")
+        await x.fiber.sleep(fault.delay_s)
+        if x.stream.dead:
+            raise ClientGone
+    if fault.abort_percent and rng() * 100.0 < fault.abort_percent:
+        x.context.recorder.fault_injected("abort")
+        flag = f"{x.flag},FI" if x.flag else "FI"
+        raise LocalReply(
+            fault.abort_status, "fault filter abort", flag=flag, details="fault_filter_abort"
+        )
+
+
+def _answer_of(x: Exchange, route: Route, request: Request) -> LocalReply:
+    """Redirect or direct response of a route that has no destination."""
+    if route.redirect is not None:
+        location = redirect_location(route.redirect, x.match, request)
+        return LocalReply(
+            route.redirect.status, "", headers=((b"location", location),), details="direct_response"
+        )
+    if route.direct_response is not None:
+        return LocalReply(route.direct_response.status, "", body=route.direct_response.body)
+    return LocalReply(
+        503, f"{route.place}: all destinations have weight 0", flag="NC", details="cluster_not_found"
+    )
+
+
+async def _answer(x: Exchange, reply: LocalReply) -> None:
+    """Send a local reply; a request body that was not read to its end closes the connection."""
+    head = x.head
+    unread = head.has_body and (x.body is None or not x.body.complete) and not x.body_in_buffer()
+    x.keep_alive = x.keep_alive and not reply.close and not unread and not x.context.draining
+    x.status = reply.status
+    x.flag = reply.flag or x.flag
+    x.details = reply.details
+    data = render_reply(reply, method=head.method, minor=head.minor, keep_alive=x.keep_alive)
+    x.bytes_sent = len(reply.body) if head.method != b"HEAD" else 0
+    x.fiber.set_deadline(monotonic() + x.context.settings.stream_idle_timeout_s)
+    try:
+        await x.stream.send_all(x.fiber, data)
+    except Exception as error:
+        if not is_client_failure(error):
+            raise
+        x.keep_alive = False
+        x.flag = "DC"
+
+
+def is_client_failure(error: Exception) -> bool:
+    """Whether writing failed because the client went or stopped reading."""
+    from egressd.net import Deadline, StreamClosed
+
+    return isinstance(error, (StreamClosed, Deadline))
