@@ -25,7 +25,13 @@ class AttemptFailed(Exception):
     """No response head came. `failure` decides on a retry, `flag` and `reason` are for the log."""
 
     def __init__(
-        self, failure: Failure | None, flag: str, reason: str, *, status: int = 503, transport: str = ""
+        self,
+        failure: Failure | None,
+        flag: str,
+        reason: str,
+        *,
+        status: int = 503,
+        transport: str = "",
     ) -> None:
         super().__init__(reason)
         self.failure = failure

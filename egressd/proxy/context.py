@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from egressd.net.readiness import Fiber, Readiness
-from egressd.routing.request import Request
+from egressd.net.readiness import Readiness
 
 if TYPE_CHECKING:
-    from egressd.net.stream import Stream
     from egressd.proxy.body import RequestBody
     from egressd.proxy.directory import ClusterRuntime, Directory
+    from egressd.proxy.downstream import Downstream
     from egressd.proxy.http1.request import RequestHead
     from egressd.routing.table import Match, Route, WeightedCluster
     from egressd.upstream.cluster import Endpoint
+
+_NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,11 @@ class ProxySettings:
 
 
 class Recorder(Protocol):
-    """Where finished exchanges are counted and logged."""
+    """Where what happened is counted and logged."""
 
     def finished(self, exchange: Exchange) -> None: ...
+
+    def refused(self, downstream: Downstream, status: int, reason: str) -> None: ...
 
     def connection_opened(self) -> None: ...
 
@@ -46,7 +50,11 @@ class Recorder(Protocol):
 
     def tunnel_opened(self, exchange: Exchange) -> None: ...
 
-    def protocol_error(self) -> None: ...
+    def protocol_error(self, side: str) -> None: ...
+
+    def fault_injected(self, kind: str) -> None: ...
+
+    def ejected(self, exchange: Exchange, endpoint: Endpoint, reason: str) -> None: ...
 
 
 @dataclass(slots=True)
@@ -57,14 +65,22 @@ class WorkerContext:
     directory: Directory
     settings: ProxySettings
     recorder: Recorder
-    rng: Callable[[], float]
+    rng: Callable[[], float] = random.random
+    bits: Callable[[int], int] = random.getrandbits
+    connections: set[Downstream] = field(default_factory=set)
     draining: bool = False
+
+    def new_request_id(self) -> bytes:
+        """A version 4 UUID (RFC 9562), as Envoy makes for x-request-id."""
+        text = "%032x" % self.bits(128)
+        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}".encode()
 
 
 class Exchange:
     """One request and its response, from head to log line."""
 
     __slots__ = (
+        "aborted",
         "attempts",
         "body",
         "bytes_received",
@@ -74,18 +90,15 @@ class Exchange:
         "deadline",
         "destination",
         "details",
+        "downstream",
         "endpoint",
         "fiber",
         "flag",
-        "gateway",
         "head",
         "keep_alive",
-        "listener",
-        "local_address",
         "match",
         "path",
         "query",
-        "remote_address",
         "request",
         "request_id",
         "route",
@@ -99,20 +112,16 @@ class Exchange:
         "upstream_time",
     )
 
-    def __init__(
-        self,
-        context: WorkerContext,
-        fiber: Fiber,
-        stream: Stream,
-        head: RequestHead,
-        started: float,
-    ) -> None:
-        self.context = context
-        self.fiber = fiber
-        self.stream = stream
+    def __init__(self, downstream: Downstream, head: RequestHead, started: float) -> None:
+        self.downstream = downstream
+        self.context = downstream.context
+        self.fiber = downstream.fiber
+        self.stream = downstream.stream
+        self.request = downstream.request
         self.head = head
         self.started = started
         self.keep_alive = head.keep_alive
+        self.aborted = False  # the response broke off: reset the connection
         self.status = 0  # of the answer to the client; 0 = none was sent
         self.flag = ""
         self.details = "via_upstream"
@@ -120,16 +129,51 @@ class Exchange:
         self.bytes_received = 0
         self.bytes_sent = 0
         self.attempts = 0
-        self.deadline = float("inf")
+        self.deadline = _NEVER  # monotonic; the route's timeout
         self.upstream_started = 0.0
-        self.upstream_time = -1.0
+        self.upstream_time = -1.0  # seconds from the last attempt to its response head
         self.cluster: ClusterRuntime | None = None
         self.endpoint: Endpoint | None = None
         self.route: Route | None = None
         self.match: Match | None = None
         self.destination: WeightedCluster | None = None
         self.body: RequestBody | None = None
-        self.request: Request | None = None
+        self.path = b""
+        self.query = b""
         self.sent_target = b""
         self.sent_authority = b""
         self.request_id = head.request_id
+
+    def add_flag(self, flag: str) -> None:
+        """Add a response flag to those that are there."""
+        self.flag = f"{self.flag},{flag}" if self.flag else flag
+
+    def take_buffer(self) -> bytes:
+        """What was read behind the head."""
+        downstream = self.downstream
+        data, downstream.buffer = downstream.buffer, b""
+        return data
+
+    def put_back(self, data: bytes) -> None:
+        """What came behind the request's body: the next request."""
+        if data:
+            self.downstream.buffer = data + self.downstream.buffer
+
+    def skip_buffered_body(self) -> bool:
+        """Drop an unread body that came whole with its head. False: it is not all there."""
+        head = self.head
+        if self.body is not None:
+            self.put_back(self.body.rest)
+            return self.body.complete
+        if not head.has_body:
+            return True
+        if head.chunked or len(self.downstream.buffer) < head.length:
+            return False
+        self.downstream.buffer = self.downstream.buffer[head.length :]
+        return True
+
+    def body_done(self, now: float) -> None:
+        """The request has been read to its end: the route's timeout starts (Envoy `timeout`)."""
+        if self.route is not None and self.route.timeout_s:
+            self.deadline = now + self.route.timeout_s
+            self.fiber.set_deadline(min(self.fiber.deadline, self.deadline))

@@ -13,6 +13,7 @@ from typing import Protocol
 from egressd.api.service_entry import Resolution
 from egressd.net.readiness import Fiber, Readiness
 from egressd.proxy.http1.request import split_authority
+from egressd.registry.lookup import Service, find_service
 from egressd.registry.view import RegistryView
 from egressd.routing.compile import compile_routes
 from egressd.routing.table import ClusterKey, RouteTable
@@ -194,7 +195,17 @@ class Directory:
         self._by_authority[authority] = entry
         return entry
 
+    def service(self, host: str) -> Service | None:
+        """The ServiceEntry side of a name, for tunnels, which no HTTP route serves."""
+        return find_service(self._view, host)
+
     # -- clusters ----------------------------------------------------------------------------
+
+    def cluster_of(self, host: str, key: ClusterKey) -> ClusterRuntime:
+        """The cluster of a service port for a name that has no route table (CONNECT)."""
+        return self.cluster(
+            HostEntry(host, key.port, RouteTable(host, "", 0, (), frozenset())), key
+        )
 
     def cluster(self, entry: HostEntry, key: ClusterKey) -> ClusterRuntime:
         """The cluster of a destination. A cluster that configuration does not give has `failure`."""

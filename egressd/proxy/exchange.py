@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from time import monotonic
 
+from egressd.net.readiness import Deadline
+from egressd.net.stream import StreamClosed
 from egressd.proxy.context import Exchange
 from egressd.proxy.directory import HostEntry
 from egressd.proxy.forward import forward
@@ -36,6 +38,10 @@ async def serve_exchange(x: Exchange) -> bool:
         x.details = "downstream_remote_disconnect"
         x.keep_alive = False
     finally:
+        if x.endpoint is not None:
+            x.endpoint.active -= 1
+        if x.body is not None:
+            x.bytes_received = x.body.size
         x.context.recorder.finished(x)
     return x.keep_alive
 
@@ -70,7 +76,6 @@ def _request(x: Exchange, authority: bytes, entry: HostEntry) -> Request:
     """The connection's one request object, filled anew: routing keeps nothing of it."""
     head = x.head
     request = x.request
-    assert request is not None
     request.method = head.method
     request.path = x.path
     request.query = x.query
@@ -133,15 +138,18 @@ def _answer_of(x: Exchange, route: Route, request: Request) -> LocalReply:
     if route.direct_response is not None:
         return LocalReply(route.direct_response.status, "", body=route.direct_response.body)
     return LocalReply(
-        503, f"{route.place}: all destinations have weight 0", flag="NC", details="cluster_not_found"
+        503,
+        f"{route.place}: all destinations have weight 0",
+        flag="NC",
+        details="cluster_not_found",
     )
 
 
 async def _answer(x: Exchange, reply: LocalReply) -> None:
     """Send a local reply; a request body that was not read to its end closes the connection."""
     head = x.head
-    unread = head.has_body and (x.body is None or not x.body.complete) and not x.body_in_buffer()
-    x.keep_alive = x.keep_alive and not reply.close and not unread and not x.context.draining
+    read = x.skip_buffered_body()
+    x.keep_alive = x.keep_alive and not reply.close and read and not x.context.draining
     x.status = reply.status
     x.flag = reply.flag or x.flag
     x.details = reply.details
@@ -150,15 +158,6 @@ async def _answer(x: Exchange, reply: LocalReply) -> None:
     x.fiber.set_deadline(monotonic() + x.context.settings.stream_idle_timeout_s)
     try:
         await x.stream.send_all(x.fiber, data)
-    except Exception as error:
-        if not is_client_failure(error):
-            raise
+    except (StreamClosed, Deadline):
         x.keep_alive = False
-        x.flag = "DC"
-
-
-def is_client_failure(error: Exception) -> bool:
-    """Whether writing failed because the client went or stopped reading."""
-    from egressd.net import Deadline, StreamClosed
-
-    return isinstance(error, (StreamClosed, Deadline))
+        x.add_flag("DC")

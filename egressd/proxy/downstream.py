@@ -1,0 +1,184 @@
+"""A downstream connection: heads read one after the other, each served as an exchange, then closed
+in a way that lets the last answer arrive."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from contextlib import suppress
+from time import monotonic
+
+from egressd.net.readiness import Deadline, Fiber
+from egressd.net.stream import Stream, StreamClosed
+from egressd.proxy.context import Exchange, WorkerContext
+from egressd.proxy.exchange import serve_exchange
+from egressd.proxy.http1.fields import MalformedMessage
+from egressd.proxy.http1.request import RequestHead, parse_request
+from egressd.proxy.reply import LocalReply, render_reply
+from egressd.routing.request import Request
+
+_LINGER_S = 1.0
+_LINGER_BYTES = 1 << 20
+
+
+class Downstream:
+    """One client connection on an HTTP listener."""
+
+    __slots__ = (
+        "buffer",
+        "context",
+        "fiber",
+        "gateway",
+        "idle",
+        "local",
+        "remote",
+        "request",
+        "stream",
+    )
+
+    def __init__(
+        self, context: WorkerContext, stream: Stream, gateway: str, local: str, remote: str
+    ) -> None:
+        self.context = context
+        self.stream = stream
+        self.gateway = gateway
+        self.local = local
+        self.remote = remote
+        self.buffer = b""
+        self.idle = True
+        settings = context.settings
+        self.request = Request(
+            b"", b"", b"", b"", "", 0,
+            gateway=gateway,
+            source_labels=settings.source_labels,
+            source_namespace=settings.namespace,
+        )  # fmt: skip
+
+    async def serve(self, fiber: Fiber) -> None:
+        """Serve until one side ends it."""
+        self.fiber = fiber
+        context = self.context
+        context.connections.add(self)
+        context.recorder.connection_opened()
+        aborted = False
+        try:
+            going_on = True
+            while going_on:
+                going_on, aborted = await self._serve_one()
+            if not aborted:
+                await self._linger()
+        except (StreamClosed, Deadline):
+            pass
+        finally:
+            if aborted:
+                _reset_on_close(self.stream)
+            self.stream.close()
+            context.connections.discard(self)
+            context.recorder.connection_closed()
+
+    async def _serve_one(self) -> tuple[bool, bool]:
+        """One exchange. Returns whether the connection goes on, and whether it must be reset."""
+        try:
+            head = await self._read_head()
+        except MalformedMessage as error:
+            await self._refuse(error)
+            return False, False
+        if head is None:
+            return False, False
+        self.idle = False
+        x = Exchange(self, head, monotonic())
+        going_on = await serve_exchange(x)
+        self.idle = True
+        return going_on and not self.stream.dead, x.aborted
+
+    async def _read_head(self) -> RequestHead | None:
+        """The next head; None at the end of the connection. Raises `MalformedMessage`."""
+        settings = self.context.settings
+        fiber, stream = self.fiber, self.stream
+        buffer = self.buffer
+        if not buffer:
+            if self.context.draining:
+                return None
+            fiber.set_deadline(monotonic() + settings.idle_timeout_s)
+            buffer = await stream.recv(fiber)
+            if not buffer:
+                return None
+        self.idle = False
+        end = buffer.find(b"\r\n\r\n")
+        if end < 0 or buffer[0] in b"\r\n":
+            buffer, end = await self._rest_of_head(buffer)
+            if end < 0:
+                return None
+        self.buffer = buffer[end + 4 :]
+        head = buffer[: end + 4] if self.buffer else buffer
+        if len(head) > settings.max_head_bytes:
+            raise MalformedMessage("request head too large", 431)
+        if head.count(b"\r\n") > settings.max_headers + 2:
+            raise MalformedMessage("too many header fields", 431)
+        return parse_request(head)
+
+    async def _rest_of_head(self, buffer: bytes) -> tuple[bytes, int]:
+        """Read on, slowly arriving heads bounded in time and size. -1: the client went away."""
+        settings = self.context.settings
+        fiber = self.fiber
+        fiber.set_deadline(monotonic() + settings.head_timeout_s)
+        while True:
+            while buffer[:2] == b"\r\n":  # RFC 9112 2.2: empty lines before the request line
+                buffer = buffer[2:]
+            end = buffer.find(b"\r\n\r\n")
+            if end >= 0:
+                return buffer, end
+            if b"\n" in buffer and _has_bare_newline(buffer):
+                raise MalformedMessage("bare LF in the request head")
+            if len(buffer) > settings.max_head_bytes:
+                raise MalformedMessage("request head too large", 431)
+            try:
+                data = await self.stream.recv(fiber)
+            except Deadline:
+                if not buffer:
+                    return b"", -1
+                raise MalformedMessage("request head timeout", 408) from None
+            if not data:
+                if buffer:
+                    raise MalformedMessage("request head broken off")
+                return b"", -1
+            buffer += data
+
+    async def _refuse(self, error: MalformedMessage) -> None:
+        """Answer what cannot be an exchange: nothing of it is trusted, so the connection ends."""
+        self.context.recorder.refused(self, error.status, error.reason)
+        reply = LocalReply(error.status, error.reason, flag="DPE", details="http1.codec_error")
+        self.fiber.set_deadline(monotonic() + _LINGER_S)
+        data = render_reply(reply, method=b"GET", minor=1, keep_alive=False)
+        await self.stream.send_all(self.fiber, data)
+
+    async def _linger(self) -> None:
+        """Read and forget what the client still sends, for a moment: closing on unread data would
+        reset the connection and take our last answer with it (RFC 9112 9.6)."""
+        stream, fiber = self.stream, self.fiber
+        if stream.dead or (stream.ended and not stream.readable):
+            return
+        stream.shutdown_write()
+        until = monotonic() + _LINGER_S
+        taken = 0
+        fiber.set_deadline(until)
+        while taken < _LINGER_BYTES:
+            data = await stream.recv(fiber)
+            if not data:
+                return
+            taken += len(data)
+
+    def drain(self) -> None:
+        """The worker stops: a connection between two requests ends now, others after theirs."""
+        if self.idle and not self.buffer:
+            self.fiber.cancel()
+
+
+def _has_bare_newline(buffer: bytes) -> bool:
+    return buffer.count(b"\n") != buffer.count(b"\r\n")
+
+
+def _reset_on_close(stream: Stream) -> None:
+    """A response that broke off must not look complete: reset instead of a clean end."""
+    with suppress(OSError):
+        stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

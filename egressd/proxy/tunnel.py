@@ -1,0 +1,299 @@
+"""Tunnels: CONNECT, and connections that an Upgrade turned into one (RFC 9110 9.3.6, 7.8).
+
+Between plain sockets the kernel moves the bytes (`splice` through a pipe), without a copy into
+Python. A CONNECT tunnel is never TLS-originated: what the client speaks inside is its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from egressd.net.readiness import Deadline, Fiber
+from egressd.net.stream import Stream, StreamClosed
+from egressd.proxy.context import Exchange
+from egressd.proxy.http1.request import split_authority
+from egressd.proxy.reply import ClientGone, LocalReply
+from egressd.registry.lookup import choose_port
+from egressd.routing.table import ClusterKey
+from egressd.upstream.cluster import Outcome
+from egressd.upstream.connection import ConnectFailed, UpstreamConnection
+from egressd.upstream.pool import Overflow
+
+if TYPE_CHECKING:
+    from egressd.proxy.attempt import Attempt
+    from egressd.proxy.directory import ClusterRuntime
+
+_PIPE_SIZE = 1 << 20
+_CHUNK = 1 << 20
+_FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+_F_SETPIPE_SZ = 1031
+_TRIES = 3
+
+
+async def connect_tunnel(x: Exchange) -> None:
+    """Serve CONNECT: the authority names a host and port of the registry. Raises `LocalReply`."""
+    x.keep_alive = False
+    host, port = split_authority(x.head.target)
+    x.sent_authority = x.sent_target = x.head.target
+    if port is None:
+        raise LocalReply(400, "CONNECT needs host:port", flag="DPE", close=True)
+    runtime = x.cluster = _cluster_of(x, host, port)
+    if runtime.failure:
+        raise LocalReply(503, runtime.failure, flag="NC", details="cluster_not_found", close=True)
+    if not runtime.cluster.admit_request():
+        raise LocalReply(503, "overflow", flag="UO", headers=((b"x-envoy-overloaded", b"true"),))
+    runtime.stats.requests_active += 1
+    try:
+        if not runtime.resolved:
+            x.fiber.set_deadline(monotonic() + runtime.cluster.spec.limits.connect_timeout_s)
+            with suppress(Deadline):
+                await x.context.directory.resolve(x.fiber, runtime)
+        connection = await _connect(x, runtime)
+        try:
+            await _established(x)
+            await relay_both(x, connection.stream, x.take_buffer())
+        finally:
+            runtime.pool.discard(connection)
+    finally:
+        runtime.stats.requests_active -= 1
+        runtime.cluster.done_request()
+
+
+def _cluster_of(x: Exchange, host: str, port: int) -> ClusterRuntime:
+    context = x.context
+    settings = context.settings
+    service = context.directory.service(host)
+    if service is None:
+        if not settings.allow_any:
+            raise LocalReply(
+                502,
+                f"{host}: no ServiceEntry names this host (outboundTrafficPolicy REGISTRY_ONLY)",
+                flag="NR",
+                details="route_not_found",
+                close=True,
+            )
+        if port not in settings.connect_ports:
+            raise LocalReply(
+                403, f"CONNECT to port {port} is not in limits.connectPorts", flag="NR", close=True
+            )
+        return context.directory.passthrough(host, port, None)
+    declared = choose_port(service, port)
+    if declared is None or declared.number != port:
+        raise LocalReply(
+            502, f"{host}: its ServiceEntry has no port {port}", flag="NR",
+            details="route_not_found", close=True,
+        )  # fmt: skip
+    return context.directory.cluster_of(host, ClusterKey(service.host, "", port))
+
+
+async def _connect(x: Exchange, runtime: ClusterRuntime) -> UpstreamConnection:
+    """A plain connection to one of the endpoints; another one is tried when a connect fails."""
+    tried: tuple[object, ...] = ()
+    failure: ConnectFailed | None = None
+    for _ in range(_TRIES):
+        endpoint = runtime.cluster.pick(monotonic(), x.context.rng, tried)
+        if endpoint is None or endpoint in tried:
+            break
+        x.endpoint = endpoint
+        x.attempts += 1
+        endpoint.active += 1
+        endpoint.requests += 1
+        x.fiber.set_deadline(float("inf"))
+        try:
+            connection = await runtime.pool.open_new(x.fiber, endpoint, None)
+        except ConnectFailed as error:
+            failure = error
+            endpoint.active -= 1
+            x.endpoint = None
+            tried = (*tried, endpoint)
+            if reason := runtime.cluster.report(endpoint, Outcome.LOCAL_ORIGIN, monotonic()):
+                x.context.recorder.ejected(x, endpoint, reason)
+        except Overflow as overflow:
+            raise LocalReply(503, f"overflow ({overflow.limit})", flag="UO") from None
+        else:
+            runtime.cluster.report_success(endpoint)
+            return connection
+    if failure is None:
+        raise LocalReply(503, "no healthy upstream", flag="UH", details="no_healthy_upstream")
+    x.transport_failure = failure.reason
+    raise LocalReply(503, f"connect failed: {failure.reason}", flag="UF", close=True)
+
+
+async def _established(x: Exchange) -> None:
+    x.status = 200
+    try:
+        await x.stream.send_all(x.fiber, b"HTTP/1.1 200 Connection established\r\n\r\n")
+    except StreamClosed:
+        raise ClientGone from None
+
+
+async def tunnel(x: Exchange, this: Attempt) -> None:
+    """Go on as a tunnel behind a 101 (WebSocket and the like)."""
+    response = this.response
+    assert response is not None and x.cluster is not None
+    x.keep_alive = False
+    x.status = 101
+    upgrade = response.upgrade or x.head.upgrade
+    head = b"HTTP/1.1 101 %b\r\n%bconnection: upgrade\r\nupgrade: %b\r\n\r\n" % (
+        response.reason or b"Switching Protocols",
+        response.end_to_end_lines(),
+        upgrade,
+    )
+    try:
+        await x.stream.send_all(x.fiber, head + this.connection.buffer)
+        await relay_both(x, this.connection.stream, x.take_buffer())
+    except StreamClosed:
+        raise ClientGone from None
+    finally:
+        this.abandon(x)
+
+
+async def relay_both(x: Exchange, upstream: Stream, first: bytes) -> None:
+    """Move bytes both ways until both sides ended, one broke, or nothing moved for too long."""
+    main = x.fiber
+    x.context.recorder.tunnel_opened(x)
+    idle_s = x.context.settings.idle_timeout_s
+    flow = _Flow(monotonic() + idle_s, idle_s)
+    ended: list[bool] = []
+
+    async def up(fiber: Fiber) -> None:
+        try:
+            if first:
+                await upstream.send_all(fiber, first)
+                x.bytes_received += len(first)
+            async_count = _Counter()
+            try:
+                await relay(fiber, x.stream, upstream, flow, async_count)
+            finally:
+                x.bytes_received += async_count.value
+            upstream.shutdown_write()
+        except (StreamClosed, Deadline):
+            flow.broken = True
+        ended.append(True)
+        x.context.loop.wake(main)
+
+    other = x.context.loop.spawn(up)
+    count = _Counter()
+    try:
+        await relay(main, upstream, x.stream, flow, count)
+        x.stream.shutdown_write()
+        while not ended and not flow.broken:
+            main.set_deadline(flow.until)
+            try:
+                await main.wait()
+            except Deadline:
+                if monotonic() >= flow.until:
+                    break
+    except (StreamClosed, Deadline):
+        pass
+    finally:
+        x.bytes_sent += count.value
+        other.cancel()
+
+
+class _Flow:
+    """What the two directions of a tunnel share: either one moving keeps both alive."""
+
+    __slots__ = ("broken", "idle_s", "until")
+
+    def __init__(self, until: float, idle_s: float) -> None:
+        self.until = until
+        self.idle_s = idle_s
+        self.broken = False
+
+
+class _Counter:
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+
+async def _wait(fiber: Fiber, stream: Stream, flow: _Flow, *, to_write: bool) -> None:
+    while True:
+        if flow.broken:
+            raise StreamClosed("the other direction broke")
+        fiber.set_deadline(flow.until)
+        try:
+            if to_write:
+                await stream.wait_writable(fiber)
+            else:
+                await stream.wait_readable(fiber)
+            return
+        except Deadline:
+            if monotonic() >= flow.until:
+                raise
+
+
+async def relay(fiber: Fiber, source: Stream, target: Stream, flow: _Flow, count: _Counter) -> None:
+    """One direction until the source ends. Raises `StreamClosed`, `Deadline` (nothing moved)."""
+    if source.is_tls or target.is_tls:
+        await _relay_copy(fiber, source, target, flow, count)
+    else:
+        await _relay_splice(fiber, source, target, flow, count)
+
+
+async def _relay_copy(
+    fiber: Fiber, source: Stream, target: Stream, flow: _Flow, count: _Counter
+) -> None:
+    while True:
+        data = source.recv_now() if source.readable else None
+        if data is None:
+            await _wait(fiber, source, flow, to_write=False)
+            continue
+        if not data:
+            return
+        view = memoryview(data)
+        while view:
+            sent = target.send_now(view)
+            count.value += sent
+            view = view[sent:]
+            if view:
+                await _wait(fiber, target, flow, to_write=True)
+        flow.until = monotonic() + flow.idle_s
+
+
+async def _relay_splice(
+    fiber: Fiber, source: Stream, target: Stream, flow: _Flow, count: _Counter
+) -> None:
+    read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # the user's pipe quota may be used up: the default size works too
+            fcntl.fcntl(write_end, _F_SETPIPE_SZ, _PIPE_SIZE)
+        while True:
+            moved = _splice(source.fd, write_end, _CHUNK)
+            if moved < 0:
+                source.readable = False
+                await _wait(fiber, source, flow, to_write=False)
+                continue
+            if moved == 0:
+                return
+            while moved:
+                sent = _splice(read_end, target.fd, moved)
+                if sent < 0:
+                    target.writable = False
+                    await _wait(fiber, target, flow, to_write=True)
+                    continue
+                count.value += sent
+                moved -= sent
+            flow.until = monotonic() + flow.idle_s
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def _splice(source: int, target: int, size: int) -> int:
+    """Bytes moved, 0 at the end, -1 when it would block. Raises `StreamClosed`."""
+    try:
+        return os.splice(source, target, size, flags=_FLAGS)
+    except BlockingIOError:
+        return -1
+    except OSError as error:
+        if error.errno == errno.EINTR:
+            return -1
+        raise StreamClosed(str(error)) from None
