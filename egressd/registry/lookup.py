@@ -1,0 +1,140 @@
+"""From a name to the resources that apply to it. Pure functions over a `RegistryView`.
+
+The most specific host wins as a whole: exact, then the longest wildcard, then `*` (Istio
+`VirtualService.hosts`, `DestinationRule.host`, `ServiceEntry.hosts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from egressd.api.destination_rule import DestinationRule
+from egressd.api.resource import Kind
+from egressd.api.service_entry import Location, Resolution, ServiceEntry, ServicePort
+from egressd.api.virtual_service import VirtualService
+from egressd.api.workload_entry import WorkloadEntry
+from egressd.registry.records import Record
+from egressd.registry.view import RegistryView
+
+MESH_GATEWAY = "mesh"
+_HTTP_PROTOCOLS = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB"})
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """A name as its ServiceEntries state it together."""
+
+    host: str  # as claimed: may be a wildcard
+    ports: tuple[ServicePort, ...]
+    resolution: Resolution
+    location: Location
+    endpoints: tuple[WorkloadEntry, ...]
+    subject_alt_names: tuple[str, ...]
+    refs: tuple[str, ...]
+    source: str
+
+
+class RecordingView:
+    """A view that notes every host key asked for: what a compiled form depends on."""
+
+    def __init__(self, view: RegistryView) -> None:
+        self._view = view
+        self.asked: set[str] = set()
+
+    def version(self) -> int:
+        return self._view.version()
+
+    def claims(self, kind: Kind, host: str) -> tuple[Record, ...]:
+        self.asked.add(host)
+        return self._view.claims(kind, host)
+
+    def records(self, kind: Kind) -> tuple[Record, ...]:
+        return self._view.records(kind)
+
+
+def host_key(host: str) -> str:
+    """A host as the registry files it: lower case, no trailing dot."""
+    return host.lower().removesuffix(".")
+
+
+def candidates(host: str) -> Iterator[str]:
+    """The host keys that may claim a name, most specific first: a.b.c, *.b.c, *.c, *."""
+    name = host_key(host)
+    yield name
+    rest = name.removeprefix("*.")
+    if name != "*":
+        while "." in rest:
+            rest = rest.partition(".")[2]
+            yield f"*.{rest}"
+        yield "*"
+
+
+def find_virtual_service(
+    view: RegistryView, host: str, gateway: str = MESH_GATEWAY
+) -> tuple[str, Record] | None:
+    """The claim and the VirtualService bound to `gateway` that owns a name."""
+    for key in candidates(host):
+        for record in view.claims(Kind.VIRTUAL_SERVICE, key):
+            spec = record.resource.spec
+            if isinstance(spec, VirtualService) and gateway in (spec.gateways or (MESH_GATEWAY,)):
+                return key, record
+    return None
+
+
+def find_destination_rule(view: RegistryView, host: str) -> Record | None:
+    """The DestinationRule of the most specific host."""
+    for key in candidates(host):
+        for record in view.claims(Kind.DESTINATION_RULE, key):
+            if isinstance(record.resource.spec, DestinationRule):
+                return record
+    return None
+
+
+def find_service(view: RegistryView, host: str) -> Service | None:
+    """What the ServiceEntries of the most specific claim say, those of the first source merged."""
+    for key in candidates(host):
+        records = view.claims(Kind.SERVICE_ENTRY, key)
+        if records:
+            source = records[0].source
+            return _merge(key, source, [r for r in records if r.source == source])
+    return None
+
+
+def _merge(host: str, source: str, records: list[Record]) -> Service:
+    ports: dict[int, ServicePort] = {}
+    endpoints: list[WorkloadEntry] = []
+    names: dict[str, None] = {}
+    entries = [r.resource.spec for r in records if isinstance(r.resource.spec, ServiceEntry)]
+    for entry in entries:
+        for port in entry.ports:
+            ports.setdefault(port.number, port)
+        endpoints += [e for e in entry.endpoints if e not in endpoints]
+        names.update(dict.fromkeys(entry.subject_alt_names))
+    return Service(
+        host=host,
+        ports=tuple(ports.values()),
+        resolution=entries[0].resolution,
+        location=entries[0].location,
+        endpoints=tuple(endpoints),
+        subject_alt_names=tuple(names),
+        refs=tuple(r.resource.ref for r in records),
+        source=source,
+    )
+
+
+def choose_port(service: Service, requested: int | None) -> ServicePort | None:
+    """The service port that a request addresses.
+
+    The port that the client named, when the service has it; else 80; else the first port that
+    speaks HTTP; else the first. None for a service without ports.
+    """
+    by_number = {port.number: port for port in service.ports}
+    if requested is not None and requested in by_number:
+        return by_number[requested]
+    if 80 in by_number:
+        return by_number[80]
+    for port in service.ports:
+        if port.protocol.upper() in _HTTP_PROTOCOLS or not port.protocol:
+            return port
+    return service.ports[0] if service.ports else None

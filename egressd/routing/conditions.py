@@ -1,0 +1,194 @@
+"""The conditions of one match block as predicates (Istio `HTTPMatchRequest`, `StringMatch`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import re2
+
+from egressd.api.message import StringMatch
+from egressd.api.virtual_service import HTTPMatchRequest
+from egressd.routing.request import Request
+from egressd.routing.table import Match, Predicate
+
+ByteTest = Callable[[bytes], bool]
+
+
+def string_test(match: StringMatch, *, ignore_case: bool = False) -> ByteTest:
+    """Istio `StringMatch`: exact, prefix, or RE2 over the whole value; empty = anything present."""
+    if match.exact is not None:
+        exact = match.exact.encode()
+        if ignore_case:
+            lower = exact.lower()
+            return lambda value: value.lower() == lower
+        return lambda value: value == exact
+    if match.prefix is not None:
+        prefix = match.prefix.encode()
+        if ignore_case:
+            low = prefix.lower()
+            return lambda value: value.lower().startswith(low)
+        return lambda value: value.startswith(prefix)
+    if match.regex is not None:
+        full = re2.compile(match.regex.encode(), _options()).fullmatch
+        return lambda value: full(value) is not None
+    return lambda _value: True
+
+
+def regex_substitution(pattern: str, replacement: str) -> Callable[[bytes], bytes]:
+    """Istio `RegexRewrite`: every match of an RE2 pattern is replaced, `\\1` names a group."""
+    compiled = re2.compile(pattern.encode(), _options())
+    target = replacement.encode()
+    return lambda path: bytes(compiled.sub(target, path))
+
+
+def _options() -> re2.Options:
+    options = re2.Options()
+    options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
+    return options
+
+
+def in_words(match: StringMatch) -> str:
+    """A string match as explain prints it."""
+    if match.exact is not None:
+        return f'exact "{match.exact}"'
+    if match.prefix is not None:
+        return f'prefix "{match.prefix}"'
+    if match.regex is not None:
+        return f'regex "{match.regex}"'
+    return "present"
+
+
+def compile_match(match: HTTPMatchRequest, index: int) -> Match:
+    """One match block; its conditions are ANDed in a fixed order, the path first."""
+    kind, path, path_predicate = "", b"", None
+    text: list[tuple[str, str, Predicate]] = []
+    place = f"match[{index}]"
+    if match.uri is not None:
+        kind, path, path_predicate, test = _path(match.uri, match.ignore_uri_case)
+        case = " ignoring case" if match.ignore_uri_case else ""
+        text.append((f"{place}.uri", in_words(match.uri) + case, test))
+    rest = _conditions(match, place)
+    return Match(
+        path_kind=kind,
+        path=path,
+        ignore_case=match.ignore_uri_case,
+        path_predicate=path_predicate,
+        predicates=tuple(predicate for _, _, predicate in rest),
+        text=(*text, *rest),
+    )
+
+
+def _path(uri: StringMatch, ignore_case: bool) -> tuple[str, bytes, Predicate | None, Predicate]:
+    test = string_test(uri, ignore_case=ignore_case)
+
+    def predicate(request: Request) -> bool:
+        return test(request.path)
+
+    if uri.regex is not None:
+        return "regex", b"", predicate, predicate
+    if uri.exact is not None:
+        return "exact", uri.exact.encode(), predicate if ignore_case else None, predicate
+    path = (uri.prefix or "").encode()
+    return "prefix", path, predicate if ignore_case else None, predicate
+
+
+def _conditions(match: HTTPMatchRequest, place: str) -> list[tuple[str, str, Predicate]]:
+    found: list[tuple[str, str, Predicate]] = []
+
+    def add(field: str, words: str, predicate: Predicate) -> None:
+        found.append((f"{place}.{field}", words, predicate))
+
+    if match.method is not None:
+        add("method", in_words(match.method), _on_method(string_test(match.method)))
+    if match.scheme is not None:
+        add("scheme", in_words(match.scheme), _on_scheme(string_test(match.scheme)))
+    if match.authority is not None:
+        test = string_test(match.authority)
+        add("authority", in_words(match.authority), _on_authority(test))
+    if match.port:
+        add("port", f"is {match.port}", _on_port(match.port))
+    for name, value in match.headers.items():
+        add(f"headers[{name}]", in_words(value), _on_header(name, string_test(value)))
+    for name, value in match.without_headers.items():
+        words = f"not {in_words(value)}"
+        add(f"withoutHeaders[{name}]", words, _negate(_on_header(name, string_test(value))))
+    for name, value in match.query_params.items():
+        add(f"queryParams[{name}]", in_words(value), _on_query(name, string_test(value)))
+    if match.source_labels:
+        words = "has " + ",".join(f"{k}={v}" for k, v in match.source_labels.items())
+        add("sourceLabels", words, _on_labels(match.source_labels))
+    if match.source_namespace:
+        namespace = match.source_namespace
+        add("sourceNamespace", f"is {namespace}", _on_namespace(namespace))
+    if match.gateways:
+        add("gateways", f"one of {','.join(match.gateways)}", _on_gateway(match.gateways))
+    return found
+
+
+def _on_method(test: ByteTest) -> Predicate:
+    return lambda request: test(request.method)
+
+
+def _on_scheme(test: ByteTest) -> Predicate:
+    return lambda request: test(request.scheme)
+
+
+def _on_authority(test: ByteTest) -> Predicate:
+    return lambda request: test(request.authority)
+
+
+def _on_port(port: int) -> Predicate:
+    return lambda request: request.port == port
+
+
+def _on_namespace(namespace: str) -> Predicate:
+    return lambda request: request.source_namespace == namespace
+
+
+def _on_gateway(gateways: tuple[str, ...]) -> Predicate:
+    return lambda request: request.gateway in gateways
+
+
+def _on_labels(labels: Mapping[str, str]) -> Predicate:
+    wanted = tuple(labels.items())
+    return lambda request: all(request.source_labels.get(k) == v for k, v in wanted)
+
+
+_PSEUDO: Mapping[bytes, Callable[[Request], bytes]] = {
+    b":method": lambda request: request.method,
+    b":authority": lambda request: request.authority,
+    b":scheme": lambda request: request.scheme,
+    b":path": lambda r: b"%b?%b" % (r.path, r.query) if r.query else r.path,
+}
+
+
+def _on_header(name: str, test: ByteTest) -> Predicate:
+    key = name.lower().encode()
+    pseudo = _PSEUDO.get(key)
+    if pseudo is not None:
+        return lambda request: test(pseudo(request))
+
+    def predicate(request: Request) -> bool:
+        value = request.headers.get(key)
+        return value is not None and test(value)
+
+    return predicate
+
+
+def _negate(predicate: Predicate) -> Predicate:
+    return lambda request: not predicate(request)
+
+
+def _on_query(name: str, test: ByteTest) -> Predicate:
+    key = name.encode()
+
+    def predicate(request: Request) -> bool:
+        # Envoy: the first parameter of that name, its value as sent; "a" alone has an empty value.
+        for part in request.query.split(b"&"):
+            found, _, value = part.partition(b"=")
+            if found == key and part:
+                return test(value)
+        return False
+
+    return predicate

@@ -1,0 +1,130 @@
+"""Deciding on one request: route, destination, and what becomes of path, location and headers.
+
+`match_route` and `choose_destination` are on the hot path: plain loops over tuples, no allocation.
+"""
+
+from __future__ import annotations
+
+from egressd.routing.request import Request
+from egressd.routing.table import HeaderOps, Match, Redirect, Route, RouteTable, WeightedCluster
+
+
+def match_route(table: RouteTable, request: Request) -> tuple[Route, Match | None] | None:
+    """The first route that has no match block or one whose conditions all hold."""
+    path = request.path
+    for route in table.routes:
+        if not route.matches:
+            return route, None
+        for match in route.matches:
+            kind = match.path_kind
+            if match.path_predicate is not None:
+                if not match.path_predicate(request):
+                    continue
+            elif kind == "prefix":
+                if not path.startswith(match.path):
+                    continue
+            elif kind == "exact" and path != match.path:
+                continue
+            for predicate in match.predicates:
+                if not predicate(request):
+                    break
+            else:
+                return route, match
+    return None
+
+
+def choose_destination(route: Route, point: float) -> WeightedCluster:
+    """One destination by weight; `point` is in [0, 1). The route has at least one."""
+    destinations = route.destinations
+    if len(destinations) == 1:
+        return destinations[0]
+    at = point * route.total_weight
+    for destination in destinations:
+        if at < destination.cumulative:
+            return destination
+    return destinations[-1]
+
+
+def rewrite_path(route: Route, match: Match | None, path: bytes) -> bytes:
+    """Istio `HTTPRewrite.uri`: a matched prefix is replaced, an exact or other match's path wholly."""
+    rewrite = route.rewrite
+    if rewrite is None:
+        return path
+    if rewrite.regex is not None:
+        return rewrite.regex(path)
+    if rewrite.uri is None:
+        return path
+    if match is not None and match.path_kind == "prefix":
+        return _replace_prefix(path, match.path, rewrite.uri)
+    if match is None or match.path_kind == "":
+        # Without a uri condition Istio's route matches prefix "/": that is what is replaced.
+        return _replace_prefix(path, b"/", rewrite.uri)
+    return rewrite.uri
+
+
+def _replace_prefix(path: bytes, prefix: bytes, replacement: bytes) -> bytes:
+    rest = path[len(prefix) :]
+    if rest[:1] == b"/" and replacement[-1:] == b"/":
+        rest = rest[1:]  # Istio cuts the doubled slash: /api/ -> / of /api//x stays one path
+    if prefix == b"/" and replacement[-1:] != b"/" and rest:
+        rest = b"/" + rest
+    return replacement + rest or b"/"
+
+
+def rewrite_target(route: Route, match: Match | None, request: Request) -> bytes:
+    """The path and query that go upstream; the query stays."""
+    path = rewrite_path(route, match, request.path)
+    return b"%b?%b" % (path, request.query) if request.query else path
+
+
+_DEFAULT_PORTS = {b"http": 80, b"https": 443}
+
+
+def redirect_location(redirect: Redirect, match: Match | None, request: Request) -> bytes:
+    """The Location of a redirect; parts that it does not name are the request's."""
+    scheme = redirect.scheme or request.scheme
+    authority = redirect.authority or request.authority
+    host, port = _split_port(authority)
+    if redirect.port is not None:
+        port = redirect.port or None
+    elif redirect.derive_port == "FROM_PROTOCOL_DEFAULT":
+        port = None
+    elif redirect.derive_port == "FROM_REQUEST_PORT":
+        port = request.port
+    elif redirect.scheme and redirect.scheme != request.scheme and not redirect.authority:
+        # Envoy: a scheme change drops the old scheme's default port.
+        if port == _DEFAULT_PORTS.get(request.scheme):
+            port = None
+    if port is not None and port != _DEFAULT_PORTS.get(scheme):
+        host = b"%b:%d" % (host, port)
+    path = request.path
+    query = request.query
+    if redirect.path is not None:
+        path, mark, own = redirect.path.partition(b"?")
+        query = own if mark else query
+    elif redirect.prefix is not None:
+        prefix = match.path if match is not None and match.path_kind == "prefix" else b"/"
+        path = _replace_prefix(path, prefix, redirect.prefix)
+    target = b"%b?%b" % (path, query) if query else path
+    return b"%b://%b%b" % (scheme, host, target)
+
+
+def _split_port(authority: bytes) -> tuple[bytes, int | None]:
+    host, colon, port = authority.rpartition(b":")
+    if colon and port.isdigit():
+        return host, int(port)
+    return authority, None
+
+
+def apply_header_ops(
+    fields: list[tuple[bytes, bytes]], ops: HeaderOps
+) -> list[tuple[bytes, bytes]]:
+    """Set, add, remove (Istio `Headers.HeaderOperations`); names compare without case."""
+    for name, value in ops.set:
+        lower = name.lower()
+        fields = [field for field in fields if field[0].lower() != lower]
+        fields.append((name, value))
+    fields = [*fields, *ops.add]
+    if ops.remove:
+        fields = [field for field in fields if field[0].lower() not in ops.remove]
+    return fields
