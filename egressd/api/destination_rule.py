@@ -54,7 +54,7 @@ class ClientTLSMode(enum.StrEnum):
     ISTIO_MUTUAL = "ISTIO_MUTUAL"
 
 
-class DestinationRule(Message):
+class DestinationRule(Message, frozen=True):
     """Istio `DestinationRule`."""
 
     host: str
@@ -64,7 +64,7 @@ class DestinationRule(Message):
     workload_selector: WorkloadSelector | None = None
 
 
-class TrafficPolicy(Message):
+class TrafficPolicy(Message, frozen=True):
     """Istio `TrafficPolicy`."""
 
     load_balancer: LoadBalancerSettings | None = None
@@ -77,7 +77,7 @@ class TrafficPolicy(Message):
     retry_budget: RetryBudget | None = None
 
 
-class PortTrafficPolicy(Message):
+class PortTrafficPolicy(Message, frozen=True):
     """Istio `TrafficPolicy.PortTrafficPolicy`."""
 
     port: PortSelector | None = None
@@ -87,7 +87,7 @@ class PortTrafficPolicy(Message):
     tls: ClientTLSSettings | None = None
 
 
-class TunnelSettings(Message):
+class TunnelSettings(Message, frozen=True):
     """Istio `TrafficPolicy.TunnelSettings`."""
 
     target_host: str
@@ -95,13 +95,13 @@ class TunnelSettings(Message):
     protocol: str = ""
 
 
-class ProxyProtocol(Message):
+class ProxyProtocol(Message, frozen=True):
     """Istio `TrafficPolicy.ProxyProtocol`."""
 
     version: ProxyProtocolVersion = ProxyProtocolVersion.V1
 
 
-class RetryBudget(Message):
+class RetryBudget(Message, frozen=True):
     """Istio `TrafficPolicy.RetryBudget`."""
 
     percent: float | None = None
@@ -109,7 +109,7 @@ class RetryBudget(Message):
     budget_interval: Duration | None = None
 
 
-class Subset(Message):
+class Subset(Message, frozen=True):
     """Istio `Subset`."""
 
     name: str
@@ -117,7 +117,7 @@ class Subset(Message):
     traffic_policy: TrafficPolicy | None = None
 
 
-class LoadBalancerSettings(Message):
+class LoadBalancerSettings(Message, frozen=True):
     """Istio `LoadBalancerSettings`."""
 
     ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -134,7 +134,7 @@ class LoadBalancerSettings(Message):
     warmup: WarmupConfiguration | None = None
 
 
-class ConsistentHashLB(Message):
+class ConsistentHashLB(Message, frozen=True):
     """Istio `LoadBalancerSettings.ConsistentHashLB`."""
 
     ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -159,19 +159,19 @@ class ConsistentHashLB(Message):
     minimum_ring_size: UInt64 = 0
 
 
-class RingHash(Message):
+class RingHash(Message, frozen=True):
     """Istio `LoadBalancerSettings.ConsistentHashLB.RingHash`."""
 
     minimum_ring_size: UInt64 = 0
 
 
-class MagLev(Message):
+class MagLev(Message, frozen=True):
     """Istio `LoadBalancerSettings.ConsistentHashLB.MagLev`."""
 
     table_size: UInt64 = 0
 
 
-class HTTPCookie(Message):
+class HTTPCookie(Message, frozen=True):
     """Istio `LoadBalancerSettings.ConsistentHashLB.HTTPCookie`."""
 
     name: str
@@ -180,14 +180,14 @@ class HTTPCookie(Message):
     attributes: tuple[CookieAttribute, ...] = ()
 
 
-class CookieAttribute(Message):
+class CookieAttribute(Message, frozen=True):
     """Istio `LoadBalancerSettings.ConsistentHashLB.HTTPCookie.Attribute`."""
 
     name: str
     value: str = ""
 
 
-class WarmupConfiguration(Message):
+class WarmupConfiguration(Message, frozen=True):
     """Istio `WarmupConfiguration`."""
 
     duration: Duration
@@ -195,14 +195,14 @@ class WarmupConfiguration(Message):
     aggression: float | None = None
 
 
-class ConnectionPoolSettings(Message):
+class ConnectionPoolSettings(Message, frozen=True):
     """Istio `ConnectionPoolSettings`."""
 
     tcp: TCPSettings | None = None
     http: HTTPSettings | None = None
 
 
-class TCPSettings(Message):
+class TCPSettings(Message, frozen=True):
     """Istio `ConnectionPoolSettings.TCPSettings`."""
 
     max_connections: Int32 = 0
@@ -212,7 +212,7 @@ class TCPSettings(Message):
     idle_timeout: Duration | None = None
 
 
-class TcpKeepalive(Message):
+class TcpKeepalive(Message, frozen=True):
     """Istio `ConnectionPoolSettings.TCPSettings.TcpKeepalive`."""
 
     probes: UInt32 = 0
@@ -220,7 +220,7 @@ class TcpKeepalive(Message):
     interval: Duration | None = None
 
 
-class HTTPSettings(Message):
+class HTTPSettings(Message, frozen=True):
     """Istio `ConnectionPoolSettings.HTTPSettings`."""
 
     http1_max_pending_requests: Int32 = 0
@@ -234,14 +234,14 @@ class HTTPSettings(Message):
     http2_keep_alive: ConnectionKeepalive | None = None
 
 
-class ConnectionKeepalive(Message):
+class ConnectionKeepalive(Message, frozen=True):
     """Istio `ConnectionPoolSettings.HTTPSettings.ConnectionKeepalive`."""
 
     interval: Duration | None = None
     timeout: Duration | None = None
 
 
-class OutlierDetection(Message):
+class OutlierDetection(Message, frozen=True):
     """Istio `OutlierDetection`."""
 
     DEPRECATED: ClassVar[frozenset[str]] = frozenset({"consecutiveErrors"})
@@ -257,7 +257,7 @@ class OutlierDetection(Message):
     outlier_detection_http_error_codes: tuple[UInt32, ...] = ()
 
 
-class ClientTLSSettings(Message):
+class ClientTLSSettings(Message, frozen=True):
     """Istio `ClientTLSSettings`."""
 
     mode: ClientTLSMode = ClientTLSMode.DISABLE
@@ -271,7 +271,7 @@ class ClientTLSSettings(Message):
     ca_crl: str = ""
 
 
-class LocalityLoadBalancerSetting(Message):
+class LocalityLoadBalancerSetting(Message, frozen=True):
     """Istio `LocalityLoadBalancerSetting`."""
 
     distribute: tuple[LocalityDistribute, ...] = ()
@@ -280,21 +280,21 @@ class LocalityLoadBalancerSetting(Message):
     enabled: bool | None = None
 
 
-class LocalityDistribute(Message):
+class LocalityDistribute(Message, frozen=True):
     """Istio `LocalityLoadBalancerSetting.Distribute`."""
 
     from_: str = msgspec.field(name="from", default="")
     to: Mapping[str, UInt32] = msgspec.field(default_factory=dict)
 
 
-class LocalityFailover(Message):
+class LocalityFailover(Message, frozen=True):
     """Istio `LocalityLoadBalancerSetting.Failover`."""
 
     from_: str = msgspec.field(name="from", default="")
     to: str = ""
 
 
-class ZoneAwareLoadBalancerSetting(Message):
+class ZoneAwareLoadBalancerSetting(Message, frozen=True):
     """Istio `ZoneAwareLoadBalancerSetting`."""
 
     enabled: bool | None = None
@@ -303,7 +303,7 @@ class ZoneAwareLoadBalancerSetting(Message):
     min_cluster_size: UInt64 | None = None
 
 
-class ZoneAwareFailover(Message):
+class ZoneAwareFailover(Message, frozen=True):
     """Istio `ZoneAwareLoadBalancerSetting.Failover`."""
 
     from_: str = msgspec.field(name="from", default="")

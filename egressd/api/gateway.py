@@ -35,14 +35,14 @@ class TLSProtocol(enum.StrEnum):
     TLSV1_3 = "TLSV1_3"
 
 
-class Gateway(Message):
+class Gateway(Message, frozen=True):
     """Istio `Gateway`."""
 
     servers: tuple[Server, ...] = ()
     selector: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-class Server(Message):
+class Server(Message, frozen=True):
     """Istio `Server`."""
 
     port: Port
@@ -53,7 +53,7 @@ class Server(Message):
     name: str = ""
 
 
-class Port(Message):
+class Port(Message, frozen=True):
     """Istio `Port`."""
 
     DEPRECATED: ClassVar[frozenset[str]] = frozenset({"targetPort"})
@@ -63,7 +63,7 @@ class Port(Message):
     target_port: UInt32 = 0
 
 
-class ServerTLSSettings(Message):
+class ServerTLSSettings(Message, frozen=True):
     """Istio `ServerTLSSettings`."""
 
     https_redirect: bool = False
@@ -85,7 +85,7 @@ class ServerTLSSettings(Message):
     insecure_skip_verify: bool | None = None
 
 
-class TLSCertificate(Message):
+class TLSCertificate(Message, frozen=True):
     """Istio `ServerTLSSettings.TLSCertificate`."""
 
     server_certificate: str = ""

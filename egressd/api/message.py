@@ -27,19 +27,19 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     DEPRECATED: ClassVar[frozenset[str]] = frozenset()
 
 
-class PortSelector(Message):
+class PortSelector(Message, frozen=True):
     """Istio `PortSelector`: a port by number."""
 
     number: UInt32 = 0
 
 
-class Percent(Message):
+class Percent(Message, frozen=True):
     """Istio `Percent`: 0.0 to 100.0."""
 
     value: float = 0.0
 
 
-class StringMatch(Message):
+class StringMatch(Message, frozen=True):
     """Istio `StringMatch`: exact, prefix or RE2 regular expression (full match)."""
 
     ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {"match_type": ("exact", "prefix", "regex")}
@@ -49,7 +49,7 @@ class StringMatch(Message):
     regex: str | None = None
 
 
-class WorkloadSelector(Message):
+class WorkloadSelector(Message, frozen=True):
     """Istio `WorkloadSelector` of the networking group: labels that a workload must carry."""
 
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)

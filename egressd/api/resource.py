@@ -36,7 +36,7 @@ SPEC_TYPES: Mapping[Kind, type[Spec]] = {
 }
 
 
-class Metadata(Message):
+class Metadata(Message, frozen=True):
     """Kubernetes `ObjectMeta`, the part that means something on a VM."""
 
     name: str

@@ -25,7 +25,7 @@ class Resolution(enum.StrEnum):
     DYNAMIC_DNS = "DYNAMIC_DNS"
 
 
-class ServiceEntry(Message):
+class ServiceEntry(Message, frozen=True):
     """Istio `ServiceEntry`."""
 
     hosts: tuple[str, ...]
@@ -39,7 +39,7 @@ class ServiceEntry(Message):
     subject_alt_names: tuple[str, ...] = ()
 
 
-class ServicePort(Message):
+class ServicePort(Message, frozen=True):
     """Istio `ServicePort`."""
 
     number: UInt32

@@ -34,7 +34,7 @@ class UnmatchedPreflights(enum.StrEnum):
     IGNORE = "IGNORE"
 
 
-class VirtualService(Message):
+class VirtualService(Message, frozen=True):
     """Istio `VirtualService`."""
 
     hosts: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class VirtualService(Message):
     export_to: tuple[str, ...] = ()
 
 
-class Destination(Message):
+class Destination(Message, frozen=True):
     """Istio `Destination`."""
 
     host: str
@@ -53,7 +53,7 @@ class Destination(Message):
     port: PortSelector | None = None
 
 
-class HTTPRoute(Message):
+class HTTPRoute(Message, frozen=True):
     """Istio `HTTPRoute`."""
 
     DEPRECATED: ClassVar[frozenset[str]] = frozenset({"mirrorPercent"})
@@ -75,21 +75,21 @@ class HTTPRoute(Message):
     headers: Headers | None = None
 
 
-class Delegate(Message):
+class Delegate(Message, frozen=True):
     """Istio `Delegate`."""
 
     name: str = ""
     namespace: str = ""
 
 
-class Headers(Message):
+class Headers(Message, frozen=True):
     """Istio `Headers`."""
 
     request: HeaderOperations | None = None
     response: HeaderOperations | None = None
 
 
-class HeaderOperations(Message):
+class HeaderOperations(Message, frozen=True):
     """Istio `Headers.HeaderOperations`."""
 
     set: Mapping[str, str] = msgspec.field(default_factory=dict)
@@ -97,21 +97,21 @@ class HeaderOperations(Message):
     remove: tuple[str, ...] = ()
 
 
-class TLSRoute(Message):
+class TLSRoute(Message, frozen=True):
     """Istio `TLSRoute`."""
 
     match: tuple[TLSMatchAttributes, ...]
     route: tuple[RouteDestination, ...] = ()
 
 
-class TCPRoute(Message):
+class TCPRoute(Message, frozen=True):
     """Istio `TCPRoute`."""
 
     match: tuple[L4MatchAttributes, ...] = ()
     route: tuple[RouteDestination, ...] = ()
 
 
-class HTTPMatchRequest(Message):
+class HTTPMatchRequest(Message, frozen=True):
     """Istio `HTTPMatchRequest`."""
 
     name: str = ""
@@ -130,7 +130,7 @@ class HTTPMatchRequest(Message):
     stat_prefix: str = ""
 
 
-class HTTPRouteDestination(Message):
+class HTTPRouteDestination(Message, frozen=True):
     """Istio `HTTPRouteDestination`."""
 
     destination: Destination
@@ -138,14 +138,14 @@ class HTTPRouteDestination(Message):
     headers: Headers | None = None
 
 
-class RouteDestination(Message):
+class RouteDestination(Message, frozen=True):
     """Istio `RouteDestination`."""
 
     destination: Destination
     weight: Int32 = 0
 
 
-class L4MatchAttributes(Message):
+class L4MatchAttributes(Message, frozen=True):
     """Istio `L4MatchAttributes`."""
 
     destination_subnets: tuple[str, ...] = ()
@@ -156,7 +156,7 @@ class L4MatchAttributes(Message):
     source_namespace: str = ""
 
 
-class TLSMatchAttributes(Message):
+class TLSMatchAttributes(Message, frozen=True):
     """Istio `TLSMatchAttributes`."""
 
     sni_hosts: tuple[str, ...]
@@ -167,7 +167,7 @@ class TLSMatchAttributes(Message):
     source_namespace: str = ""
 
 
-class HTTPRedirect(Message):
+class HTTPRedirect(Message, frozen=True):
     """Istio `HTTPRedirect`."""
 
     ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -185,14 +185,14 @@ class HTTPRedirect(Message):
     prefix_rewrite: str = ""
 
 
-class HTTPDirectResponse(Message):
+class HTTPDirectResponse(Message, frozen=True):
     """Istio `HTTPDirectResponse`."""
 
     status: UInt32
     body: HTTPBody | None = None
 
 
-class HTTPBody(Message):
+class HTTPBody(Message, frozen=True):
     """Istio `HTTPBody`."""
 
     ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -205,7 +205,7 @@ class HTTPBody(Message):
     raw: bytes | None = msgspec.field(name="bytes", default=None)
 
 
-class HTTPRewrite(Message):
+class HTTPRewrite(Message, frozen=True):
     """Istio `HTTPRewrite`."""
 
     uri: str = ""
@@ -213,14 +213,14 @@ class HTTPRewrite(Message):
     uri_regex_rewrite: RegexRewrite | None = None
 
 
-class RegexRewrite(Message):
+class RegexRewrite(Message, frozen=True):
     """Istio `RegexRewrite`."""
 
     match: str = ""
     rewrite: str = ""
 
 
-class HTTPRetry(Message):
+class HTTPRetry(Message, frozen=True):
     """Istio `HTTPRetry`."""
 
     attempts: Int32 = 0
@@ -231,7 +231,7 @@ class HTTPRetry(Message):
     backoff: Duration | None = None
 
 
-class CorsPolicy(Message):
+class CorsPolicy(Message, frozen=True):
     """Istio `CorsPolicy`."""
 
     DEPRECATED: ClassVar[frozenset[str]] = frozenset({"allowOrigin"})
@@ -245,14 +245,14 @@ class CorsPolicy(Message):
     unmatched_preflights: UnmatchedPreflights = UnmatchedPreflights.UNSPECIFIED
 
 
-class HTTPFaultInjection(Message):
+class HTTPFaultInjection(Message, frozen=True):
     """Istio `HTTPFaultInjection`."""
 
     delay: FaultDelay | None = None
     abort: FaultAbort | None = None
 
 
-class FaultDelay(Message):
+class FaultDelay(Message, frozen=True):
     """Istio `HTTPFaultInjection.Delay`."""
 
     ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -268,7 +268,7 @@ class FaultDelay(Message):
     percentage: Percent | None = None
 
 
-class FaultAbort(Message):
+class FaultAbort(Message, frozen=True):
     """Istio `HTTPFaultInjection.Abort`."""
 
     ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -284,7 +284,7 @@ class FaultAbort(Message):
     percentage: Percent | None = None
 
 
-class HTTPMirrorPolicy(Message):
+class HTTPMirrorPolicy(Message, frozen=True):
     """Istio `HTTPMirrorPolicy`."""
 
     destination: Destination

@@ -12,7 +12,7 @@ from egressd.api.message import (
 )
 
 
-class WorkloadEntry(Message):
+class WorkloadEntry(Message, frozen=True):
     """Istio `WorkloadEntry`."""
 
     address: str = ""
