@@ -36,6 +36,7 @@ from egressd.upstream.spec import Balancer, ClusterSpec, EndpointSpec
 __all__ = ["Cluster", "Endpoint", "EndpointHealth", "Outcome"]
 
 _NEVER = float("inf")
+_UNLIMITED = 2**31
 
 
 class Endpoint:
@@ -288,11 +289,16 @@ class Cluster:
         self._done(REQUESTS, self.spec.limits.max_requests)
 
     def admit_pending(self) -> bool:
-        """Istio `http1MaxPendingRequests`: requests waiting for a connection."""
-        return self._admit(PENDING, self.spec.limits.max_pending_requests)
+        """Istio `http1MaxPendingRequests`: requests waiting for a connection. Counted for every
+        limited cluster, so that workers see each other wait."""
+        if self._breaker < 0:
+            return True
+        limit = self.spec.limits.max_pending_requests
+        return self._node.acquire(self._breaker, PENDING, _UNLIMITED if limit is None else limit)
 
     def done_pending(self) -> None:
-        self._done(PENDING, self.spec.limits.max_pending_requests)
+        if self._breaker >= 0:
+            self._node.release(self._breaker, PENDING)
 
     def admit_connection(self) -> bool:
         """Istio `maxConnections`."""
@@ -310,8 +316,4 @@ class Cluster:
 
     def others_wait_for_connection(self) -> bool:
         """Whether another worker's request waits for a connection that this one could give up."""
-        return (
-            self._breaker >= 0
-            and self.spec.limits.max_pending_requests is not None
-            and self._node.others(self._breaker, PENDING) > 0
-        )
+        return self._breaker >= 0 and self._node.others(self._breaker, PENDING) > 0

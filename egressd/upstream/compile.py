@@ -1,0 +1,237 @@
+"""From ServiceEntry and DestinationRule to a cluster (Istio `DestinationRule`, Envoy's defaults)."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from egressd.api.destination_rule import (
+    ClientTLSMode,
+    ClientTLSSettings,
+    ConnectionPoolSettings,
+    DestinationRule,
+    LoadBalancerSettings,
+    OutlierDetection,
+    PortTrafficPolicy,
+    SimpleLB,
+    TrafficPolicy,
+)
+from egressd.api.resource import Resource
+from egressd.api.service_entry import Resolution, ServicePort
+from egressd.api.workload_entry import WorkloadEntry
+from egressd.registry.lookup import RecordingView, Service, find_destination_rule, find_service
+from egressd.registry.view import RegistryView
+from egressd.routing.table import ClusterKey
+from egressd.upstream.spec import (
+    Balancer,
+    ClusterSpec,
+    EndpointSpec,
+    Locality,
+    OutlierPolicy,
+    PoolLimits,
+    TlsSpec,
+)
+
+_BALANCERS = {
+    SimpleLB.UNSPECIFIED: Balancer.LEAST_REQUEST,
+    SimpleLB.LEAST_CONN: Balancer.LEAST_REQUEST,  # deprecated spelling
+    SimpleLB.LEAST_REQUEST: Balancer.LEAST_REQUEST,
+    SimpleLB.ROUND_ROBIN: Balancer.ROUND_ROBIN,
+    SimpleLB.RANDOM: Balancer.RANDOM,
+    SimpleLB.PASSTHROUGH: Balancer.PASSTHROUGH,
+}
+_DEFAULT_LIMITS = PoolLimits()
+S = TypeVar("S")
+
+
+class UnknownCluster(Exception):
+    """A destination that configuration does not give (503, flag NC). The message says what lacks."""
+
+    def __init__(self, reason: str, depends_on: frozenset[str] = frozenset()) -> None:
+        super().__init__(reason)
+        self.depends_on = depends_on
+
+
+def compile_cluster(
+    view: RegistryView, key: ClusterKey, *, always_eject_one: bool = True
+) -> ClusterSpec:
+    """The cluster of a destination. Raises `UnknownCluster`."""
+    recording = RecordingView(view)
+    try:
+        return _compile(recording, key, always_eject_one)
+    except UnknownCluster as unknown:
+        raise UnknownCluster(str(unknown), frozenset(recording.asked)) from None
+
+
+def _compile(view: RecordingView, key: ClusterKey, always_eject_one: bool) -> ClusterSpec:
+    service = find_service(view, key.host)
+    record = find_destination_rule(view, key.host)
+    if service is None:
+        raise UnknownCluster(f"destination {key.host}: no ServiceEntry has this host")
+    port = next((port for port in service.ports if port.number == key.port), None)
+    if port is None and service.ports:
+        declared = ", ".join(str(port.number) for port in service.ports)
+        raise UnknownCluster(f"destination {key.host}: no port {key.port}, it has {declared}")
+    rule: DestinationRule | None = None
+    resource: Resource | None = None
+    if record is not None and isinstance(record.resource.spec, DestinationRule):
+        resource, rule = record.resource, record.resource.spec
+    labels, subset_policy = _subset(key, rule, resource)
+    policies = [rule.traffic_policy if rule else None, subset_policy]
+    pool = _section(policies, key.port, "connection_pool", ConnectionPoolSettings)
+    balancer = _section(policies, key.port, "load_balancer", LoadBalancerSettings)
+    outlier = _section(policies, key.port, "outlier_detection", OutlierDetection)
+    tls = _section(policies, key.port, "tls", ClientTLSSettings)
+    simple = balancer.simple if balancer is not None else None
+    return ClusterSpec(
+        key=key,
+        resolution=service.resolution,
+        endpoints=_endpoints(service, port, key.port, labels),
+        protocol=(port.protocol.upper() if port is not None else "") or "HTTP",
+        balancer=_BALANCERS[simple or SimpleLB.UNSPECIFIED],
+        limits=pool_limits(pool),
+        outlier=outlier_policy(outlier, always_eject_one),
+        tls=tls_spec(tls, service, key.host),
+        destination_rule=resource.ref if resource is not None else "",
+        service_entries=service.refs,
+        depends_on=frozenset(view.asked),
+    )
+
+
+def _subset(
+    key: ClusterKey, rule: DestinationRule | None, resource: Resource | None
+) -> tuple[dict[str, str], TrafficPolicy | None]:
+    """The labels that endpoints of the subset carry, and the subset's own policy."""
+    if not key.subset:
+        return {}, None
+    if rule is None or resource is None:
+        raise UnknownCluster(
+            f"destination {key.host}: subset {key.subset!r}, but no DestinationRule has this host"
+        )
+    for subset in rule.subsets:
+        if subset.name == key.subset:
+            return dict(subset.labels), subset.traffic_policy
+    known = ", ".join(subset.name for subset in rule.subsets) or "none"
+    raise UnknownCluster(
+        f"destination {key.host}: {resource.ref} has no subset {key.subset!r}, it has {known}"
+    )
+
+
+def _section(policies: list[TrafficPolicy | None], port: int, name: str, kind: type[S]) -> S | None:
+    """One section as a whole: the subset's over the rule's, port-level over both (Istio)."""
+    chosen: S | None = None
+    for policy in policies:
+        value = getattr(policy, name, None)
+        if isinstance(value, kind):
+            chosen = value
+    for policy in policies:
+        level = _port_level(policy, port)
+        if level is not None:
+            value = getattr(level, name, None)
+            # Istio: port-level settings replace the destination-level ones, unset sections included.
+            chosen = value if isinstance(value, kind) else None
+    return chosen
+
+
+def _port_level(policy: TrafficPolicy | None, port: int) -> PortTrafficPolicy | None:
+    if policy is not None:
+        for level in policy.port_level_settings:
+            if level.port is not None and level.port.number == port:
+                return level
+    return None
+
+
+def _endpoints(
+    service: Service, port: ServicePort | None, number: int, labels: dict[str, str]
+) -> tuple[EndpointSpec, ...]:
+    target = (port.target_port if port is not None else 0) or number
+    name = port.name if port is not None else ""
+    if service.resolution is Resolution.NONE:
+        return ()
+    entries = service.endpoints
+    if not entries and service.resolution is not Resolution.STATIC:
+        entries = (WorkloadEntry(address=service.host),)
+    found = []
+    for entry in entries:
+        if all(entry.labels.get(key) == value for key, value in labels.items()):
+            found.append(_endpoint(entry, entry.ports.get(name, target)))
+    return tuple(found)
+
+
+def _endpoint(entry: WorkloadEntry, port: int) -> EndpointSpec:
+    address = entry.address.removeprefix("unix://")
+    parts = (*entry.locality.split("/"), "", "", "")[:3] if entry.locality else ("", "", "")
+    return EndpointSpec(
+        address=address,
+        port=0 if address.startswith("/") else port,
+        weight=entry.weight or 1,
+        labels=tuple(sorted(entry.labels.items())),
+        locality=Locality(*parts),
+        network=entry.network,
+    )
+
+
+def pool_limits(pool: ConnectionPoolSettings | None) -> PoolLimits:
+    """Istio `ConnectionPoolSettings`; 0 means not set there."""
+    if pool is None:
+        return _DEFAULT_LIMITS
+    tcp, http = pool.tcp, pool.http
+    keepalive = None
+    if tcp is not None and tcp.tcp_keepalive is not None:
+        alive = tcp.tcp_keepalive
+        keepalive = (alive.probes, int(alive.time or 0), int(alive.interval or 0))
+    idle = (http.idle_timeout if http else None) or (tcp.idle_timeout if tcp else None)
+    return PoolLimits(
+        max_connections=(tcp.max_connections if tcp else 0) or None,
+        max_pending_requests=(http.http1_max_pending_requests if http else 0) or None,
+        max_requests=(http.http2_max_requests if http else 0) or None,
+        max_retries=(http.max_retries if http else 0) or None,
+        max_requests_per_connection=(http.max_requests_per_connection if http else 0) or None,
+        connect_timeout_s=(tcp.connect_timeout if tcp else None) or 10.0,
+        idle_timeout_s=idle or 3600.0,
+        max_connection_duration_s=(tcp.max_connection_duration if tcp else None) or None,
+        keepalive=keepalive,
+    )
+
+
+def outlier_policy(outlier: OutlierDetection | None, always_one: bool) -> OutlierPolicy | None:
+    """Istio `OutlierDetection`: no section, no detection; unset fields are Envoy's defaults."""
+    if outlier is None:
+        return None
+    server = outlier.consecutive_5xx_errors
+    gateway = outlier.consecutive_gateway_errors
+    if gateway is None and outlier.consecutive_errors:
+        gateway = outlier.consecutive_errors  # deprecated name, read as gateway errors
+        server = 0 if server is None else server
+    local = outlier.consecutive_local_origin_failures
+    return OutlierPolicy(
+        consecutive_5xx=5 if server is None else server,
+        consecutive_gateway=gateway or 0,
+        split_local_origin=outlier.split_external_local_origin_errors,
+        consecutive_local_origin=5 if local is None else local,
+        interval_s=outlier.interval or 10.0,
+        base_ejection_s=outlier.base_ejection_time or 30.0,
+        max_ejection_percent=outlier.max_ejection_percent or 10,
+        min_health_percent=outlier.min_health_percent,
+        always_eject_one=always_one,
+        error_statuses=frozenset(outlier.outlier_detection_http_error_codes),
+    )
+
+
+def tls_spec(tls: ClientTLSSettings | None, service: Service, host: str) -> TlsSpec | None:
+    """Istio `ClientTLSSettings`. Where TLS is asked for and cannot be done, nothing is sent plain:
+    raises `UnknownCluster`."""
+    if tls is None or tls.mode is ClientTLSMode.DISABLE:
+        return None
+    if tls.mode is ClientTLSMode.ISTIO_MUTUAL or tls.credential_name:
+        what = "mode ISTIO_MUTUAL" if not tls.credential_name else "credentialName"
+        raise UnknownCluster(f"destination {host}: tls {what} is not yet acted on by egressd")
+    return TlsSpec(
+        mode=str(tls.mode),
+        sni=tls.sni or ("" if host.startswith("*") else host),
+        ca_file=tls.ca_certificates,
+        certificate_file=tls.client_certificate,
+        key_file=tls.private_key,
+        subject_alt_names=tls.subject_alt_names or service.subject_alt_names,
+        insecure_skip_verify=bool(tls.insecure_skip_verify),
+        crl_file=tls.ca_crl,
+    )
