@@ -29,10 +29,11 @@ async def serve_exchange(x: Exchange) -> bool:
     except LocalReply as reply:
         await _answer(x, reply)
     except MalformedMessage as error:
-        reply = LocalReply(
+        x.context.recorder.protocol_error("downstream")
+        refusal = LocalReply(
             error.status, error.reason, flag="DPE", details="http1.codec_error", close=True
         )
-        await _answer(x, reply)
+        await _answer(x, refusal)
     except ClientGone:
         x.flag = x.flag or "DC"
         x.details = "downstream_remote_disconnect"

@@ -166,11 +166,11 @@ async def relay_both(x: Exchange, upstream: Stream, first: bytes) -> None:
             if first:
                 await upstream.send_all(fiber, first)
                 x.bytes_received += len(first)
-            async_count = _Counter()
+            received = _Counter()
             try:
-                await relay(fiber, x.stream, upstream, flow, async_count)
+                await relay(fiber, x.stream, upstream, flow, received)
             finally:
-                x.bytes_received += async_count.value
+                x.bytes_received += received.value
             upstream.shutdown_write()
         except (StreamClosed, Deadline):
             flow.broken = True
@@ -194,6 +194,7 @@ async def relay_both(x: Exchange, upstream: Stream, first: bytes) -> None:
     finally:
         x.bytes_sent += count.value
         other.cancel()
+        x.context.recorder.tunnel_closed(x)
 
 
 class _Flow:

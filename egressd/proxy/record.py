@@ -1,0 +1,181 @@
+"""What is written down of an exchange: one series, one access log entry."""
+
+from __future__ import annotations
+
+import re
+from time import monotonic, time
+
+import structlog
+
+from egressd.proxy.context import Exchange
+from egressd.proxy.downstream import Downstream
+from egressd.telemetry.access_log import AccessEntry, AccessLog
+from egressd.telemetry.stats import Series, SeriesLabels, TcpLabels, TcpSeries, WorkerStats
+from egressd.upstream.cluster import Endpoint
+
+_LOGGED = re.compile(
+    rb"(?:^|\r\n)(user-agent|x-forwarded-for):[ \t]*+([^\r]*+)", re.IGNORECASE
+).findall
+
+log = structlog.get_logger("egressd.worker")
+
+
+class TrafficRecorder:
+    """Counts and logs one worker's traffic. A log is optional; counting is not."""
+
+    def __init__(self, stats: WorkerStats, access_log: AccessLog | None, node_id: str) -> None:
+        self._stats = stats
+        self._log = access_log
+        self._node_id = node_id
+        self._unrouted: dict[tuple[int, str], Series] = {}
+
+    def finished(self, x: Exchange) -> None:
+        """An exchange ended, however."""
+        runtime = x.cluster
+        route = x.route.name if x.route is not None else ""
+        if runtime is None:
+            series = self._unrouted.get((x.status, x.flag))
+            if series is None:
+                series = self._stats.series(self._labels(x, route))
+                self._unrouted[(x.status, x.flag)] = series
+        else:
+            key = (route, x.status, x.flag)
+            found = runtime.series.get(key)
+            if found is None:
+                found = runtime.series[key] = self._stats.series(self._labels(x, route))
+            series = found
+        duration_s = monotonic() - x.started
+        series.observe(duration_s * 1000.0, x.bytes_received, x.bytes_sent)
+        if self._log is not None:
+            self._log.add(_entry(x, route, duration_s))
+
+    def _labels(self, x: Exchange, route: str) -> SeriesLabels:
+        host = port = version = ""
+        security = "none"
+        if x.cluster is not None:
+            key = x.cluster.key
+            host, port, version = key.host, str(key.port), key.subset
+            security = security_of(x)
+        return SeriesLabels(
+            source_workload=self._node_id,
+            source_workload_namespace=x.context.settings.namespace,
+            destination_service=host,
+            destination_service_name=host.partition(".")[0],
+            destination_port=port,
+            destination_version=version,
+            response_code=str(x.status),
+            response_flags=x.flag or "-",
+            connection_security_policy=security,
+            route=route,
+        )
+
+    def refused(self, downstream: Downstream, status: int, reason: str) -> None:
+        """A message that is no request: counted, and logged with what is known of it."""
+        self.protocol_error("downstream")
+        labels = SeriesLabels(
+            source_workload=self._node_id, response_code=str(status), response_flags="DPE"
+        )
+        self._stats.series(labels).observe(0.0, 0, 0)
+        if self._log is not None:
+            self._log.add(
+                AccessEntry(
+                    start_time_s=time(),
+                    method=b"",
+                    path=b"",
+                    protocol=b"HTTP/1.1",
+                    response_code=status,
+                    response_flags="DPE",
+                    response_code_details=f"http1.codec_error: {reason}",
+                    downstream_local_address=downstream.local,
+                    downstream_remote_address=downstream.remote,
+                )
+            )
+
+    def connection_opened(self) -> None:
+        process = self._stats.process
+        process.downstream_active += 1
+        process.downstream_total += 1
+
+    def connection_closed(self) -> None:
+        self._stats.process.downstream_active -= 1
+
+    def tunnel_opened(self, exchange: Exchange) -> None:
+        self._tcp(exchange).opened += 1
+
+    def tunnel_closed(self, exchange: Exchange) -> None:
+        series = self._tcp(exchange)
+        series.closed += 1
+        series.received_bytes += exchange.bytes_received
+        series.sent_bytes += exchange.bytes_sent
+
+    def _tcp(self, x: Exchange) -> TcpSeries:
+        assert x.cluster is not None
+        key = x.cluster.key
+        return self._stats.tcp_series(
+            TcpLabels(
+                source_workload=self._node_id,
+                source_workload_namespace=x.context.settings.namespace,
+                destination_service=key.host,
+                destination_service_name=key.host.partition(".")[0],
+                destination_port=str(key.port),
+                connection_security_policy=security_of(x),
+            )
+        )
+
+    def protocol_error(self, side: str) -> None:
+        self._stats.process.protocol_error(side)
+
+    def fault_injected(self, kind: str) -> None:
+        self._stats.process.fault(kind)
+
+    def ejected(self, exchange: Exchange, endpoint: Endpoint, reason: str) -> None:
+        """This worker ejected an endpoint for the node."""
+        assert exchange.cluster is not None
+        exchange.cluster.stats.ejected(reason)
+        log.warning(
+            "endpoint ejected", cluster=str(exchange.cluster.key), endpoint=endpoint.id, rule=reason
+        )
+
+
+def security_of(x: Exchange) -> str:
+    """Istio `connection_security_policy` of the upstream connection."""
+    tls = x.cluster.cluster.spec.tls if x.cluster is not None else None
+    if tls is None or x.head.method == b"CONNECT":
+        return "none"
+    return "mutual_tls" if tls.certificate_file else "tls"
+
+
+def _entry(x: Exchange, route: str, duration_s: float) -> AccessEntry:
+    head = x.head
+    agent = forwarded = b""
+    for name, value in _LOGGED(head.lines):
+        if name[:1] in b"uU":
+            agent = value
+        else:
+            forwarded = value
+    endpoint = x.endpoint
+    sent = x.sent_target or head.target
+    return AccessEntry(
+        start_time_s=time() - duration_s,
+        method=head.method,
+        path=sent,
+        protocol=b"HTTP/1.1" if head.minor else b"HTTP/1.0",
+        response_code=x.status,
+        response_flags=x.flag or "-",
+        response_code_details=x.details,
+        bytes_received=x.bytes_received,
+        bytes_sent=x.bytes_sent,
+        duration_ms=int(duration_s * 1000),
+        upstream_service_time_ms=int(x.upstream_time * 1000) if x.upstream_time >= 0 else -1,
+        authority=x.sent_authority or head.host,
+        user_agent=agent,
+        request_id=x.request_id,
+        x_forwarded_for=forwarded,
+        upstream_host=endpoint.id if endpoint is not None else "",
+        upstream_cluster=str(x.cluster.key) if x.cluster is not None else "",
+        downstream_local_address=x.downstream.local,
+        downstream_remote_address=x.downstream.remote,
+        route_name=route,
+        original_path=head.target if sent != head.target else b"",
+        upstream_transport_failure_reason=x.transport_failure,
+    )
