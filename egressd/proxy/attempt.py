@@ -184,12 +184,12 @@ async def _read_head(x: Exchange, this: Attempt, waits_for_continue: bool) -> Re
             continue
         if len(connection.buffer) > x.context.settings.max_head_bytes:
             raise MalformedMessage("response head too large")
-        if waits_for_continue and not await _origin_speaks(x, this):
+        if not waits_for_continue:
+            await _read_more(x, connection)
+        elif not await _origin_speaks(x, this):
             waits_for_continue = False
             await _tell_client_to_go_on(x)
             _start_upload(x, this)
-            continue
-        await _read_more(x, connection)
 
 
 async def _read_more(x: Exchange, connection: UpstreamConnection) -> None:
