@@ -1,0 +1,100 @@
+"""Reads the node's own configuration (`/etc/egressd/egressd.yaml`) as strictly as any resource.
+
+`Bootstrap` and its parts are the values, `load_bootstrap` the one way to get them from a file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from egressd.api import nodes
+from egressd.api.decode import decode_message, is_null
+from egressd.api.report import Report
+from egressd.api.resource import Place, Problem
+from egressd.node.bootstrap_checks import check_bootstrap
+from egressd.node.bootstrap_model import (
+    AccessLogConfig,
+    AccessLogFormat,
+    AdapterConfig,
+    AdminConfig,
+    Bootstrap,
+    DnsConfig,
+    Limits,
+    ListenerConfig,
+    ListenerProtocol,
+    LogConfig,
+    LogFormat,
+    LogLevel,
+    NodeIdentity,
+    OutboundMode,
+    OutboundTrafficPolicy,
+    OutlierConfig,
+)
+
+__all__ = [
+    "DEFAULT_PATH",
+    "AccessLogConfig",
+    "AccessLogFormat",
+    "AdapterConfig",
+    "AdminConfig",
+    "Bootstrap",
+    "BootstrapError",
+    "DnsConfig",
+    "Limits",
+    "ListenerConfig",
+    "ListenerProtocol",
+    "LogConfig",
+    "LogFormat",
+    "LogLevel",
+    "NodeIdentity",
+    "OutboundMode",
+    "OutboundTrafficPolicy",
+    "OutlierConfig",
+    "load_bootstrap",
+]
+
+DEFAULT_PATH = Path("/etc/egressd/egressd.yaml")
+
+
+class BootstrapError(Exception):
+    """The bootstrap file cannot be used. `problems` holds everything that is wrong with it."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+def load_bootstrap(path: Path | None) -> Bootstrap:
+    """The configuration in `path`; None is a node of defaults. Raises BootstrapError."""
+    if path is None:
+        return Bootstrap()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise BootstrapError(
+            (Problem(place=Place(str(path)), found=str(reason), expected="a readable YAML file"),)
+        ) from None
+    return parse_bootstrap(text, str(path))
+
+
+def parse_bootstrap(text: str, file: str = "") -> Bootstrap:
+    """The configuration that a YAML text holds; an empty one is all defaults.
+
+    Raises BootstrapError with every problem of the text.
+    """
+    report = Report(file)
+    try:
+        documents = [node for node in nodes.documents(text) if not is_null(node)]
+    except nodes.TextError as error:
+        report.undecodable("", error.line, error.found, error.expected)
+        raise BootstrapError(tuple(report.problems)) from None
+    if not documents:
+        return Bootstrap()
+    if len(documents) > 1:
+        report.undecodable("", documents[1].line, "a second document", "one document")
+    config = decode_message(Bootstrap, documents[0], "", report)
+    check_bootstrap(config, report)
+    if report.has_errors():
+        raise BootstrapError(tuple(sorted(report.problems, key=lambda one: one.place.line)))
+    return config

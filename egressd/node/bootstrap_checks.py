@@ -1,0 +1,206 @@
+"""What must hold between and within the fields of a bootstrap file, beyond their types.
+
+Each check is pure: it looks at the decoded value and reports by field path. Nothing here touches
+the machine (whether a directory can be written is found when it is made).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+
+from egressd.api.report import Report, quoted
+from egressd.node.bootstrap_model import FILES_ADAPTER, Bootstrap
+
+_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_NAME_EXPECTED = "a name of lower-case letters, digits and '-', at most 63 characters"
+_UNIX_PATH_MAX = 107  # sun_path of Linux is 108 bytes with its NUL (unix(7))
+_LONGEST_SOCKET_NAME = "/worker-127.sock"
+
+
+def check_bootstrap(config: Bootstrap, report: Report) -> None:
+    """Report every rule that `config` breaks."""
+    _check_node(config, report)
+    _check_listeners(config, report)
+    _check_adapters(config, report)
+    _check_admin(config, report)
+    _check_limits(config, report)
+    _check_dns(config, report)
+    _check_paths(config, report)
+
+
+def _check_node(config: Bootstrap, report: Report) -> None:
+    node = config.node
+    if not node.id or len(node.id) > 253 or not node.id.isprintable() or " " in node.id:
+        report.error("node.id", quoted(node.id), "1 to 253 printable characters without spaces")
+    if not _NAME.fullmatch(node.namespace):
+        report.error("node.namespace", quoted(node.namespace), _NAME_EXPECTED)
+    parts = node.locality.split("/")
+    if len(parts) > 3 or (node.locality and not all(parts)):
+        report.error(
+            "node.locality",
+            quoted(node.locality),
+            '"region", "region/zone" or "region/zone/subZone" without empty parts',
+        )
+
+
+def _check_listeners(config: Bootstrap, report: Report) -> None:
+    if not config.listeners:
+        report.error("listeners", "an empty list", "at least one listener")
+    names: dict[str, int] = {}
+    places: dict[tuple[str, int], int] = {}
+    for index, listener in enumerate(config.listeners):
+        path = f"listeners[{index}]"
+        _check_name(listener.name, f"{path}.name", names, "listeners", index, report)
+        if not _is_address(listener.address):
+            report.error(f"{path}.address", quoted(listener.address), "an IPv4 or IPv6 address")
+        place = (listener.address, listener.port)
+        first = places.setdefault(place, index)
+        if listener.port and first != index:
+            report.error(
+                f"{path}.port",
+                f"{listener.port}",
+                f"a port that listeners[{first}] does not already have on {listener.address}",
+                given=(f"listeners[{first}].port", f"{path}.address"),
+            )
+
+
+def _check_adapters(config: Bootstrap, report: Report) -> None:
+    names: dict[str, int] = {}
+    for index, adapter in enumerate(config.adapters):
+        path = f"adapters[{index}]"
+        if not adapter.type:
+            report.error(f"{path}.type", '""', "the name of an installed adapter")
+        named = f"{path}.name" if adapter.name else f"{path}.type"
+        _check_name(adapter.source, named, names, "adapters", index, report)
+        if adapter.source == FILES_ADAPTER and config.resources:
+            report.error(
+                named,
+                quoted(FILES_ADAPTER),
+                "another name: `resources` is the adapter of this name",
+            )
+    for index, resource in enumerate(config.resources):
+        _check_absolute(resource, f"resources[{index}]", report)
+
+
+def _check_admin(config: Bootstrap, report: Report) -> None:
+    address = config.admin.address
+    if not address:
+        return
+    if address.startswith("unix:"):
+        _check_absolute(address.removeprefix("unix:"), "admin.address", report)
+        return
+    host, _, port = address.rpartition(":")
+    literal = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not _is_address(literal) or not _is_port(port):
+        report.error("admin.address", quoted(address), '"unix:/path" or a loopback "address:port"')
+    elif not ipaddress.ip_address(literal).is_loopback:
+        report.error(
+            "admin.address", quoted(address), "a loopback address: admin has no authentication"
+        )
+    elif int(port) and any(
+        listener.port == int(port) and listener.address == literal for listener in config.listeners
+    ):
+        report.error("admin.address", quoted(address), "a port that no listener has")
+
+
+def _check_limits(config: Bootstrap, report: Report) -> None:
+    limits = config.limits
+    for name, seconds in (
+        ("headTimeout", limits.head_timeout),
+        ("downstreamIdleTimeout", limits.downstream_idle_timeout),
+    ):
+        if seconds <= 0:
+            report.error(f"limits.{name}", f"{seconds:g}s", "more than 0s")
+    if 0 < limits.heartbeat_timeout < 1:
+        report.error(
+            "limits.heartbeatTimeout",
+            f"{limits.heartbeat_timeout:g}s",
+            "at least 1s, or 0s for off",
+        )
+    if 0 in limits.connect_ports:
+        index = limits.connect_ports.index(0)
+        report.error(f"limits.connectPorts[{index}]", "0", "a port from 1 to 65535")
+    for index, network in enumerate(limits.denied_addresses):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            report.error(
+                f"limits.deniedAddresses[{index}]",
+                quoted(network),
+                'an address or a network such as "169.254.0.0/16" without host bits',
+            )
+
+
+def _check_dns(config: Bootstrap, report: Report) -> None:
+    for index, server in enumerate(config.dns.nameservers):
+        host, port = split_nameserver(server)
+        if not _is_address(host) or not 1 <= port <= 65535:
+            report.error(
+                f"dns.nameservers[{index}]",
+                quoted(server),
+                '"address", "address:port" or "[v6]:port"',
+            )
+    if config.dns.min_ttl > config.dns.max_ttl:
+        report.error(
+            "dns.minTtl",
+            f"{config.dns.min_ttl:g}s",
+            f"at most dns.maxTtl ({config.dns.max_ttl:g}s)",
+            given=("dns.maxTtl",),
+        )
+
+
+def _check_paths(config: Bootstrap, report: Report) -> None:
+    _check_absolute(config.state_dir, "stateDir", report)
+    _check_absolute(config.run_dir, "runDir", report)
+    if len(os.fsencode(config.run_dir + _LONGEST_SOCKET_NAME)) > _UNIX_PATH_MAX:
+        most = _UNIX_PATH_MAX - len(_LONGEST_SOCKET_NAME)
+        report.error(
+            "runDir", quoted(config.run_dir), f"at most {most} bytes: Unix sockets are made in it"
+        )
+    log = config.access_log.path
+    if log not in {"", "-", "stdout"}:
+        _check_absolute(log, "accessLog.path", report)
+
+
+def split_nameserver(text: str) -> tuple[str, int]:
+    """Address and port (53 by default; -1 where it is not a number) of `dns.nameservers[]`."""
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        if not rest:
+            return host, 53
+        return host, int(rest[1:]) if rest[0] == ":" and _is_port(rest[1:]) else -1
+    host, colon, port = text.rpartition(":")
+    if not colon or ":" in host:
+        return text, 53
+    return host, int(port) if _is_port(port) else -1
+
+
+def _check_name(
+    name: str, path: str, seen: dict[str, int], field: str, index: int, report: Report
+) -> None:
+    """A name of the right form that nobody before has."""
+    if not _NAME.fullmatch(name):
+        report.error(path, quoted(name), _NAME_EXPECTED)
+        return
+    first = seen.setdefault(name, index)
+    if first != index:
+        report.error(path, quoted(name), f"a name that {field}[{first}] does not already have")
+
+
+def _check_absolute(path: str, field: str, report: Report) -> None:
+    if not path.startswith("/") or "\0" in path:
+        report.error(field, quoted(path), "an absolute path")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535

@@ -1,0 +1,226 @@
+"""The node's own configuration as values: every field, its unit and its default.
+
+The defaults are the documentation of a node without a file: loopback listener, one worker a core,
+only known hosts. `egressd.node.bootstrap` reads these types from YAML and checks them.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import socket
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+
+from egressd.api.message import Duration, Message
+from egressd.node.options import decode_options
+from egressd.upstream.node_state import MAX_WORKERS
+
+PortNumber = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+"""A TCP port. 0 lets the kernel choose (tests, demo): `runDir/supervisor.json` says which."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
+Options = Annotated[Mapping[str, object], msgspec.Meta(extra={"decode": decode_options})]
+"""What only the adapter of the type understands: plain strings, numbers, lists and mappings."""
+
+FILES_ADAPTER = "files"
+"""The name of the static adapter that `resources` stands for."""
+
+DENIED_ADDRESSES = (
+    "0.0.0.0/8",  # "this host" (RFC 1122 3.2.1.3): Linux connects it to loopback
+    "127.0.0.0/8",
+    "169.254.0.0/16",  # link-local: metadata services of the clouds
+    "224.0.0.0/4",
+    "255.255.255.255/32",
+    "::/128",
+    "::1/128",
+    "fd00:ec2::254/128",  # metadata service over IPv6
+    "fe80::/10",
+    "ff00::/8",
+)
+"""Where a client-chosen address may not lead by default. Private ranges (RFC 1918) are not in it:
+on a fleet of VMs they are where the services live."""
+
+
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+class ListenerProtocol(enum.StrEnum):
+    """What clients speak on a listener."""
+
+    HTTP = "HTTP"
+
+
+class OutboundMode(enum.StrEnum):
+    """Istio MeshConfig `outboundTrafficPolicy.mode`."""
+
+    REGISTRY_ONLY = "REGISTRY_ONLY"
+    ALLOW_ANY = "ALLOW_ANY"
+
+
+class AccessLogFormat(enum.StrEnum):
+    """`text` is Envoy's default format, `json` one object a line."""
+
+    text = "text"
+    json = "json"
+
+
+class LogLevel(enum.StrEnum):
+    """Least severe level that is logged."""
+
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
+class LogFormat(enum.StrEnum):
+    """`console` for people, `json` one object a line; `auto` is console on a terminal, else json."""
+
+    auto = "auto"
+    console = "console"
+    json = "json"
+
+
+class NodeIdentity(Message, frozen=True):
+    """Who this node is: what sourceLabels, exportTo and locality load balancing go by."""
+
+    id: str = msgspec.field(default_factory=socket.gethostname)
+    namespace: str = "default"
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    locality: str = ""  # "region/zone/subZone", as in WorkloadEntry; shorter forms are allowed
+
+    @property
+    def locality_parts(self) -> tuple[str, str, str]:
+        """Region, zone, subZone; "" = not known."""
+        region, zone, sub_zone, *_ = [*self.locality.split("/"), "", "", ""]
+        return region, zone, sub_zone
+
+
+class ListenerConfig(Message, frozen=True):
+    """One port that clients connect to. `address` is an IP address."""
+
+    name: str
+    port: PortNumber
+    address: str = "127.0.0.1"
+    protocol: ListenerProtocol = ListenerProtocol.HTTP
+
+
+class AdapterConfig(Message, frozen=True):
+    """One source. `type` names an entry point of `egressd.adapters`; its adapter checks `options`."""
+
+    type: str
+    name: str = ""  # the source's name in the registry; "" = the type
+    options: Options = msgspec.field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """The `source` of this adapter's records."""
+        return self.name or self.type
+
+
+class OutboundTrafficPolicy(Message, frozen=True):
+    """What happens to a request for a host that no resource names."""
+
+    mode: OutboundMode = OutboundMode.REGISTRY_ONLY
+
+
+class AdminConfig(Message, frozen=True):
+    """Where admin HTTP listens: "unix:/path" or a loopback "address:port" (no authentication)."""
+
+    address: str = ""  # "" = unix:RUNDIR/admin.sock
+
+
+class AccessLogConfig(Message, frozen=True):
+    """One line a request, from every worker to the same file."""
+
+    path: str = "/dev/stdout"  # "" = off
+    format: AccessLogFormat = AccessLogFormat.text
+
+
+class LogConfig(Message, frozen=True):
+    """The node's own log, on standard error."""
+
+    level: LogLevel = LogLevel.info
+    format: LogFormat = LogFormat.auto
+
+
+class Limits(Message, frozen=True):
+    """Bounds that keep one client, or one bad moment, from taking the node. Bytes and seconds."""
+
+    max_request_head_bytes: Annotated[int, msgspec.Meta(ge=1024, le=2**20)] = 65536
+    max_headers: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+    head_timeout: Duration = 60.0  # from the first byte of a request's head to its end
+    downstream_idle_timeout: Duration = 3600.0  # between requests of a connection
+    stream_idle_timeout: Duration = 300.0  # no byte either way within an exchange; 0 = none
+    drain_timeout: Duration = 30.0  # how long a stopping worker waits for its requests
+    heartbeat_timeout: Duration = 15.0  # a worker silent this long is killed; 0 = never
+    retry_buffer_bytes: Count = 65536  # of a request's body, kept for a second attempt
+    max_downstream_connections: Count = 0  # of the node; 0 = as many as the process may open
+    connect_ports: tuple[PortNumber, ...] = (443,)  # where CONNECT may go under ALLOW_ANY
+    denied_addresses: tuple[str, ...] = DENIED_ADDRESSES  # where ALLOW_ANY may not go
+
+
+class DnsConfig(Message, frozen=True):
+    """The resolver for hosts and endpoints that are names."""
+
+    nameservers: tuple[str, ...] = ()  # "10.0.0.2" or "10.0.0.2:53"; () = /etc/resolv.conf
+    min_ttl: Duration = 1.0
+    max_ttl: Duration = 300.0
+
+
+class OutlierConfig(Message, frozen=True):
+    """Node-wide choices about outlier detection."""
+
+    always_eject_one: bool = True  # one endpoint of several may be ejected past maxEjectionPercent
+
+
+class Bootstrap(Message, frozen=True):
+    """Everything a node is told at start. `Bootstrap()` is a working node."""
+
+    node: NodeIdentity = NodeIdentity()
+    workers: Annotated[int, msgspec.Meta(ge=1, le=MAX_WORKERS)] = msgspec.field(
+        default_factory=_available_cores
+    )
+    listeners: tuple[ListenerConfig, ...] = (ListenerConfig(name="egress", port=15001),)
+    adapters: tuple[AdapterConfig, ...] = ()
+    resources: tuple[str, ...] = ()  # files or directories: a static adapter named "files"
+    outbound_traffic_policy: OutboundTrafficPolicy = OutboundTrafficPolicy()
+    admin: AdminConfig = AdminConfig()
+    access_log: AccessLogConfig = AccessLogConfig()
+    log: LogConfig = LogConfig()
+    limits: Limits = Limits()
+    dns: DnsConfig = DnsConfig()
+    outlier: OutlierConfig = OutlierConfig()
+    state_dir: str = "/var/lib/egressd"
+    run_dir: str = "/run/egressd"
+
+    @property
+    def admin_address(self) -> str:
+        """`admin.address` with its default filled in."""
+        return self.admin.address or f"unix:{self.run_dir}/admin.sock"
+
+    @property
+    def store_path(self) -> str:
+        """Where the shared registry lives: survives a restart (last-known-good)."""
+        return f"{self.state_dir}/registry"
+
+    @property
+    def status_path(self) -> str:
+        """The supervisor's status file (`egressd.node.status`)."""
+        return f"{self.run_dir}/supervisor.json"
+
+    def worker_socket(self, index: int) -> str:
+        """Unix socket where worker `index` answers with its counters."""
+        return f"{self.run_dir}/worker-{index}.sock"
+
+    @property
+    def connections_per_worker(self) -> int:
+        """A worker's share of `limits.maxDownstreamConnections`; the shares never exceed it.
+        0 = no limit."""
+        limit = self.limits.max_downstream_connections
+        return max(1, limit // self.workers) if limit else 0
