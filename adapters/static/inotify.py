@@ -1,0 +1,62 @@
+"""The kernel's word that a directory changed: inotify by ctypes, read with trio."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from types import TracebackType
+
+import trio
+
+_CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
+_DELETE_SELF, _MOVE_SELF, _ATTRIB, _MODIFY = 0x400, 0x800, 0x4, 0x2
+_EVENTS = (
+    _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
+    | _DELETE_SELF | _MOVE_SELF | _ATTRIB | _MODIFY
+)  # fmt: skip
+_BUFFER = 65536
+
+
+class Inotify:
+    """Watches directories; `changed` returns when something in one of them did.
+
+    Raises `OSError` where the kernel gives no instance (the user's limit): poll instead then.
+    """
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._fd < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        self._watched: dict[int, str] = {}
+
+    def __enter__(self) -> Inotify:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._fd)
+
+    def watch(self, path: str) -> None:
+        """Watch a directory; again is harmless. One that is not there is skipped."""
+        number = self._libc.inotify_add_watch(self._fd, os.fsencode(path), _EVENTS)
+        if number >= 0:
+            self._watched[number] = path
+        elif ctypes.get_errno() == errno.ENOSPC:
+            raise OSError(errno.ENOSPC, "fs.inotify.max_user_watches is used up")
+
+    async def changed(self) -> None:
+        """Wait for a change, and take all that are queued."""
+        await trio.lowlevel.wait_readable(self._fd)
+        while True:
+            try:
+                if len(os.read(self._fd, _BUFFER)) < _BUFFER:
+                    return
+            except BlockingIOError:
+                return

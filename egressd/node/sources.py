@@ -1,0 +1,143 @@
+"""The adapters of a node, each fenced: one that fails or stalls never stops another."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from time import time
+
+import structlog
+import trio
+
+from egressd.api.resource import Problem
+from egressd.node.bootstrap_model import FILES_ADAPTER, AdapterConfig, Bootstrap
+from egressd.registry.adapter import (
+    ENTRY_POINT_GROUP,
+    Adapter,
+    AdapterConfigError,
+    AdapterContext,
+    AdapterFactory,
+)
+from egressd.registry.records import Snapshot
+
+_FIRST_RETRY_S = 0.5
+_MAX_RETRY_S = 30.0
+
+log = structlog.get_logger("egressd.registry")
+
+
+class UnknownAdapter(Exception):
+    """No installed package offers an adapter of this type. The message lists those there are."""
+
+
+@dataclass(slots=True)
+class SourceStatus:
+    """How one source is doing. Times are seconds since the epoch, 0 = never."""
+
+    name: str
+    type: str
+    records: int = 0
+    synced_at: float = 0.0
+    source_version: str = ""
+    error: str = ""
+    errors: int = 0
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether it has said anything since the registry process started."""
+        return self.synced_at > 0
+
+    def age_s(self, now: float) -> float:
+        """Seconds since it was last heard of; -1 = not yet."""
+        return now - self.synced_at if self.synced_at else -1.0
+
+
+class SourceSink:
+    """What one adapter talks to. Notes how the source does, hands snapshots on."""
+
+    def __init__(self, status: SourceStatus, on_snapshot: Callable[[str, Snapshot], None]) -> None:
+        self.status = status
+        self._on_snapshot = on_snapshot
+
+    def publish(self, snapshot: Snapshot) -> None:
+        self.in_sync()
+        self.status.source_version = snapshot.source_version
+        self._on_snapshot(self.status.name, snapshot)
+
+    def in_sync(self) -> None:
+        if self.status.error:
+            log.info("source recovered", source=self.status.name)
+        self.status.error = ""
+        self.status.synced_at = time()
+
+    def failed(self, reason: str) -> None:
+        self.status.errors += 1
+        if reason != self.status.error:
+            log.warning(
+                "source failed, its last answer stands", source=self.status.name, reason=reason
+            )
+        self.status.error = reason
+
+    def problems(self, problems: tuple[Problem, ...]) -> None:
+        for problem in problems:
+            if problem not in self.status.problems:
+                log.warning("resource problem", source=self.status.name, problem=str(problem))
+        self.status.problems = problems
+
+
+def configured_sources(bootstrap: Bootstrap) -> tuple[AdapterConfig, ...]:
+    """The adapters in order of precedence; `resources` stands first, as the operator's own word."""
+    sources = bootstrap.adapters
+    if bootstrap.resources:
+        options = {"paths": list(bootstrap.resources)}
+        files = AdapterConfig(type="static", name=FILES_ADAPTER, options=options)
+        sources = (files, *sources)
+    return sources
+
+
+def find_factory(kind: str) -> AdapterFactory:
+    """The factory behind an entry point. Raises `UnknownAdapter`."""
+    points = entry_points(group=ENTRY_POINT_GROUP)
+    for point in points:
+        if point.name == kind:
+            factory: AdapterFactory = point.load()
+            return factory
+    known = ", ".join(sorted(point.name for point in points)) or "none"
+    raise UnknownAdapter(f"adapter type {kind!r}: found no such entry point, installed are {known}")
+
+
+def make_adapter(config: AdapterConfig, bootstrap: Bootstrap) -> Adapter:
+    """One adapter. Raises `UnknownAdapter`, `AdapterConfigError`."""
+    region, zone, _ = bootstrap.node.locality_parts
+    context = AdapterContext(
+        name=config.source, node_id=bootstrap.node.id, region=region, zone=zone
+    )
+    return find_factory(config.type)(context, config.options)
+
+
+async def run_source(config: AdapterConfig, bootstrap: Bootstrap, sink: SourceSink) -> None:
+    """Run one adapter until cancelled; whatever leaves it is logged and it is started again."""
+    failures = 0
+    while True:
+        started = trio.current_time()
+        try:
+            await make_adapter(config, bootstrap).run(sink)
+            reason = "the adapter returned"
+        except (UnknownAdapter, AdapterConfigError) as error:
+            sink.failed(str(error))
+            reason = str(error)
+        except Exception as error:
+            log.exception("adapter failed", source=config.source)
+            reason = f"{type(error).__name__}: {error}"
+        sink.failed(reason)
+        failures = 0 if trio.current_time() - started > _MAX_RETRY_S else failures + 1
+        wait = min(_FIRST_RETRY_S * 2.0 ** (failures - 1), _MAX_RETRY_S)
+        await trio.sleep(wait * (0.5 + random.random() / 2))
+
+
+def statuses(sources: Sequence[AdapterConfig]) -> dict[str, SourceStatus]:
+    """A fresh status for each configured source, by name."""
+    return {config.source: SourceStatus(config.source, config.type) for config in sources}

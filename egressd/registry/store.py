@@ -1,0 +1,301 @@
+"""The shared registry on disk: LMDB, one writer, readers without locks in every other process.
+
+Databases of the one environment:
+    records   ref -> stored record
+    claims    kind NUL host -> [[rank, ref], ...], the winner first
+    changes   version (8 bytes, big-endian) -> stored change
+    meta      "version" -> 8 bytes; "source NUL name" -> source state
+
+A publication is one transaction, so a reader sees all of it or nothing. NOMETASYNC: after a crash of
+the machine the last publication may be gone, never half of one. LMDB forbids opening an environment
+twice in a process and using it across a fork: whoever reads opens it once, after the fork.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+
+import lmdb
+import msgspec
+
+from egressd.api.resource import SPEC_TYPES, Kind, Metadata, Place, Resource, Spec
+from egressd.registry.claims import claimed_hosts
+from egressd.registry.merge import ChangeSet
+from egressd.registry.records import Record
+
+_MAP_SIZE = 16 << 30  # address space, not disk: the file grows as it is written
+_MAX_READERS = 1024
+_MAX_CHANGES = 10_000
+_NAMES = (b"records", b"claims", b"changes", b"meta")
+_VERSION = b"version"
+_KEY_BYTES = 500
+
+
+class StoreError(Exception):
+    """The store cannot be opened. The message names the path and what to do."""
+
+
+class Stored(msgspec.Struct, frozen=True, array_like=True):
+    """A record as it lies in the store; `spec` is decoded by kind."""
+
+    kind: Kind
+    spec: msgspec.Raw
+    metadata: Metadata
+    api_version: str
+    place: Place
+    source: str
+    origin: str
+    source_version: str
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One publication in the change log. `at` is seconds since the epoch."""
+
+    version: int
+    at: float
+    sources: tuple[str, ...]
+    hosts: tuple[str, ...]
+    put: tuple[str, ...]
+    deleted: tuple[str, ...]
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What a reader that knew an older version must look at again."""
+
+    version: int
+    hosts: frozenset[str]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_stored = msgspec.msgpack.Decoder(Stored).decode
+_decode_change = msgspec.msgpack.Decoder(Change).decode
+_decode_claims = msgspec.msgpack.Decoder(list[tuple[int, bytes]]).decode
+_decode_spec = {kind: msgspec.msgpack.Decoder(spec) for kind, spec in SPEC_TYPES.items()}
+
+
+def _key(text: str) -> bytes:
+    """LMDB keys are bounded: a long one keeps its beginning and ends in its hash."""
+    raw = text.encode()
+    if len(raw) <= _KEY_BYTES:
+        return raw
+    return raw[: _KEY_BYTES - 40] + b"#" + blake2b(raw, digest_size=16).hexdigest().encode()
+
+
+def _freeze(record: Record) -> bytes:
+    resource = record.resource
+    return _encode(
+        Stored(
+            resource.kind,
+            msgspec.Raw(_encode(resource.spec)),
+            resource.metadata,
+            resource.api_version,
+            resource.place,
+            record.source,
+            record.origin,
+            record.source_version,
+        )
+    )
+
+
+def _thaw(data: bytes) -> Record:
+    stored = _decode_stored(data)
+    spec: Spec = _decode_spec[stored.kind].decode(stored.spec)
+    return Record(
+        resource=Resource(
+            kind=stored.kind,
+            metadata=stored.metadata,
+            spec=spec,
+            api_version=stored.api_version,
+            place=stored.place,
+        ),
+        source=stored.source,
+        origin=stored.origin,
+        source_version=stored.source_version,
+    )
+
+
+class StoreReader:
+    """A `RegistryView` of the store. One a process; safe beside a writer in another one."""
+
+    def __init__(self, env: lmdb.Environment) -> None:
+        self._env = env
+        names = [env.open_db(name, create=False) for name in _NAMES]
+        self._records, self._claims, self._changes, self._meta = names
+
+    @classmethod
+    def open(cls, path: str | Path) -> StoreReader:
+        """Open for reading. Raises `StoreError` when there is none yet."""
+        try:
+            env = lmdb.open(
+                str(path),
+                readonly=True,
+                create=False,
+                max_dbs=len(_NAMES),
+                max_readers=_MAX_READERS,
+                map_size=_MAP_SIZE,
+            )
+            return cls(env)
+        except lmdb.Error as error:
+            raise StoreError(
+                f"{path}: no registry to read ({error}); has `egressd run` been started with this "
+                "stateDir?"
+            ) from None
+
+    def close(self) -> None:
+        self._env.close()
+
+    def version(self) -> int:
+        with self._env.begin() as txn:
+            return int.from_bytes(txn.get(_VERSION, b"", db=self._meta), "big")
+
+    def claims(self, kind: Kind, host: str) -> tuple[Record, ...]:
+        with self._env.begin() as txn:
+            found = txn.get(_key(f"{kind}\0{host}"), db=self._claims)
+            if found is None:
+                return ()
+            stored = (txn.get(ref, db=self._records) for _, ref in _decode_claims(found))
+            return tuple(_thaw(data) for data in stored if data is not None)
+
+    def records(self, kind: Kind) -> tuple[Record, ...]:
+        return tuple(self._scan(f"{kind}/".encode()))
+
+    def all_records(self) -> tuple[Record, ...]:
+        """Every record, ordered by ref."""
+        return tuple(self._scan(b""))
+
+    def _scan(self, prefix: bytes) -> Iterator[Record]:
+        with self._env.begin() as txn, txn.cursor(self._records) as cursor:
+            if cursor.set_range(prefix):
+                for key, data in cursor:
+                    if not key.startswith(prefix):
+                        return
+                    yield _thaw(data)
+
+    def changes_since(self, version: int) -> Changes | None:
+        """The host keys changed after `version`; None when the log does not reach back so far."""
+        with self._env.begin() as txn:
+            now = int.from_bytes(txn.get(_VERSION, b"", db=self._meta), "big")
+            if now == version:
+                return Changes(now, frozenset())
+            hosts: set[str] = set()
+            expected = version + 1
+            with txn.cursor(self._changes) as cursor:
+                if not cursor.set_range(expected.to_bytes(8, "big")):
+                    return None
+                for key, data in cursor:
+                    if int.from_bytes(key, "big") != expected:
+                        return None
+                    hosts.update(_decode_change(data).hosts)
+                    expected += 1
+            return Changes(now, frozenset(hosts)) if expected == now + 1 else None
+
+    def history(self, limit: int = 100) -> tuple[Change, ...]:
+        """The newest changes, newest first."""
+        found: list[Change] = []
+        with self._env.begin() as txn, txn.cursor(self._changes) as cursor:
+            for _, data in cursor.iterprev():
+                if len(found) >= limit:
+                    break
+                found.append(_decode_change(data))
+        return tuple(found)
+
+
+class StoreWriter(StoreReader):
+    """The one writer, in the registry process."""
+
+    @classmethod
+    def open(cls, path: str | Path) -> StoreWriter:
+        """Open, made if need be. A store that LMDB calls corrupt is moved aside (`moved_aside`).
+
+        Raises `StoreError` for a path that cannot be written.
+        """
+        directory = Path(path)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            try:
+                return cls._open(directory)
+            except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError) as error:
+                aside = directory.with_name(f"{directory.name}.corrupt-{int(time.time())}")
+                directory.rename(aside)
+                directory.mkdir()
+                writer = cls._open(directory)
+                writer.moved_aside = f"{aside}: {error}"
+                return writer
+        except (OSError, lmdb.Error) as error:
+            raise StoreError(f"{path}: the registry cannot be written: {error}") from None
+
+    @classmethod
+    def _open(cls, directory: Path) -> StoreWriter:
+        env = lmdb.open(
+            str(directory),
+            max_dbs=len(_NAMES),
+            max_readers=_MAX_READERS,
+            map_size=_MAP_SIZE,
+            metasync=False,
+            mode=0o640,
+        )
+        for name in _NAMES:
+            env.open_db(name, create=True)
+        env.reader_check()  # slots of readers that died
+        return cls(env)
+
+    moved_aside = ""
+
+    @contextmanager
+    def _write(self) -> Iterator[lmdb.Transaction]:
+        self._env.reader_check()
+        with self._env.begin(write=True) as txn:
+            yield txn
+
+    def publish(self, changes: ChangeSet, ranks: dict[str, int], at: float) -> int:
+        """Write one change set in one transaction; returns the new version. Blocks for a disk sync."""
+        with self._write() as txn:
+            version = int.from_bytes(txn.get(_VERSION, b"", db=self._meta), "big") + 1
+            for record in (*changes.deletes, *changes.puts):
+                self._unfile(txn, record.resource.ref)
+            for record in changes.puts:
+                self._file(txn, record, ranks.get(record.source, len(ranks)))
+            change = Change(
+                version,
+                at,
+                changes.sources,
+                changes.hosts,
+                tuple(record.resource.ref for record in changes.puts),
+                tuple(record.resource.ref for record in changes.deletes),
+            )
+            txn.put(version.to_bytes(8, "big"), _encode(change), db=self._changes)
+            if version > _MAX_CHANGES:
+                txn.delete((version - _MAX_CHANGES).to_bytes(8, "big"), db=self._changes)
+            txn.put(_VERSION, version.to_bytes(8, "big"), db=self._meta)
+        return version
+
+    def _unfile(self, txn: lmdb.Transaction, ref: str) -> None:
+        key = _key(ref)
+        old = txn.get(key, db=self._records)
+        if old is None:
+            return
+        record = _thaw(old)
+        for name in self._claim_keys(record):
+            claims = [c for c in _decode_claims(txn.get(name, db=self._claims)) if c[1] != key]
+            if claims:
+                txn.put(name, _encode(claims), db=self._claims)
+            else:
+                txn.delete(name, db=self._claims)
+        txn.delete(key, db=self._records)
+
+    def _file(self, txn: lmdb.Transaction, record: Record, rank: int) -> None:
+        key = _key(record.resource.ref)
+        txn.put(key, _freeze(record), db=self._records)
+        for name in self._claim_keys(record):
+            found = txn.get(name, db=self._claims)
+            claims = _decode_claims(found) if found is not None else []
+            claims.append((rank, key))
+            txn.put(name, _encode(sorted(claims)), db=self._claims)
+
+    def _claim_keys(self, record: Record) -> Iterable[bytes]:
+        kind = record.resource.kind
+        return [_key(f"{kind}\0{host}") for host in claimed_hosts(record.resource)]
