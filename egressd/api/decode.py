@@ -1,0 +1,365 @@
+"""Builds an API message from a node tree, strictly, and reports everything that does not fit.
+
+The plan of a message type (its fields, what each takes) is worked out once from the type hints.
+Decoding never stops at a problem: a part that does not fit is reported and stands in with its
+default, so that one reading finds all problems. What counts as fitting is what the Kubernetes API
+server with Istio's definitions takes: camel-case names, numbers unquoted, enums by name.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import enum
+import functools
+import math
+import re
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeVar, Union, cast, get_args, get_origin
+
+import msgspec
+
+from egressd.api import nodes
+from egressd.api.deprecated import REPLACEMENTS
+from egressd.api.duration import EXPECTED as A_DURATION
+from egressd.api.duration import parse_duration
+from egressd.api.message import Message, Percent
+from egressd.api.report import Report, quoted
+
+M = TypeVar("M", bound=Message)
+Decoder = Callable[[nodes.Node, str, Report], object]
+
+_SIMPLE_KEY: Final = re.compile(r"[-_A-Za-z0-9]+")
+_DECIMAL: Final = re.compile(r"[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One field of a message: its Python and JSON names and how its value is read."""
+
+    attribute: str
+    required: bool
+    decode: Decoder
+    stand_in: object
+    group: str
+    deprecated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a message type is read."""
+
+    fields: Mapping[str, _Field]
+    required: tuple[str, ...]
+
+
+def decode_message(cls: type[M], node: nodes.Node, path: str, report: Report) -> M:
+    """The message that `node` holds; parts that do not fit are reported and left at defaults."""
+    report.lines[path] = node.line
+    if not isinstance(node, nodes.Mapping):
+        if cls is Percent and (short := _bare_percent(node, path, report)) is not None:
+            return cast(M, short)
+        report.undecodable(path, node.line, describe(node), "a mapping")
+        return stand_in(cls)
+    plan = _plan(cls)
+    values: dict[str, object] = {}
+    groups: dict[str, str] = {}
+    for name, value, line in entries(node, path, report):
+        field = plan.fields.get(name)
+        where = join(path, name)
+        if field is None:
+            _unknown(name, where, line, plan, report)
+        elif not is_null(value):
+            _note(field, name, where, line, groups, report)
+            values[field.attribute] = field.decode(value, where, report)
+    for name in plan.required:
+        field = plan.fields[name]
+        if field.attribute not in values:
+            report.undecodable(join(path, name), node.line, "nothing", "this required field")
+            values[field.attribute] = field.stand_in
+    message: M = cls(**values)
+    return message
+
+
+def entries(node: nodes.Mapping, path: str, report: Report) -> list[tuple[str, nodes.Node, int]]:
+    """The mapping's string keys with values and lines; other keys and repeats are reported."""
+    found: list[tuple[str, nodes.Node, int]] = []
+    seen: dict[str, int] = {}
+    for key, value in node.pairs:
+        name = key.value() if isinstance(key, nodes.Scalar) else None
+        if not isinstance(key, nodes.Scalar) or not isinstance(name, str):
+            hint = (
+                f'a string as key: quote it, "{key.text}"' if isinstance(key, nodes.Scalar) else ""
+            )
+            report.undecodable(path, key.line, f"key {describe(key)}", hint or "a string as key")
+        elif name in seen:
+            where = join(path, name)
+            found_twice = f"{quoted(name)} a second time (first in line {seen[name]})"
+            report.undecodable(where, key.line, found_twice, "each key once")
+        else:
+            seen[name] = key.line
+            found.append((name, value, key.line))
+    return found
+
+
+def describe(node: nodes.Node) -> str:
+    """What a node holds, in a message's words."""
+    if isinstance(node, nodes.Mapping):
+        return "a mapping"
+    if isinstance(node, nodes.Sequence):
+        return "a list"
+    value = node.value()
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return f"boolean {node.text}"
+    if isinstance(value, str):
+        return f"string {quoted(value)}"
+    return f"number {quoted(node.text).strip(chr(34))}"
+
+
+def is_null(node: nodes.Node) -> bool:
+    """True for YAML's null, which leaves a field unset."""
+    return isinstance(node, nodes.Scalar) and node.value() is None
+
+
+def join(path: str, name: str) -> str:
+    """The path of a key under `path`; a key with dots or slashes stands in brackets."""
+    if not _SIMPLE_KEY.fullmatch(name):
+        return f'{path}["{name}"]'
+    return f"{path}.{name}" if path else name
+
+
+def decode_string(node: nodes.Node, path: str, report: Report) -> str:
+    """A string; numbers and booleans are refused, as a writer mostly forgot the quotes."""
+    value = _scalar(node, path, report)
+    if isinstance(value, str):
+        return value
+    hint = "a string"
+    if isinstance(node, nodes.Scalar) and value is not None:
+        hint = f'a string: quote it, "{quoted(node.text).strip(chr(34))}"'
+    report.undecodable(path, node.line, describe(node), hint)
+    return ""
+
+
+def decode_string_map(node: nodes.Node, path: str, report: Report) -> Mapping[str, str]:
+    """A map of strings, such as labels."""
+    decoded = _map_of(decode_string)(node, path, report)
+    return cast("Mapping[str, str]", decoded)
+
+
+@functools.cache
+def stand_in(cls: type[M]) -> M:
+    """A message whose required fields hold empty values, in place of one that did not decode."""
+    plan = _plan(cls)
+    return cls(**{f.attribute: f.stand_in for f in plan.fields.values() if f.required})
+
+
+def _bare_percent(node: nodes.Node, path: str, report: Report) -> Percent | None:
+    value = node.value() if isinstance(node, nodes.Scalar) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if not math.isfinite(value):
+        return None
+    report.warn(path, f"a bare number {value}", f"the mapping {{value: {value}}}; read as that")
+    return Percent(value=float(value))
+
+
+def _unknown(name: str, path: str, line: int, plan: _Plan, report: Report) -> None:
+    camel = re.sub(r"[_-]([a-z0-9])", lambda m: m[1].upper(), name)
+    by_case = {known.lower(): known for known in plan.fields}
+    near = by_case.get(camel.lower())
+    close = [near] if near else difflib.get_close_matches(name, plan.fields, n=1, cutoff=0.7)
+    known = ", ".join(plan.fields)
+    expected = f'"{close[0]}" (did you mean that?)' if close else f"one of {known}"
+    report.undecodable(path, line, f"unknown field {quoted(name)}", expected)
+
+
+def _note(
+    field: _Field, name: str, path: str, line: int, groups: dict[str, str], report: Report
+) -> None:
+    report.lines[path] = line
+    if field.deprecated:
+        report.warn(path, "a deprecated field", REPLACEMENTS[name])
+    if field.group:
+        first = groups.setdefault(field.group, name)
+        if first != name:
+            report.undecodable(path, line, f"{name} beside {first}", "only one of the two")
+
+
+# --- plans -------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _plan(cls: type[Message]) -> _Plan:
+    group_of = {name: group for group, names in cls.ONEOF.items() for name in names}
+    fields = {
+        info.encode_name: _Field(
+            attribute=info.name,
+            required=info.required,
+            decode=_decoder(info.type),
+            stand_in=_empty(info.type) if info.required else None,
+            group=group_of.get(info.encode_name, ""),
+            deprecated=info.encode_name in cls.DEPRECATED,
+        )
+        for info in msgspec.structs.fields(cls)
+    }
+    return _Plan(fields, tuple(name for name, field in fields.items() if field.required))
+
+
+def _empty(hint: Any) -> object:
+    if get_origin(hint) is Annotated:
+        return _empty(get_args(hint)[0])
+    if get_origin(hint) is tuple:
+        return ()
+    if isinstance(hint, type) and issubclass(hint, Message):
+        return stand_in(hint)
+    return cast("type[object]", hint)()
+
+
+def _decoder(hint: Any) -> Decoder:
+    meta: msgspec.Meta | None = None
+    if get_origin(hint) is Annotated:
+        hint, meta = get_args(hint)[:2]
+    if meta is not None and meta.extra is not None and "decode" in meta.extra:
+        return cast("Decoder", meta.extra["decode"])  # the type brings its own way to be read
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return _decoder(next(arg for arg in get_args(hint) if arg is not types.NoneType))
+    if origin is tuple:
+        return _list_of(_decoder(get_args(hint)[0]))
+    if origin is not None and issubclass(origin, Mapping):
+        return _map_of(_decoder(get_args(hint)[1]))
+    if issubclass(hint, Message):
+        return functools.partial(decode_message, hint)
+    if issubclass(hint, enum.Enum):
+        return functools.partial(_decode_enum, hint)
+    if hint is bool:
+        return _decode_bool
+    if hint is bytes:
+        return _decode_bytes
+    if hint is str:
+        return decode_string
+    scalar = (meta.extra or {}).get("scalar") if meta else None
+    if scalar == "duration":
+        return _decode_duration
+    if hint is float:
+        return _decode_float
+    if scalar == "uint64":
+        return functools.partial(_decode_int, 0, 2**64 - 1, True)
+    assert meta is not None and meta.ge is not None and meta.le is not None
+    return functools.partial(_decode_int, int(meta.ge), int(meta.le), False)
+
+
+def _list_of(decode: Decoder) -> Decoder:
+    def decode_list(node: nodes.Node, path: str, report: Report) -> object:
+        report.lines[path] = node.line
+        if not isinstance(node, nodes.Sequence):
+            report.undecodable(path, node.line, describe(node), "a list")
+            return ()
+        decoded = []
+        for index, item in enumerate(node.items):
+            where = f"{path}[{index}]"
+            report.lines[where] = item.line
+            decoded.append(decode(item, where, report))
+        return tuple(decoded)
+
+    return decode_list
+
+
+def _map_of(decode: Decoder) -> Decoder:
+    def decode_map(node: nodes.Node, path: str, report: Report) -> object:
+        report.lines[path] = node.line
+        if not isinstance(node, nodes.Mapping):
+            report.undecodable(path, node.line, describe(node), "a mapping")
+            return {}
+        decoded = {}
+        for name, value, line in entries(node, path, report):
+            where = join(path, name)
+            report.lines[where] = line
+            decoded[name] = decode(value, where, report)
+        return decoded
+
+    return decode_map
+
+
+# --- scalars -----------------------------------------------------------------------------------
+
+
+def _scalar(node: nodes.Node, path: str, report: Report) -> str | int | float | bool | None:
+    report.lines.setdefault(path, node.line)
+    return node.value() if isinstance(node, nodes.Scalar) else None
+
+
+def _decode_bool(node: nodes.Node, path: str, report: Report) -> bool:
+    value = _scalar(node, path, report)
+    if isinstance(value, bool):
+        return value
+    report.undecodable(path, node.line, describe(node), "true or false (unquoted)")
+    return False
+
+
+def _decode_int(
+    low: int, high: int, quoted_too: bool, node: nodes.Node, path: str, report: Report
+) -> int:
+    value = _scalar(node, path, report)
+    if quoted_too and isinstance(value, str) and _DECIMAL.fullmatch(value) and len(value) <= 20:
+        value = int(value)  # protobuf JSON writes 64-bit integers as strings
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        report.undecodable(path, node.line, describe(node), "an integer (unquoted)")
+        return 0
+    if not low <= value <= high:
+        report.undecodable(path, node.line, describe(node), f"an integer from {low} to {high}")
+        return 0
+    return value
+
+
+def _decode_float(node: nodes.Node, path: str, report: Report) -> float:
+    value = _scalar(node, path, report)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return number
+    report.undecodable(path, node.line, describe(node), "a number (unquoted)")
+    return 0.0
+
+
+def _decode_duration(node: nodes.Node, path: str, report: Report) -> float:
+    value = _scalar(node, path, report)
+    if not isinstance(value, str):
+        report.undecodable(path, node.line, describe(node), A_DURATION)
+        return 0.0
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        found = f"{describe(node)} ({error})"
+        report.undecodable(path, node.line, found, A_DURATION)
+        return 0.0
+
+
+def _decode_bytes(node: nodes.Node, path: str, report: Report) -> bytes:
+    value = _scalar(node, path, report)
+    if isinstance(value, str):
+        padded = value.translate({ord("-"): "+", ord("_"): "/"}).rstrip("=")
+        try:
+            return base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
+        except (binascii.Error, ValueError):
+            pass
+    report.undecodable(path, node.line, describe(node), "base64 text")
+    return b""
+
+
+def _decode_enum(cls: type[enum.Enum], node: nodes.Node, path: str, report: Report) -> enum.Enum:
+    value = _scalar(node, path, report)
+    if isinstance(value, str) and value in cls.__members__:
+        return cls[value]
+    report.undecodable(path, node.line, describe(node), "one of " + ", ".join(cls.__members__))
+    return next(iter(cls))

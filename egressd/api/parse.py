@@ -1,0 +1,167 @@
+"""Reads resources from YAML or JSON text. The only way in: nothing else builds a `Resource` of text.
+
+Kinds, versions and metadata are taken as kubectl takes them: many documents a file, `kind: List`,
+the fields that an API server adds are accepted and ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from egressd.api import nodes
+from egressd.api.decode import decode_message, decode_string, describe, entries, is_null
+from egressd.api.metadata import decode_metadata
+from egressd.api.report import Report, quoted
+from egressd.api.resource import (
+    SPEC_TYPES,
+    Kind,
+    Parsed,
+    Place,
+    Problem,
+    Resource,
+)
+from egressd.api.rules import check_spec
+from egressd.api.supported import report_unsupported
+
+GROUP: Final = "networking.istio.io"
+API_VERSIONS: Final = tuple(f"{GROUP}/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
+_KINDS: Final = ", ".join(Kind)
+_TOP_FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
+_LISTS: Final = frozenset(("List", *(f"{kind}List" for kind in Kind)))
+
+
+def parse_text(text: str, file: str) -> Parsed:
+    """Every resource in `text` that has no error, and all problems of all documents.
+
+    `file` is what problems name as their place. Never raises: text that is not YAML is a problem.
+    """
+    resources: list[Resource] = []
+    problems: list[Problem] = []
+    try:
+        for document in nodes.documents(text):
+            if not is_null(document):
+                _read(document, file, resources, problems, in_list=False)
+    except nodes.TextError as error:
+        place = Place(file, error.line)
+        problems.append(Problem(place=place, found=error.found, expected=error.expected))
+    return Parsed(tuple(resources), tuple(problems))
+
+
+def _read(
+    node: nodes.Node,
+    file: str,
+    resources: list[Resource],
+    problems: list[Problem],
+    *,
+    in_list: bool,
+) -> None:
+    report = Report(file)
+    report.lines[""] = node.line
+    if not isinstance(node, nodes.Mapping):
+        report.undecodable(
+            "", node.line, describe(node), "a resource: a mapping with kind and spec"
+        )
+        problems.extend(report.problems)
+        return
+    fields = {name: value for name, value, _ in _top_fields(node, report)}
+    kind = fields.get("kind")
+    if not in_list and isinstance(kind, nodes.Scalar) and kind.text in _LISTS:
+        _read_list(fields, file, resources, problems, report)
+        return
+    resource = _read_resource(fields, node, report)
+    problems.extend(report.problems)
+    if resource is not None and not report.has_errors():
+        resources.append(resource)
+
+
+def _top_fields(node: nodes.Mapping, report: Report) -> list[tuple[str, nodes.Node, int]]:
+    found = entries(node, "", report)
+    for name, _, line in found:
+        report.lines[name] = line
+    return found
+
+
+def _read_list(
+    fields: Mapping[str, nodes.Node],
+    file: str,
+    resources: list[Resource],
+    problems: list[Problem],
+    report: Report,
+) -> None:
+    items = fields.get("items")
+    for name in fields:
+        if name not in ("apiVersion", "kind", "metadata", "items"):
+            line = report.lines[name]
+            report.undecodable(name, line, f"unknown field {quoted(name)}", "items")
+    if items is not None and not is_null(items) and not isinstance(items, nodes.Sequence):
+        report.undecodable("items", items.line, describe(items), "a list of resources")
+    problems.extend(report.problems)
+    if isinstance(items, nodes.Sequence):
+        for item in items.items:
+            _read(item, file, resources, problems, in_list=True)
+
+
+def _read_resource(
+    fields: Mapping[str, nodes.Node], node: nodes.Mapping, report: Report
+) -> Resource | None:
+    kind = _kind(fields, node, report)
+    if kind is None:
+        return None
+    for name in fields:
+        if name not in _TOP_FIELDS:
+            expected = f"one of {', '.join(_TOP_FIELDS)}"
+            line = report.lines[name]
+            report.undecodable(name, line, f"unknown field {quoted(name)}", expected)
+    metadata = decode_metadata(fields.get("metadata"), node.line, kind, report)
+    version = _api_version(fields, node, report)
+    if version is None:
+        return None
+    spec_node = fields.get("spec")
+    if spec_node is None or is_null(spec_node):
+        report.undecodable("spec", node.line, "nothing", f"the spec of the {kind}")
+        return None
+    spec = decode_message(SPEC_TYPES[kind], spec_node, "spec", report)
+    check_spec(spec, metadata, report)
+    resource = Resource(
+        kind=kind,
+        metadata=metadata,
+        spec=spec,
+        api_version=version,
+        place=Place(report.file, node.line),
+    )
+    if not report.has_errors():
+        report_unsupported(resource, report)
+    return resource
+
+
+def _kind(fields: Mapping[str, nodes.Node], node: nodes.Mapping, report: Report) -> Kind | None:
+    kind_node = fields.get("kind")
+    if kind_node is None or is_null(kind_node):
+        report.undecodable("kind", node.line, "nothing", f"one of {_KINDS}")
+        return None
+    name = decode_string(kind_node, "kind", report)
+    if name in set(Kind):
+        return Kind(name)
+    version = fields.get("apiVersion")
+    of = f" of {version.text}" if isinstance(version, nodes.Scalar) and version.text else ""
+    found = f"kind {quoted(name)}{of}"
+    report.undecodable("kind", kind_node.line, found, f"one of {_KINDS} of {GROUP}")
+    return None
+
+
+def _api_version(
+    fields: Mapping[str, nodes.Node], node: nodes.Mapping, report: Report
+) -> str | None:
+    """The version as written; None where it names another API, whose spec says nothing to us."""
+    version_node = fields.get("apiVersion")
+    expected = f"one of {', '.join(API_VERSIONS)}"
+    if version_node is None or is_null(version_node):
+        report.undecodable("apiVersion", node.line, "nothing", expected)
+        return API_VERSIONS[0]
+    version = version_node.value() if isinstance(version_node, nodes.Scalar) else None
+    if isinstance(version, str) and version in API_VERSIONS:
+        return version
+    report.undecodable("apiVersion", version_node.line, describe(version_node), expected)
+    is_other_api = isinstance(version, str) and "/" in version and not version.startswith(GROUP)
+    return None if is_other_api else API_VERSIONS[0]

@@ -1,0 +1,121 @@
+"""The one table of fields that are valid and not yet acted on, each with what happens instead.
+
+`report_unsupported` turns them into warnings, so that a resource never silently does less than it
+says. The documentation's list is held to this table by a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from egressd.api.decode import join
+from egressd.api.destination_rule import (
+    ClientTLSMode,
+    ClientTLSSettings,
+    DestinationRule,
+    HTTPSettings,
+    LoadBalancerSettings,
+    TrafficPolicy,
+)
+from egressd.api.message import Message
+from egressd.api.report import Report
+from egressd.api.resource import Kind, Resource
+from egressd.api.service_entry import Resolution, ServiceEntry
+from egressd.api.virtual_service import (
+    FaultAbort,
+    HTTPMatchRequest,
+    HTTPRetry,
+    HTTPRoute,
+    VirtualService,
+)
+from egressd.api.workload_entry import WorkloadEntry
+
+NOT_YET_KINDS: Final[Mapping[Kind, str]] = {
+    Kind.GATEWAY: "no listener is opened for it; the node's listeners stand in its own config",
+    Kind.WORKLOAD_ENTRY: "no ServiceEntry selects it; list endpoints in the ServiceEntry",
+}
+
+NOT_YET_FIELDS: Final[Mapping[tuple[type[Message], str], str]] = {
+    (ServiceEntry, "addresses"): "services are found by host name only",
+    (ServiceEntry, "workloadSelector"): "no workload is selected; list endpoints",
+    (WorkloadEntry, "network"): "every endpoint is called directly",
+    (WorkloadEntry, "serviceAccount"): "the identity of an endpoint is not checked against it",
+    (VirtualService, "tls"): "TLS connections follow the ServiceEntry",
+    (VirtualService, "tcp"): "TCP connections follow the ServiceEntry",
+    (VirtualService, "exportTo"): "the node reads resources of every namespace",
+    (HTTPRoute, "delegate"): "the route answers 404",
+    (HTTPRoute, "mirror"): "no copy of the request is sent",
+    (HTTPRoute, "mirrors"): "no copy of the request is sent",
+    (HTTPRoute, "mirrorPercent"): "no copy of the request is sent",
+    (HTTPRoute, "mirrorPercentage"): "no copy of the request is sent",
+    (HTTPRoute, "corsPolicy"): "CORS headers come from the origin alone",
+    (HTTPMatchRequest, "statPrefix"): "metrics are named by host",
+    (HTTPRetry, "retryRemoteLocalities"): "a retry prefers an endpoint that was not tried",
+    (HTTPRetry, "retryIgnorePreviousHosts"): "a retry prefers an endpoint that was not tried",
+    (FaultAbort, "grpcStatus"): "requests are not aborted",
+    (DestinationRule, "exportTo"): "the node reads resources of every namespace",
+    (DestinationRule, "workloadSelector"): "the rule applies to every client of the node",
+    (TrafficPolicy, "tunnel"): "connections go straight to the endpoint",
+    (TrafficPolicy, "proxyProtocol"): "no PROXY header is sent",
+    (TrafficPolicy, "retryBudget"): "connectionPool.http.maxRetries limits retries",
+    (LoadBalancerSettings, "consistentHash"): "LEAST_REQUEST balances",
+    (LoadBalancerSettings, "localityLbSetting"): "all localities are alike",
+    (LoadBalancerSettings, "zoneAwareLbSetting"): "all zones are alike",
+    (LoadBalancerSettings, "warmupDurationSecs"): "a new endpoint takes its full share at once",
+    (LoadBalancerSettings, "warmup"): "a new endpoint takes its full share at once",
+    (HTTPSettings, "h2UpgradePolicy"): "upstream connections speak HTTP/1.1",
+    (HTTPSettings, "useClientProtocol"): "upstream connections speak HTTP/1.1",
+    (HTTPSettings, "maxConcurrentStreams"): "upstream connections speak HTTP/1.1",
+    (HTTPSettings, "http2KeepAlive"): "upstream connections speak HTTP/1.1",
+    (ClientTLSSettings, "credentialName"): "no secret store is asked; name files instead",
+}
+
+NOT_YET_VALUES: Final[Mapping[tuple[type[Message], str, str], str]] = {
+    (ServiceEntry, "resolution", Resolution.DYNAMIC_DNS): "requests to it answer 503",
+    (ClientTLSSettings, "mode", ClientTLSMode.ISTIO_MUTUAL): "the node has no mesh identity; "
+    "requests answer 503",
+}
+
+_OTHER_GATEWAYS: Final = "only the node's own egress (mesh) is served"
+
+
+def report_unsupported(resource: Resource, report: Report) -> None:
+    """Warns of everything in a valid resource that this release does not act on."""
+    if reason := NOT_YET_KINDS.get(resource.kind):
+        report.warn("kind", str(resource.kind), f"{resource.kind} to be not yet acted on: {reason}")
+        return
+    _walk(resource.spec, "spec", report)
+
+
+def _walk(message: Message, path: str, report: Report) -> None:
+    cls = type(message)
+    for info in msgspec.structs.fields(cls):
+        value = getattr(message, info.name)
+        if value == info.default or value == () or value == {}:
+            continue
+        name = info.encode_name
+        where = join(path, name)
+        reason = NOT_YET_FIELDS.get((cls, name))
+        if isinstance(value, str):
+            reason = reason or NOT_YET_VALUES.get((cls, name, value))
+        if name == "gateways" and set(value) != {"mesh"}:
+            reason = _OTHER_GATEWAYS
+        if reason:
+            shown = f"{name}: {value}" if isinstance(value, str) else name
+            report.warn(where, shown, f"it to be not yet acted on: {reason}")
+        else:
+            _walk_value(value, where, report)
+
+
+def _walk_value(value: object, path: str, report: Report) -> None:
+    if isinstance(value, Message):
+        _walk(value, path, report)
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            _walk_value(item, f"{path}[{index}]", report)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _walk_value(item, join(path, key), report)
