@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from egressd.api.service_entry import Resolution
@@ -40,6 +41,10 @@ class Names(Protocol):
     async def first(self, name: str) -> None: ...
 
 
+Denies = Callable[[str], bool]
+_DENIED = "the address of this name is one that limits.deniedAddresses keeps clients from"
+
+
 class HostEntry:
     """A name in use: its route table, and the clusters that its routes have been to."""
 
@@ -59,6 +64,7 @@ class ClusterRuntime:
         "_on_names",
         "cluster",
         "failure",
+        "failure_status",
         "key",
         "names",
         "pool",
@@ -77,6 +83,7 @@ class ClusterRuntime:
         self.stats = stats
         self.series: dict[tuple[str, int, str], Series] = {}  # (route, status, flags)
         self.failure = ""  # why the cluster cannot be used (flag NC); "" = it can
+        self.failure_status = 503
         self.tls_cache = tls_cache
         self.names: tuple[str, ...] = ()
         self.resolved = True
@@ -87,8 +94,11 @@ class ClusterRuntime:
         spec = self.cluster.spec.tls
         return None if spec is None else self.tls_cache.get(spec, now)
 
-    def follow_names(self, names: Names) -> None:
-        """Keep the endpoints of a DNS cluster at what its names resolve to."""
+    def follow_names(self, names: Names, denies: Denies | None = None) -> None:
+        """Keep the endpoints of a DNS cluster at what its names resolve to.
+
+        `denies` is the node's address policy, for names that a client chose freely.
+        """
         self.stop_following(names)
         spec = self.cluster.spec
         if spec.resolution not in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN):
@@ -99,7 +109,13 @@ class ClusterRuntime:
         )
 
         def resolve() -> None:
-            self.cluster.set_resolved(resolved_endpoints(spec, names))
+            found = resolved_endpoints(spec, names)
+            if denies is not None:
+                allowed = [endpoint for endpoint in found if not denies(endpoint.address)]
+                self.failure = _DENIED if found and not allowed else ""
+                self.failure_status = 403 if self.failure else 503
+                found = allowed
+            self.cluster.set_resolved(found)
             self.resolved = all(names.addresses(name) is not None for name in self.names)
 
         self._on_names = resolve
@@ -164,7 +180,9 @@ class Directory:
         *,
         namespace: str = "default",
         always_eject_one: bool = True,
+        denies: Denies | None = None,
     ) -> None:
+        self._denies = denies
         self._view = view
         self._loop = loop
         self._dns = names
@@ -194,6 +212,10 @@ class Directory:
             self._by_authority.clear()
         self._by_authority[authority] = entry
         return entry
+
+    def entries(self) -> list[HostEntry]:
+        """The compiled names, for dumps."""
+        return [entry for entry in self._by_authority.values() if entry is not None]
 
     def service(self, host: str) -> Service | None:
         """The ServiceEntry side of a name, for tunnels, which no HTTP route serves."""
@@ -229,20 +251,8 @@ class Directory:
         endpoint = EndpointSpec(address=host, port=port, hostname=host)
         if base is None:
             spec = ClusterSpec(key=key, resolution=Resolution.DNS, endpoints=(endpoint,))
-        else:
-            spec = ClusterSpec(
-                key=key,
-                resolution=Resolution.DNS,
-                endpoints=(endpoint,),
-                protocol=base.protocol,
-                balancer=base.balancer,
-                limits=base.limits,
-                outlier=base.outlier,
-                tls=base.tls,
-                destination_rule=base.destination_rule,
-                service_entries=base.service_entries,
-                depends_on=base.depends_on,
-            )
+            return self._keep(spec, self._denies)
+        spec = replace(base, key=key, resolution=Resolution.DNS, endpoints=(endpoint,))
         return self._keep(spec)
 
     def _compile(self, key: ClusterKey) -> ClusterRuntime:
@@ -260,12 +270,12 @@ class Directory:
             return runtime
         return self._keep(spec)
 
-    def _keep(self, spec: ClusterSpec) -> ClusterRuntime:
+    def _keep(self, spec: ClusterSpec, denies: Denies | None = None) -> ClusterRuntime:
         runtime = ClusterRuntime(
             self._loop, self._make_cluster(spec), self._stats_of(str(spec.key)), self._tls_cache
         )
         self.clusters[spec.key] = runtime
-        runtime.follow_names(self._dns)
+        runtime.follow_names(self._dns, denies)
         return runtime
 
     async def resolve(self, fiber: Fiber, runtime: ClusterRuntime) -> None:

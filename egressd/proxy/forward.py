@@ -9,6 +9,7 @@ from egressd.net.stream import StreamClosed
 from egressd.proxy.attempt import Attempt, AttemptFailed, attempt
 from egressd.proxy.body import RequestBody, relay_decoded, relay_length, send_downstream
 from egressd.proxy.context import Exchange
+from egressd.proxy.directory import ClusterRuntime
 from egressd.proxy.http1.chunked import ChunkedDecoder
 from egressd.proxy.http1.fields import MalformedMessage, join_fields, split_fields
 from egressd.proxy.http1.response import UNTIL_CLOSE, ResponseHead
@@ -31,7 +32,7 @@ async def forward(x: Exchange) -> None:
     runtime = x.cluster
     assert runtime is not None
     if runtime.failure:
-        raise LocalReply(503, runtime.failure, flag="NC", details="cluster_not_found")
+        raise _unusable(runtime)
     cluster = runtime.cluster
     if not cluster.admit_request():
         raise _overflow(x, "http2MaxRequests")
@@ -39,6 +40,8 @@ async def forward(x: Exchange) -> None:
     try:
         if not runtime.resolved:
             await x.context.directory.resolve(x.fiber, runtime)
+            if runtime.failure:
+                raise _unusable(runtime)
         await _forward_admitted(x)
     finally:
         runtime.stats.requests_active -= 1
@@ -67,6 +70,12 @@ async def _forward_admitted(x: Exchange) -> None:
         await tunnel(x, this)
     else:
         await _respond(x, this, this.response)
+
+
+def _unusable(runtime: ClusterRuntime) -> LocalReply:
+    return LocalReply(
+        runtime.failure_status, runtime.failure, flag="NC", details="cluster_not_found"
+    )
 
 
 def _overflow(x: Exchange, limit: str) -> LocalReply:

@@ -44,7 +44,13 @@ async def connect_tunnel(x: Exchange) -> None:
         raise LocalReply(400, "CONNECT needs host:port", flag="DPE", close=True)
     runtime = x.cluster = _cluster_of(x, host, port)
     if runtime.failure:
-        raise LocalReply(503, runtime.failure, flag="NC", details="cluster_not_found", close=True)
+        raise LocalReply(
+            runtime.failure_status,
+            runtime.failure,
+            flag="NC",
+            details="cluster_not_found",
+            close=True,
+        )
     if not runtime.cluster.admit_request():
         raise LocalReply(503, "overflow", flag="UO", headers=((b"x-envoy-overloaded", b"true"),))
     runtime.stats.requests_active += 1
@@ -53,6 +59,8 @@ async def connect_tunnel(x: Exchange) -> None:
             x.fiber.set_deadline(monotonic() + runtime.cluster.spec.limits.connect_timeout_s)
             with suppress(Deadline):
                 await x.context.directory.resolve(x.fiber, runtime)
+            if runtime.failure:
+                raise LocalReply(runtime.failure_status, runtime.failure, flag="NC", close=True)
         connection = await _connect(x, runtime)
         try:
             await _established(x)

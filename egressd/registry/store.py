@@ -278,9 +278,10 @@ class StoreWriter(StoreReader):
         old = txn.get(key, db=self._records)
         if old is None:
             return
-        record = _thaw(old)
+        record = _thaw(bytes(old))
         for name in self._claim_keys(record):
-            claims = [c for c in _decode_claims(txn.get(name, db=self._claims)) if c[1] != key]
+            found = txn.get(name, db=self._claims)
+            claims = [c for c in _decode_claims(found) if c[1] != key] if found else []
             if claims:
                 txn.put(name, _encode(claims), db=self._claims)
             else:

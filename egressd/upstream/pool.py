@@ -30,7 +30,7 @@ class Overflow(Exception):
 class Pool:
     """Idle and open connections of one cluster, all endpoints."""
 
-    __slots__ = ("_line", "cluster", "generation", "idle", "loop", "open")
+    __slots__ = ("_line", "cluster", "generation", "idle", "loop", "open", "opened")
 
     def __init__(self, loop: Readiness, cluster: Cluster) -> None:
         self.loop = loop
@@ -38,6 +38,7 @@ class Pool:
         self.generation = 0
         self.idle: dict[Endpoint, list[UpstreamConnection]] = {}
         self.open = 0
+        self.opened = 0
         self._line: deque[Fiber] = deque()
 
     def take_idle(self, endpoint: Endpoint) -> UpstreamConnection | None:
@@ -87,6 +88,7 @@ class Pool:
             self._call_next()
             raise
         self.open += 1
+        self.opened += 1
         endpoint.connections += 1
         return UpstreamConnection(stream, endpoint, generation)
 

@@ -1,0 +1,238 @@
+"""A worker: serves the egress ports with what the shared registry says. Assembly, no policy."""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+
+import structlog
+import trio
+
+from egressd.net.readiness import Readiness
+from egressd.node.bootstrap_model import AccessLogFormat, Bootstrap, OutboundMode
+from egressd.node.inherited import Inherited
+from egressd.node.worker_control import serve_control
+from egressd.node.worker_report import WorkerReport
+from egressd.proxy.context import ProxySettings, WorkerContext
+from egressd.proxy.directory import Directory
+from egressd.proxy.listener import serve_listener
+from egressd.proxy.policy import address_policy
+from egressd.proxy.record import TrafficRecorder
+from egressd.registry.store import StoreError, StoreReader
+from egressd.telemetry.access_log import AccessLog
+from egressd.telemetry.access_log_sink import AccessLogSink
+from egressd.telemetry.stats import WorkerStats
+from egressd.upstream.cluster import Cluster
+from egressd.upstream.dns import DnsWatch
+from egressd.upstream.node_state import NodeState
+from egressd.upstream.tls import ContextCache
+
+_OPEN_RETRY_S = 0.02
+_FIRST_VERSION_S = 5.0
+"""How long a node without any last-known-good waits for its sources before it serves."""
+_SWEEP_S = 0.1
+_LAG_S = 0.5
+_DRAIN_POLL_S = 0.05
+
+log = structlog.get_logger("egressd.worker")
+
+
+def proxy_settings(bootstrap: Bootstrap) -> ProxySettings:
+    """The bootstrap's limits as the proxy takes them; 0 = none becomes infinite."""
+    limits = bootstrap.limits
+    return ProxySettings(
+        max_head_bytes=limits.max_request_head_bytes,
+        max_headers=limits.max_headers,
+        head_timeout_s=limits.head_timeout or math.inf,
+        idle_timeout_s=limits.downstream_idle_timeout or math.inf,
+        stream_idle_timeout_s=limits.stream_idle_timeout or math.inf,
+        retry_buffer_bytes=limits.retry_buffer_bytes,
+        max_connections=bootstrap.connections_per_worker,
+        connect_ports=frozenset(limits.connect_ports),
+        allow_any=bootstrap.outbound_traffic_policy.mode is OutboundMode.ALLOW_ANY,
+        source_labels=bootstrap.node.labels,
+        namespace=bootstrap.node.namespace,
+    )
+
+
+class Worker:
+    """Everything that one worker process owns."""
+
+    def __init__(self, bootstrap: Bootstrap, inherited: Inherited, index: int, store: StoreReader):
+        self.bootstrap = bootstrap
+        self.inherited = inherited
+        self.index = index
+        self.store = store
+        self.version = store.version()
+        self.stats = WorkerStats()
+        self.node_state = NodeState(inherited.health_fd, index)
+        self.node_state.forget_worker()
+        self.loop = Readiness(_report_crash)
+        self.dns = DnsWatch(bootstrap.dns.nameservers)
+        log_config = bootstrap.access_log
+        text = log_config.format is AccessLogFormat.TEXT
+        self.access_log = AccessLog("text" if text else "json") if log_config.path else None
+        self.directory = Directory(
+            store,
+            self.loop,
+            self.dns,
+            lambda spec: Cluster(spec, self.node_state),
+            self.stats.cluster,
+            ContextCache(),
+            namespace=bootstrap.node.namespace,
+            always_eject_one=bootstrap.outlier.always_eject_one,
+            denies=address_policy(bootstrap.limits.denied_addresses),
+        )
+        recorder = TrafficRecorder(self.stats, self.access_log, bootstrap.node.id)
+        self.context = WorkerContext(self.loop, self.directory, proxy_settings(bootstrap), recorder)
+
+    # -- tasks -------------------------------------------------------------------------------
+
+    async def follow_registry(self) -> None:
+        """Drop what each new version changed. The bell is an eventfd of this worker's own."""
+        bell = self.inherited.bells[self.index]
+        while True:
+            self.catch_up()
+            await trio.lowlevel.wait_readable(bell)
+            with suppress(BlockingIOError):
+                os.read(bell, 8)
+
+    def catch_up(self) -> None:
+        """Bring the directory to the registry's current version."""
+        changes = self.store.changes_since(self.version)
+        if changes is None:
+            self.version = self.store.version()
+            self.directory.invalidate(None)
+        elif changes.version != self.version:
+            self.version = changes.version
+            self.directory.invalidate(changes.hosts)
+
+    async def sweep(self) -> None:
+        """Close idle upstream connections that are too old."""
+        while True:
+            await trio.sleep(_SWEEP_S)
+            self.directory.sweep(monotonic())
+
+    async def measure_lag(self, beat: Callable[[], None]) -> None:
+        """How late timed waits return; each return is also the worker's sign of life."""
+        while True:
+            before = trio.current_time()
+            await trio.sleep(_LAG_S)
+            self.stats.process.observe_lag(max(0.0, trio.current_time() - before - _LAG_S))
+            beat()
+
+    async def drain(self, accepting: trio.CancelScope) -> None:
+        """Take no new connections, end idle ones, let requests finish within the drain timeout."""
+        self.context.draining = True
+        accepting.cancel()
+        for downstream in tuple(self.context.connections):
+            downstream.drain()
+        with trio.move_on_after(self.bootstrap.limits.drain_timeout):
+            while self.context.connections:
+                await trio.sleep(_DRAIN_POLL_S)
+                for downstream in tuple(self.context.connections):
+                    downstream.drain()
+
+
+def _report_crash(error: Exception) -> None:
+    log.error("a connection's fiber failed", exc_info=error)
+
+
+async def _open_store(path: str) -> StoreReader:
+    """The store, once the registry process has made it."""
+    while True:
+        try:
+            return StoreReader.open(path)
+        except StoreError:
+            await trio.sleep(_OPEN_RETRY_S)
+
+
+async def _first_version(store: StoreReader) -> None:
+    """On a node that has never served: wait a little for the first word of its sources."""
+    with trio.move_on_after(_FIRST_VERSION_S):
+        while not store.version():
+            await trio.sleep(_OPEN_RETRY_S)
+
+
+async def serve_worker(
+    bootstrap: Bootstrap,
+    inherited: Inherited,
+    index: int,
+    ready: Callable[[], None],
+    beat: Callable[[], None],
+) -> None:
+    """The whole process as one trio task tree; returns when drained after SIGTERM."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1) as signals:
+        store = await _open_store(bootstrap.store_path)
+        await _first_version(store)
+        worker = Worker(bootstrap, inherited, index, store)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
+        async with trio.open_nursery() as nursery:
+            accepting = trio.CancelScope()
+            sink = _start(nursery, worker, accepting, beat)
+            ready()
+            async for number in signals:
+                if number == signal.SIGUSR1:
+                    if sink is not None:
+                        sink.reopen()
+                    continue
+                await worker.drain(accepting)
+                nursery.cancel_scope.cancel()
+
+
+def _start(
+    nursery: trio.Nursery,
+    worker: Worker,
+    accepting: trio.CancelScope,
+    beat: Callable[[], None],
+) -> AccessLogSink | None:
+    bootstrap = worker.bootstrap
+    nursery.start_soon(worker.loop.run)
+    nursery.start_soon(worker.dns.run)
+    nursery.start_soon(worker.follow_registry)
+    nursery.start_soon(worker.sweep)
+    nursery.start_soon(worker.measure_lag, beat)
+    report = WorkerReport(worker)
+    path = bootstrap.worker_socket(worker.index)
+    nursery.start_soon(serve_control, path, report.commands())
+    sink = None
+    if worker.access_log is not None:
+        sink = AccessLogSink(worker.access_log, bootstrap.access_log.path)
+        nursery.start_soon(sink.run)
+    for name, listener in worker.inherited.listeners[worker.index]:
+        nursery.start_soon(_accept, worker, accepting, name, listener)
+    return sink
+
+
+async def _accept(
+    worker: Worker, accepting: trio.CancelScope, name: str, listener: socket.socket
+) -> None:
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve_listener, worker.context, name, listener)
+            nursery.start_soon(_cancel_with, accepting, scope)
+
+
+async def _cancel_with(leader: trio.CancelScope, follower: trio.CancelScope) -> None:
+    with leader:
+        await trio.sleep_forever()
+    follower.cancel()
+
+
+def run_worker(
+    bootstrap: Bootstrap,
+    inherited: Inherited,
+    index: int,
+    ready: Callable[[], None] = lambda: None,
+    beat: Callable[[], None] = lambda: None,
+) -> None:
+    """Entry of the forked child."""
+    trio.run(serve_worker, bootstrap, inherited, index, ready, beat)
