@@ -63,7 +63,8 @@ def decode_message(cls: type[M], node: nodes.Node, path: str, report: Report) ->
         if cls is Percent and (short := _bare_percent(node, path, report)) is not None:
             return cast(M, short)
         report.undecodable(path, node.line, describe(node), "a mapping")
-        return stand_in(cls)
+        placeholder: M = stand_in(cls)
+        return placeholder
     plan = _plan(cls)
     values: dict[str, object] = {}
     groups: dict[str, str] = {}
@@ -80,8 +81,7 @@ def decode_message(cls: type[M], node: nodes.Node, path: str, report: Report) ->
         if field.attribute not in values:
             report.undecodable(join(path, name), node.line, "nothing", "this required field")
             values[field.attribute] = field.stand_in
-    message: M = cls(**values)
-    return message
+    return cls(**values)
 
 
 def entries(node: nodes.Mapping, path: str, report: Report) -> list[tuple[str, nodes.Node, int]]:

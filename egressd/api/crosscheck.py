@@ -1,0 +1,218 @@
+"""What only shows between resources: two of one name, two claims of one host, names nobody has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from egressd.api.destination_rule import DestinationRule
+from egressd.api.names import host_is_subset
+from egressd.api.report import quoted
+from egressd.api.resource import Problem, Resource, Severity
+from egressd.api.service_entry import ServiceEntry
+from egressd.api.virtual_service import Destination, HTTPRoute, VirtualService
+
+
+class Conflict(msgspec.Struct, frozen=True):
+    """Two resources claim the same thing: `keeper` is older and keeps it, `refused` does not."""
+
+    keeper: Resource
+    refused: Resource
+    field: str
+    claim: str  # what both claim: a host on a gateway, or the name itself
+
+
+def check_set(resources: Iterable[Resource]) -> tuple[Problem, ...]:
+    """The problems of resources taken together. Order matters where none is older than the other."""
+    ordered = _by_age(resources)
+    return tuple(
+        problem
+        for problems in (
+            _duplicates(ordered),
+            _host_problems(ordered),
+            _rule_duplicates(ordered),
+            _destination_problems(ordered),
+        )
+        for problem in problems
+    )
+
+
+def host_conflicts(resources: Iterable[Resource]) -> tuple[Conflict, ...]:
+    """VirtualServices that claim a host which an older one has on the same gateway.
+
+    semantics.md, Names: a host is claimed by at most one VirtualService per gateway.
+    """
+    conflicts: list[Conflict] = []
+    holders: dict[tuple[str, str], Resource] = {}
+    for resource in _distinct(_by_age(resources)):
+        spec = resource.spec
+        if not isinstance(spec, VirtualService):
+            continue
+        mine: list[tuple[str, str]] = []
+        clash: Conflict | None = None
+        for index, host in enumerate(spec.hosts):
+            for gateway in _gateways(spec, resource.metadata.namespace):
+                claim = (gateway, _plain(host))
+                mine.append(claim)
+                if clash is None and (keeper := holders.get(claim)) is not None:
+                    shown = f"host {host} on gateway {gateway}"
+                    clash = Conflict(keeper, resource, f"spec.hosts[{index}]", shown)
+        if clash is not None:  # a refused resource claims nothing
+            conflicts.append(clash)
+        else:
+            holders.update((claim, resource) for claim in mine)
+    return tuple(conflicts)
+
+
+def refused_refs(resources: Iterable[Resource]) -> frozenset[str]:
+    """The `ref` of each VirtualService that must not be served, as an older one has its host."""
+    return frozenset(conflict.refused.ref for conflict in host_conflicts(resources))
+
+
+def _by_age(resources: Iterable[Resource]) -> list[Resource]:
+    """Oldest first by creationTimestamp; those without one after, all else in the given order."""
+    return sorted(resources, key=lambda resource: _created(resource.metadata.creation_timestamp))
+
+
+def _created(timestamp: str) -> datetime:
+    try:
+        created = datetime.fromisoformat(timestamp)
+    except ValueError:
+        return datetime.max.replace(tzinfo=UTC)
+    return created if created.tzinfo else created.replace(tzinfo=UTC)
+
+
+def _distinct(ordered: Sequence[Resource]) -> list[Resource]:
+    return list({resource.ref: resource for resource in reversed(ordered)}.values())[::-1]
+
+
+def _gateways(spec: VirtualService, namespace: str) -> tuple[str, ...]:
+    names = spec.gateways or ("mesh",)
+    return tuple(name if name == "mesh" or "/" in name else f"{namespace}/{name}" for name in names)
+
+
+def _plain(host: str) -> str:
+    return host.lower().removesuffix(".")
+
+
+def _problem(
+    resource: Resource, field: str, found: str, expected: str, severity: Severity
+) -> Problem:
+    return Problem(
+        severity=severity,
+        place=resource.place,
+        resource=resource.ref,
+        field=field,
+        found=found,
+        expected=expected,
+    )
+
+
+def _duplicates(ordered: Sequence[Resource]) -> Iterator[Problem]:
+    first: dict[str, Resource] = {}
+    for resource in ordered:
+        keeper = first.setdefault(resource.ref, resource)
+        if keeper is not resource:
+            found = f"a second {resource.ref} (the first: {_where(keeper)})"
+            expected = "each kind, namespace and name once; the first is kept"
+            yield _problem(resource, "metadata.name", found, expected, Severity.ERROR)
+
+
+def _host_problems(ordered: Sequence[Resource]) -> Iterator[Problem]:
+    for conflict in host_conflicts(ordered):
+        found = f"{conflict.claim}, which {conflict.keeper.ref} has ({_where(conflict.keeper)})"
+        expected = f"one VirtualService a host and gateway; {conflict.keeper.ref} keeps it"
+        yield _problem(conflict.refused, conflict.field, found, expected, Severity.ERROR)
+
+
+def _rule_duplicates(ordered: Sequence[Resource]) -> Iterator[Problem]:
+    first: dict[tuple[str, str], Resource] = {}
+    for resource in _distinct(ordered):
+        spec = resource.spec
+        if not isinstance(spec, DestinationRule) or spec.workload_selector is not None:
+            continue
+        keeper = first.setdefault((resource.metadata.namespace, _plain(spec.host)), resource)
+        if keeper is not resource:
+            found = f"host {spec.host}, for which {keeper.ref} is a rule, too ({_where(keeper)})"
+            expected = "one DestinationRule a host; what the older one says counts"
+            yield _problem(resource, "spec.host", found, expected, Severity.WARNING)
+
+
+def _where(resource: Resource) -> str:
+    place = resource.place
+    return f"{place.file}:{place.line}" if place.line else place.file or "no file"
+
+
+# --- destinations --------------------------------------------------------------------------------
+
+
+def _destination_problems(ordered: Sequence[Resource]) -> Iterator[Problem]:
+    """Destinations that no ServiceEntry knows and subsets that no DestinationRule has."""
+    services: set[str] = set()
+    wide_services: list[str] = []
+    rules: dict[str, set[str]] = {}
+    for resource in ordered:
+        spec = resource.spec
+        if isinstance(spec, ServiceEntry):
+            hosts = [_plain(host) for host in spec.hosts]
+            services.update(hosts)
+            wide_services += [host for host in hosts if host.startswith("*")]
+        elif isinstance(spec, DestinationRule):
+            names = {subset.name for subset in spec.subsets}
+            rules.setdefault(_plain(spec.host), set()).update(names)
+    for resource in ordered:
+        if not isinstance(resource.spec, VirtualService):
+            continue
+        for path, destination in _destinations(resource.spec):
+            host = _plain(destination.host)
+            is_known = host in services or any(host_is_subset(host, w) for w in wide_services)
+            if not is_known:
+                expected = "a host of some ServiceEntry; requests answer 503 until there is one"
+                yield _problem(
+                    resource, f"{path}.host", quoted(destination.host), expected, Severity.WARNING
+                )
+            if destination.subset:
+                yield from _subset_problem(resource, path, destination, rules)
+
+
+def _subset_problem(
+    resource: Resource, path: str, destination: Destination, rules: dict[str, set[str]]
+) -> Iterator[Problem]:
+    host, subset = _plain(destination.host), destination.subset
+    where = f"{path}.subset"
+    if host in rules:
+        if subset not in rules[host]:
+            known = ", ".join(sorted(rules[host])) or "none"
+            found = f"missing subset {quoted(subset)}"
+            expected = f"a subset of the DestinationRule for {destination.host} ({known})"
+            yield _problem(resource, where, found, expected, Severity.ERROR)
+        return
+    wide = [names for rule_host, names in rules.items() if host_is_subset(host, rule_host)]
+    if not any(subset in names for names in wide):
+        found = f"missing subset {quoted(subset)}"
+        expected = (
+            f"a DestinationRule for {destination.host} with it; requests answer 503 until then"
+        )
+        yield _problem(resource, where, found, expected, Severity.WARNING)
+
+
+def _destinations(spec: VirtualService) -> Iterator[tuple[str, Destination]]:
+    for index, route in enumerate(spec.http):
+        yield from _http_destinations(route, f"spec.http[{index}]")
+    for index, tls in enumerate(spec.tls):
+        for number, target in enumerate(tls.route):
+            yield f"spec.tls[{index}].route[{number}].destination", target.destination
+    for index, tcp in enumerate(spec.tcp):
+        for number, target in enumerate(tcp.route):
+            yield f"spec.tcp[{index}].route[{number}].destination", target.destination
+
+
+def _http_destinations(route: HTTPRoute, path: str) -> Iterator[tuple[str, Destination]]:
+    for number, target in enumerate(route.route):
+        yield f"{path}.route[{number}].destination", target.destination
+    if route.mirror is not None:
+        yield f"{path}.mirror", route.mirror
+    for number, mirror in enumerate(route.mirrors):
+        yield f"{path}.mirrors[{number}].destination", mirror.destination
