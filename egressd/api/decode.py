@@ -26,7 +26,7 @@ from egressd.api import nodes
 from egressd.api.deprecated import REPLACEMENTS
 from egressd.api.duration import EXPECTED as A_DURATION
 from egressd.api.duration import parse_duration
-from egressd.api.message import Message, Percent
+from egressd.api.message import Message, Percent, fields_of
 from egressd.api.report import Report, quoted
 
 M = TypeVar("M", bound=Message)
@@ -205,7 +205,7 @@ def _plan(cls: type[Message]) -> _Plan:
             group=group_of.get(info.encode_name, ""),
             deprecated=info.encode_name in cls.DEPRECATED,
         )
-        for info in msgspec.structs.fields(cls)
+        for info in fields_of(cls)
     }
     return _Plan(fields, tuple(name for name, field in fields.items() if field.required))
 

@@ -7,10 +7,12 @@ most one field may be set, `DEPRECATED` the JSON names that are read with a warn
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import msgspec
+import msgspec.structs
 
 Duration = Annotated[float, msgspec.Meta(extra={"scalar": "duration"})]
 """Seconds. Written "1h30m", "0.5s" in YAML (protobuf JSON and Go spelling)."""
@@ -53,3 +55,9 @@ class WorkloadSelector(Message, frozen=True):
     """Istio `WorkloadSelector` of the networking group: labels that a workload must carry."""
 
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+@functools.cache
+def fields_of(cls: type[Message]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """A message's fields with resolved types; resolving them again and again is dear."""
+    return msgspec.structs.fields(cls)

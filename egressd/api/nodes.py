@@ -20,6 +20,9 @@ MAX_ALIASED_NODES: Final = 20_000
 """Nodes that aliases may repeat in one text, counted after expansion."""
 
 _PREFIX: Final = "tag:yaml.org,2002:"
+_PAIR: Final = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
+)
 _KNOWN_TAGS: Final = frozenset({"str", "int", "float", "bool", "null"})
 _TRUE: Final = frozenset(["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"])
 _FALSE: Final = frozenset(
@@ -227,7 +230,7 @@ def documents(text: str) -> Iterator[Node]:
     """
     builder = _Builder()
     try:
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        for event in yaml.parse(_joined_surrogates(text), Loader=yaml.CSafeLoader):
             root = builder.take(event)
             if root is not None:
                 yield root
@@ -243,6 +246,16 @@ def documents(text: str) -> Iterator[Node]:
     except UnicodeEncodeError as error:
         line = text.count("\n", 0, error.start) + 1
         raise TextError(line, "a lone surrogate character", "valid Unicode text") from None
+
+
+def _joined_surrogates(text: str) -> str:
+    """JSON writes a character past U+FFFF as two `\\u` escapes, which YAML has as one `\\U`."""
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    return _PAIR.sub(
+        lambda pair: f"{pair[1]}\\U{(int(pair[2], 16) << 10) + int(pair[3], 16) - 0x35FDC00:08x}",
+        text,
+    )
 
 
 def _code(character: object) -> str:

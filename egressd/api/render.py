@@ -11,7 +11,7 @@ import msgspec
 import yaml
 
 from egressd.api.duration import render_duration
-from egressd.api.message import Message
+from egressd.api.message import Message, fields_of
 from egressd.api.nodes import Scalar
 from egressd.api.resource import Resource
 
@@ -37,7 +37,7 @@ def to_yaml(resource: Resource) -> str:
 def message_to_mapping(message: Message) -> dict[str, object]:
     """One message in JSON names; durations as "1.5s", bytes as base64, enums by name."""
     rendered: dict[str, object] = {}
-    for info in msgspec.structs.fields(type(message)):
+    for info in fields_of(type(message)):
         value = getattr(message, info.name)
         is_default = value is None or value == () or value == {}
         if info.required or not (is_default or value == info.default):

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
 from egressd.api.decode import join
 from egressd.api.destination_rule import (
     ClientTLSMode,
@@ -20,7 +18,7 @@ from egressd.api.destination_rule import (
     LoadBalancerSettings,
     TrafficPolicy,
 )
-from egressd.api.message import Message
+from egressd.api.message import Message, fields_of
 from egressd.api.report import Report
 from egressd.api.resource import Kind, Resource
 from egressd.api.service_entry import Resolution, ServiceEntry
@@ -92,7 +90,7 @@ def report_unsupported(resource: Resource, report: Report) -> None:
 
 def _walk(message: Message, path: str, report: Report) -> None:
     cls = type(message)
-    for info in msgspec.structs.fields(cls):
+    for info in fields_of(cls):
         value = getattr(message, info.name)
         if value == info.default or value == () or value == {}:
             continue
