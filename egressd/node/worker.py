@@ -76,7 +76,7 @@ class Worker:
         self.loop = Readiness(_report_crash)
         self.dns = DnsWatch(bootstrap.dns.nameservers)
         log_config = bootstrap.access_log
-        text = log_config.format is AccessLogFormat.TEXT
+        text = log_config.format is AccessLogFormat.text
         self.access_log = AccessLog("text" if text else "json") if log_config.path else None
         self.directory = Directory(
             store,
