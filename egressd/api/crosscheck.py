@@ -25,7 +25,7 @@ class Conflict(msgspec.Struct, frozen=True):
 
 
 def check_set(resources: Iterable[Resource]) -> tuple[Problem, ...]:
-    """The problems of resources taken together. Order matters where none is older than the other."""
+    """The problems of resources taken together; the older one comes first, then the given order."""
     ordered = _by_age(resources)
     return tuple(
         problem

@@ -1,4 +1,4 @@
-"""Reads Kubernetes `ObjectMeta`: the part that means something on a VM, strictly; the rest ignored."""
+"""Reads Kubernetes `ObjectMeta`: strictly what means something on a VM; the rest is ignored."""
 
 from __future__ import annotations
 

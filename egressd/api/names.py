@@ -10,7 +10,7 @@ import ipaddress
 import re
 from typing import Final
 
-import re2  # type: ignore[import-untyped]
+import re2
 
 _LABEL_RE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _HOST_LABEL: Final = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")

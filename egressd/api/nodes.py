@@ -1,8 +1,8 @@
 """YAML (and so JSON) text as a tree of nodes that know their line.
 
 Scalars follow YAML 1.1 as `sigs.k8s.io/yaml` (kubectl, istioctl) reads it: `yes`, `on` and `y` are
-booleans, `0x1F` an integer, a timestamp is a string, there are no base-60 numbers. The tree is built
-from the parser's events without recursion, so that deep nesting and alias bombs cost nothing.
+booleans, `0x1F` an integer, a timestamp is a string, there are no base-60 numbers. The tree is
+built from the parser's events without recursion, so that deep nesting and alias bombs cost nothing.
 """
 
 from __future__ import annotations

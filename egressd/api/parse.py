@@ -1,4 +1,4 @@
-"""Reads resources from YAML or JSON text. The only way in: nothing else builds a `Resource` of text.
+"""Reads resources from YAML or JSON text. Nothing else builds a `Resource` of text.
 
 Kinds, versions and metadata are taken as kubectl takes them: many documents a file, `kind: List`,
 the fields that an API server adds are accepted and ignored.

@@ -47,7 +47,7 @@ class Metadata(Message, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a resource or a problem stands: a file (or a source's own address) and a 1-based line."""
+    """Where a resource or a problem stands: a file (or a source's address) and a 1-based line."""
 
     file: str = ""
     line: int = 0

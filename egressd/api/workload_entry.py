@@ -1,4 +1,4 @@
-"""Istio `networking.istio.io` WorkloadEntry: the messages as immutable types, one class a message."""
+"""Istio `networking.istio.io` WorkloadEntry: the messages as immutable types, a class each."""
 
 from __future__ import annotations
 

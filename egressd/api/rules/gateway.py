@@ -17,7 +17,9 @@ from egressd.api.report import Report, quoted
 from egressd.api.rules.shared import check_port
 from egressd.api.rules.workload_entry import UNIX
 
-A_GATEWAY_HOST = 'a full DNS name, "*.name" or "*", after an optional namespace and "/" (ns/host, ./host, */host)'
+A_GATEWAY_HOST = (
+    'a full DNS name, "*.name" or "*"; in front, if at all, a namespace, "." or "*" and "/"'
+)
 _PASSING = frozenset((ServerTLSMode.PASSTHROUGH, ServerTLSMode.AUTO_PASSTHROUGH))
 _MUTUAL = frozenset((ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL))
 

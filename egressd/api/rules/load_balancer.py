@@ -135,7 +135,7 @@ def _check_distribute(
 
 
 def _check_locality_name(locality: str, seen: list[str], path: str, report: Report) -> None:
-    """Istio `validateLocalities`: region/zone/sub_zone, `*` only at the end, none within another."""
+    """Istio `validateLocalities`: region/zone/sub_zone, `*` at the end, no overlap."""
     parts = locality.split("/", 2)
     if "" in parts:
         report.error(path, quoted(locality), "region/zone/sub_zone without empty parts")
@@ -148,7 +148,7 @@ def _check_locality_name(locality: str, seen: list[str], path: str, report: Repo
 
 def _contains(outer: str, inner: str) -> bool:
     prefix = outer.removesuffix("*").rstrip("/")
-    return not prefix or inner == prefix or inner.startswith(f"{prefix}/") or inner == outer
+    return not prefix or inner in (prefix, outer) or inner.startswith(f"{prefix}/")
 
 
 def _check_failover(

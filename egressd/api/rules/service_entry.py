@@ -55,7 +55,7 @@ def _check_addresses(spec: ServiceEntry, report: Report) -> None:
         if not is_ip_or_cidr(address):
             report.error(where, quoted(address), "an IP address or a CIDR block")
         elif "/" in address and not blocks_allowed:
-            expected = f"an IP address: CIDR blocks go with resolution NONE or STATIC only, not {spec.resolution}"
+            expected = f"an IP address: CIDR blocks do not go with resolution {spec.resolution}"
             report.error(where, quoted(address), expected, given=[_RESOLUTION])
 
 

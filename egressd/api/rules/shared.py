@@ -73,7 +73,7 @@ def check_export_to(
     nobody_allowed: bool = False,
     only_own: bool = False,
 ) -> None:
-    """Istio `validateExportTo`. `~` (nobody) is for services, `only_own` for rules with a selector."""
+    """Istio `validateExportTo`. `~` (nobody) is for services, `only_own` for a selector."""
     path = "spec.exportTo"
     seen: set[str] = set()
     for index, value in enumerate(export_to):
@@ -95,7 +95,7 @@ def check_export_to(
 
 
 def check_gateway_names(names: Iterable[str], path: str, report: Report) -> None:
-    """Istio `validateGatewayNames`: `mesh`, a name, `namespace/name`, or the old `name.namespace`."""
+    """Istio `validateGatewayNames`: `mesh`, a name, `namespace/name`, `name.namespace`."""
     for index, name in enumerate(names):
         where = f"{path}[{index}]"
         namespace, slash, rest = name.partition("/")

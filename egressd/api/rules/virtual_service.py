@@ -1,4 +1,4 @@
-"""Istio `ValidateVirtualService`: hosts, gateways, and TLS and TCP routes; HTTP routes stand apart."""
+"""Istio `ValidateVirtualService`: hosts, gateways, TLS and TCP routes; HTTP stands apart."""
 
 from __future__ import annotations
 
