@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from consul import ConsulException  # type: ignore[import-untyped]
-from consul.base import Consul  # type: ignore[import-untyped]
+from consul import ConsulException
+from consul.base import Consul
 
 from adapters.consul.options import Endpoint, Options, seconds
 from adapters.consul.transport import TransportError, TrioTransport, WatchedFiles
@@ -76,25 +76,27 @@ class ConsulClient:
         """All services with their tags: `/v1/catalog/services`."""
         asked = self._consul.catalog.services
         answer = asked(index=index or None, wait=self._wait, token=self._token.read())
-        return await self._typed(answer, dict[str, tuple[str, ...]])
+        shape = dict[str, tuple[str, ...] | None]
+        newest, services = await self._typed("/v1/catalog/services", answer, shape)
+        return newest, {name: tags or () for name, tags in services.items()}
 
     async def checks(self, index: int) -> tuple[int, tuple[Check, ...]]:
         """All checks of all nodes and services: `/v1/health/state/any`."""
         asked = self._consul.health.state
         answer = asked("any", index=index or None, wait=self._wait, token=self._token.read())
-        return await self._typed(answer, tuple[Check, ...])
+        return await self._typed("/v1/health/state/any", answer, tuple[Check, ...])
 
     async def instances(self, name: str) -> tuple[int, tuple[Instance, ...]]:
         """All instances of a service, whatever their health: `/v1/health/service/NAME`."""
         answer = self._consul.health.service(name, token=self._token.read())
-        return await self._typed(answer, tuple[Instance, ...])
+        return await self._typed(f"/v1/health/service/{name}", answer, tuple[Instance, ...])
 
     def close(self) -> None:
         """Close idle connections."""
         self._transport.close()
 
     async def _typed(
-        self, answer: Awaitable[tuple[str, object]], shape: type[Answer]
+        self, path: str, answer: Awaitable[tuple[str, object]], shape: type[Answer]
     ) -> tuple[int, Answer]:
         try:
             index, data = await answer
@@ -102,5 +104,5 @@ class ConsulClient:
         except TransportError as error:
             raise ReadError(str(error)) from error
         except (ConsulException, msgspec.ValidationError, ValueError) as error:
-            refused = f"{self._transport.endpoint.url}: {type(error).__name__}: {error}"
+            refused = f"{self._transport.endpoint.url}{path}: {type(error).__name__}: {error}"
             raise ReadError(refused.strip()[:500]) from error

@@ -103,7 +103,7 @@ class Inventory:
         return changed & self.names
 
     def heard_instances(self, name: str, instances: tuple[Instance, ...], index: int) -> bool:
-        """All instances of one service; whether anything changed. An equal answer keeps the very
+        """All instances of one service; whether anything is new. An equal answer keeps the very
         same record, so that the registry's comparison is cheap."""
         if self._tags is None or name not in self._tags:
             return False
@@ -122,7 +122,7 @@ class Inventory:
         self._readings[name] = Reading(record, translated.problems, nodes)
         recovered = name in self._failed
         self._failed.discard(name)
-        return recovered or before is None or before.record is not record
+        return recovered or before is None or self._readings[name] != before
 
     def failed(self, name: str) -> None:
         """One service could not be read."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,12 +13,24 @@ from egressd.registry.adapter import AdapterConfigError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8500"
 Health = Literal["passing", "warning", "any"]
+Protocol = Literal[
+    "HTTP", "HTTPS", "HTTP2", "GRPC", "GRPC-WEB", "TCP", "TLS", "MONGO", "MYSQL", "REDIS"
+]  # Istio ServicePort.protocol
 Consistency = Literal["stale", "default", "consistent"]
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _NAME = rf"^{_LABEL}$"
 _DOMAIN = rf"^{_LABEL}(\.{_LABEL})*$"
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = r"^\d{1,9}(\.\d{1,9})?(ms|s|m|h)$"
+_EXPECTED = {
+    "health": f"one of {', '.join(get_args(Health))}",
+    "consistency": f"one of {', '.join(get_args(Consistency))}",
+    "protocol": f"one of {', '.join(get_args(Protocol))}",
+    "domain": "a DNS name in lower case",
+    "namespace": "a DNS label in lower case",
+} | dict.fromkeys(
+    ("wait", "requestTimeout", "resync", "maxBackoff"), "a duration such as 30s, 500ms or 1.5m"
+)
 DurationText = Annotated[str, msgspec.Meta(pattern=_DURATION)]
 
 
@@ -45,7 +57,7 @@ class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     health: Health = "passing"  # which instances become endpoints
     domain: Annotated[str, msgspec.Meta(pattern=_DOMAIN)] = "consul"
     namespace: Annotated[str, msgspec.Meta(pattern=_NAME)] = "consul"
-    protocol: str = "HTTP"  # of services that name none
+    protocol: Protocol = "HTTP"  # of services that name none
     include: tuple[str, ...] = ("*",)  # shell patterns of service names
     exclude: tuple[str, ...] = ()
     wait: DurationText = "30s"  # of one blocking query; the sync age stays below it
@@ -169,11 +181,9 @@ def _refused(name: str, options: Mapping[str, object], message: str) -> AdapterC
         return AdapterConfigError(
             f"adapter {name}: options.{option}: found an unknown option, expected one of {names}"
         )
-    found: object = options
+    value: object = options
     for part in path.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else found
-    if path == "token":
-        found = f"a secret {type(found).__name__}"
-    return AdapterConfigError(
-        f"adapter {name}: options.{path}: found {found!r}, {said[:1].lower()}{said[1:]}"
-    )
+        value = value.get(part) if isinstance(value, Mapping) else value
+    found = f"{type(value).__name__}, not shown" if path == "token" else repr(value)
+    expected = _EXPECTED.get(path) or said.removeprefix("Expected ")
+    return AdapterConfigError(f"adapter {name}: options.{path}: found {found}, expected {expected}")

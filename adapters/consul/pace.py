@@ -26,6 +26,6 @@ def backoff_s(failures: int, ceiling_s: float, chance: float) -> float:
 
 
 def is_mass_loss(before: int, now: int) -> bool:
-    """Nothing is left, or less than half. After an error that is not believed at once: a Consul that
-    comes back may have lost its state, or not have it yet."""
+    """Nothing is left, or less than half. After an error that is not believed at once: a Consul
+    that comes back may have lost its state, or not have it yet."""
     return now == 0 or now * 2 < before

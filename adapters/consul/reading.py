@@ -48,6 +48,11 @@ class ReadQueue:
         self._reading.discard(name)
         self._wake()
 
+    async def swept(self) -> None:
+        """Wait until no name is left that was asked for without a change."""
+        while self._rest:
+            await self._event.wait()
+
     def _wake(self) -> None:
         event, self._event = self._event, trio.Event()
         event.set()

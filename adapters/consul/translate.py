@@ -2,10 +2,10 @@
 
 | Consul | ServiceEntry |
 | --- | --- |
-| service NAME | host `NAME.service.DOMAIN`, lower case; what DNS forbids becomes "-", with a warning |
-| instance | endpoint: Service.Address, else Node.Address; left out in maintenance or without a port |
+| service NAME | host `NAME.service.DOMAIN`, lower case; "-" for what DNS forbids, with a warning |
+| instance | endpoint: Service.Address, else Node.Address; none in maintenance or without a port |
 | checks | `passing`: all pass; `warning`: none critical; `any`: not looked at |
-| Service.Port | the commonest one is the port's number (ties: the lowest); others: endpoint `ports` |
+| Service.Port | the commonest is the port's number (ties: the lowest); others: endpoint `ports` |
 | ServiceMeta or tag `protocol` | protocol of the port, HTTP by default; in lower case its name |
 | ServiceMeta k=v | endpoint label k |
 | tag `k=v` | endpoint label k, so `version=v1` is label `version` |
@@ -14,10 +14,10 @@
 | Weights | weight: Passing, or Warning while a check warns; 0 leaves the endpoint out |
 | Node.Datacenter, NodeMeta `zone`, `subzone` | locality `datacenter/zone/subzone` |
 
-ServiceMeta wins over tags. Label keys and values are cut and cleaned to Kubernetes syntax. Instances
-of a Kind (sidecar proxies, mesh gateways) speak Consul's own mTLS and are left out. The port is
-counted over all instances, healthy or not, so that it does not move with their health. A service
-without usable instances keeps its ServiceEntry: requests get 503 UH, not an unknown host.
+ServiceMeta wins over tags. Label keys and values are cut and cleaned to Kubernetes syntax.
+Instances of a Kind (sidecar proxies, mesh gateways) speak Consul's own mTLS and are left out. The
+port is counted over all instances, healthy or not, so that it does not move with their health. A
+service without usable instances keeps its ServiceEntry: requests get 503 UH, not an unknown host.
 """
 
 from __future__ import annotations
@@ -26,18 +26,17 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import get_args
 
 import msgspec
 
-from adapters.consul.options import Health
+from adapters.consul.options import Health, Protocol
 from adapters.consul.wire import PASSING, WARNING, Check, Instance, Node, Service
 from egressd.api.resource import Kind, Metadata, Place, Problem, Resource, Severity
 from egressd.api.service_entry import Resolution, ServiceEntry, ServicePort
 from egressd.api.workload_entry import WorkloadEntry
 
-PROTOCOLS = frozenset(
-    ["HTTP", "HTTPS", "HTTP2", "GRPC", "GRPC-WEB", "TCP", "TLS", "MONGO", "MYSQL", "REDIS"]
-)  # Istio ServicePort.protocol
+PROTOCOLS = frozenset(get_args(Protocol))
 FALLBACK_PORT = 80  # of a service none of whose instances has a port: the entry must have one
 _LABEL_LENGTH = 63
 

@@ -1,7 +1,7 @@
 """HTTP/1.1 GETs over trio, as a transport of py-consul. The only file that touches sockets.
 
-py-consul leaves the transport to its `http_connect`; its own two are threads (requests) and asyncio.
-This one is cancelled at once wherever it waits, needs no thread and keeps few connections.
+py-consul leaves the transport to its `http_connect`; its own two are threads (requests) and
+asyncio. This one is cancelled at once wherever it waits, needs no thread and keeps few connections.
 See docs/decisions/consul-client.md.
 """
 
@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 
 import h11
 import trio
-from consul.base import Response  # type: ignore[import-untyped]
+from consul.base import Response
 
 from adapters.consul.options import Consistency, Endpoint, Tls
 
@@ -174,6 +174,8 @@ class _Connection:
             if event is h11.NEED_DATA:
                 data = await self._stream.receive_some(RECEIVE_SIZE)
                 self.is_silent = self.is_silent and not data
+                if not data and self._protocol.their_state is h11.SEND_RESPONSE:
+                    raise trio.BrokenResourceError("the agent closed without an answer")
                 self._protocol.receive_data(bytes(data))
             elif isinstance(event, h11.Response):
                 status = event.status_code

@@ -1,13 +1,13 @@
 """The running Consul source: two blocking queries and a few readers.
 
-`/v1/health/state/any` returns as soon as any check of the datacenter changes, `/v1/catalog/services`
-as soon as any instance does. What differs from the answer before names the services to read again;
-`concurrency` readers ask for their instances. So the number of connections is `concurrency` + 2 for
-any number of services (an agent refuses more than 200 of one client by default).
+`/v1/health/state/any` returns as soon as any check of the datacenter changes,
+`/v1/catalog/services` as soon as any instance does. What differs from the answer before names the
+services to read again; `concurrency` readers ask for their instances. So the number of connections
+is `concurrency` + 2 for any number of services (an agent refuses more than 200 of one client).
 
 An instance without checks that joins a service changes nothing in either list but the index. So
-every new index of the catalog is followed by a re-read of all services, after the ones that are
-known to have changed; and so is every `resync` interval, against answers of a lagging server.
+every new index of the catalog is followed by a sweep, a re-read of all services after the ones that
+are known to have changed; and so is every `resync` interval, against answers of a lagging server.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ from egressd.registry.adapter import Adapter, AdapterContext, Sink
 
 QUERY_PAUSE_S = 0.02  # between two answers of one blocking query: a storm is read in strides
 PUBLISH_PAUSE_S = 0.01  # changes that are read within it are published together
+SWEEP_REST = (
+    2.0  # pause after a sweep, in times of its duration: churn keeps a third of a core busy
+)
 CONFIRM_S = 1.5  # a mass loss right after an error must still stand after it
 Answer = TypeVar("Answer")
 
@@ -51,7 +54,7 @@ class ConsulAdapter:
         self._rules = Rules(
             domain=options.domain,
             namespace=options.namespace,
-            protocol=options.protocol.upper(),
+            protocol=options.protocol,
             health=options.health,
             address=endpoint.url,
         )
@@ -68,9 +71,10 @@ class ConsulAdapter:
         watch = _Watch(client, inventory, sink, self._options)
         try:
             async with trio.open_nursery() as nursery:
+                # Checks first: what changes after that answer is seen to have changed.
+                await nursery.start(watch.follow_checks)
                 nursery.start_soon(watch.follow_services)
-                nursery.start_soon(watch.follow_checks)
-                nursery.start_soon(watch.resync)
+                nursery.start_soon(watch.sweep)
                 nursery.start_soon(watch.publish)
                 for _ in range(self._options.concurrency):
                     nursery.start_soon(watch.read_services, nursery)
@@ -92,39 +96,58 @@ class _Watch:
         self._queue = ReadQueue()
         self._read_failures: dict[str, int] = {}
         self._index = 0  # of the newest list
+        self._is_first = True  # nothing was published yet
         self._is_dirty = True  # something to publish
         self._published_endpoints = 0
         self._is_suspect = False  # an error happened since the last publication that was believed
         self._unread: set[str] | None = None  # since the last error; None = not even the list is
         self._problems: tuple[Problem, ...] = ()
         self._bell = trio.Event()
+        self._sweep_wanted = trio.Event()
+        self._is_listed = trio.Event()  # the list of services stands; another event after an error
 
     async def follow_services(self) -> None:
         """Hold a blocking query on the list of services."""
 
         def lost() -> None:
             self._unread = None
+            if self._is_listed.is_set():
+                self._is_listed = trio.Event()
 
         await self._follow(self._client.services, self._heard_services, lost)
 
-    async def follow_checks(self) -> None:
-        """Hold a blocking query on the list of checks."""
+    async def follow_checks(
+        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Hold a blocking query on the list of checks. Started with the first answer."""
+        is_first = True
 
         def heard(index: int, checks: tuple[Check, ...]) -> None:
+            nonlocal is_first
             self._index = index
             self._queue.add(self._inventory.heard_checks(checks), changed=True)
+            if is_first:
+                is_first = False
+                task_status.started()
 
         await self._follow(self._client.checks, heard, lambda: None)
 
-    async def resync(self) -> None:
-        """Ask for every service again from time to time."""
+    async def sweep(self) -> None:
+        """Read every service again, when the catalog changed and from time to time."""
         while True:
-            await trio.sleep(self._resync_s)
+            with trio.move_on_after(self._resync_s):
+                await self._sweep_wanted.wait()
+            self._sweep_wanted = trio.Event()
+            await self._is_listed.wait()
+            begun = trio.current_time()
             self._queue.add(sorted(self._inventory.names), changed=False)
+            await self._queue.swept()
+            await trio.sleep(SWEEP_REST * (trio.current_time() - begun))
 
     async def read_services(self, nursery: trio.Nursery) -> None:
-        """Read one service after the other, for ever."""
+        """Read one service after the other, for ever; none while even the list cannot be had."""
         while True:
+            await self._is_listed.wait()
             name = await self._queue.take()
             try:
                 index, instances = await self._client.instances(name)
@@ -138,7 +161,7 @@ class _Watch:
             self._queue.done(name)
             if self._unread:
                 self._unread.discard(name)
-            self._ring()
+            self._bell.set()
 
     async def publish(self) -> None:
         """Say what is known, whenever that changed."""
@@ -146,7 +169,7 @@ class _Watch:
             await self._bell.wait()
             await trio.sleep(PUBLISH_PAUSE_S)
             self._bell = trio.Event()
-            if not self._inventory.is_complete:
+            if self._is_first and not self._inventory.is_complete:
                 continue
             if self._is_suspect:
                 if self._unread is None or self._unread & self._inventory.names:
@@ -183,19 +206,22 @@ class _Watch:
                 self._sink.in_sync()
             else:
                 heard(answered, data)
-                self._ring()
+                self._bell.set()
             index = next_index(index, answered)
             await trio.sleep(QUERY_PAUSE_S)
 
     def _heard_services(self, index: int, services: Mapping[str, tuple[str, ...]]) -> None:
         before = self._inventory.names
-        self._queue.add(sorted(self._inventory.heard_services(services)), changed=True)
+        changed = self._inventory.heard_services(services)
         names = self._inventory.names
         self._index = index
+        self._is_listed.set()
+        self._queue.add(sorted(changed), changed=True)
+        if names - changed:
+            self._sweep_wanted.set()
         self._is_dirty |= bool(before - names)
         if self._unread is None:
             self._unread = set(names)
-        self._queue.add(sorted(names), changed=False)
 
     async def _read_later(self, name: str) -> None:
         failures = self._read_failures.get(name, 0)
@@ -215,22 +241,19 @@ class _Watch:
         else:
             self._heard_services(index, services)
             self._is_suspect, self._is_dirty = False, True
-        self._ring()
+        self._bell.set()
 
     def _say(self) -> None:
         """Publish, when there is anything new. The first time that needs one good reading, or
         Consul's word that there are no services."""
         inventory = self._inventory
         if self._is_dirty and (inventory.has_readings or not inventory.names):
-            self._is_dirty = False
+            self._is_first = self._is_dirty = False
             self._published_endpoints = inventory.endpoints
             self._sink.publish(inventory.snapshot(self._index))
             problems = inventory.problems()
             if problems != self._problems:
                 self._problems = problems
                 self._sink.problems(problems)
-        elif not inventory.has_failures:
+        elif self._queue.is_idle and not inventory.has_failures:
             self._sink.in_sync()
-
-    def _ring(self) -> None:
-        self._bell.set()

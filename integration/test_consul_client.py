@@ -1,0 +1,126 @@
+"""The Consul client against agents that misbehave, played by a small server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from adapters.consul.client import ConsulClient, ReadError
+from adapters.consul.options import read_options
+
+
+def answer(
+    body: bytes, *, head: bytes = b"X-Consul-Index: 7\r\n", status: bytes = b"200 OK"
+) -> bytes:
+    length = str(len(body)).encode()
+    return b"HTTP/1.1 %s\r\n%bContent-Length: %b\r\n\r\n%b" % (status, head, length, body)
+
+
+SERVICES = answer(b'{"web": ["a"], "consul": null}')
+
+
+class Agent:
+    """Answers each request with the next of its answers; b"" closes the connection instead."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.answers = list(answers)
+        self.requests: list[bytes] = []
+        self.connections = 0
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        self.connections += 1
+        async with stream:
+            while True:
+                request = await stream.receive_some()
+                if not request:
+                    return
+                self.requests.append(bytes(request))
+                reply = self.answers.pop(0)
+                await stream.send_all(reply)
+                if not reply:
+                    return
+
+
+@asynccontextmanager
+async def client_of(agent: Agent, **options: object) -> AsyncIterator[ConsulClient]:
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, agent.serve, 0)
+        port = listeners[0].socket.getsockname()[1]
+        given = {"address": f"127.0.0.1:{port}", **options}
+        read, endpoint = read_options("c", given, {})
+        client = ConsulClient(endpoint, read)
+        yield client
+        client.close()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_blocking_query_asks_stale_with_index_wait_and_token() -> None:
+    agent = Agent(SERVICES)
+    async with client_of(agent, token="secret", datacenter="dc2") as client:
+        index, services = await client.services(5)
+    assert (index, services) == (7, {"web": ("a",), "consul": ()})
+    line, *fields = agent.requests[0].decode().split("\r\n")
+    assert line.startswith("GET /v1/catalog/services?")
+    assert {"dc=dc2", "index=5", "wait=30s", "stale="} <= set(
+        line.split()[1].split("?")[1].split("&")
+    )
+    assert "x-consul-token: secret" in {field.lower() for field in fields}
+
+
+async def test_a_connection_is_kept_for_the_next_question() -> None:
+    agent = Agent(SERVICES, SERVICES)
+    async with client_of(agent) as client:
+        await client.services(0)
+        await client.services(0)
+    assert agent.connections == 1
+
+
+async def test_a_kept_connection_that_the_agent_closed_is_replaced() -> None:
+    agent = Agent(SERVICES, b"", SERVICES)
+    async with client_of(agent) as client:
+        await client.services(0)
+        assert (await client.services(0))[0] == 7
+    assert agent.connections == 2
+
+
+async def test_a_chunked_answer_is_read_whole() -> None:
+    chunked = (
+        b"HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b'8\r\n{"web": \r\n4\r\n[]} \r\n0\r\n\r\n'
+    )
+    async with client_of(Agent(chunked)) as client:
+        assert await client.services(0) == (7, {"web": ()})
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (b"", "closed without an answer"),
+        (b"nonsense\r\n\r\n", "illegal status line"),
+        (SERVICES.replace(b"Content-Length: ", b"Content-Length: x"), "bad Content-Length"),
+        (answer(b"{"), "Failed to decode JSON"),
+        (answer(b'["web"]'), "Expected `object`, got `array`"),
+        (answer(b"{}", head=b""), "Missing index header"),
+        (answer(b"{}", head=b"X-Consul-Index: many\r\n"), "invalid literal"),
+        (answer(b"ACL not found", status=b"403 Forbidden"), "ACLPermissionDenied: ACL not found"),
+        (answer(b"No cluster leader", status=b"500 Oops"), "500 No cluster leader"),
+        (
+            answer(b"{}", head=b"X-Consul-Index: 7\r\nX-Consul-KnownLeader: false\r\n"),
+            "answered without a known leader",
+        ),
+    ],
+)
+async def test_a_bad_answer_is_an_error_that_names_the_agent(reply: bytes, reason: str) -> None:
+    async with client_of(Agent(reply), requestTimeout="1s") as client:
+        with pytest.raises(ReadError, match=f"^http://127.0.0.1:.*({reason})"):
+            await client.services(0)
+
+
+async def test_a_silent_agent_is_left_after_the_time_out() -> None:
+    agent = Agent(b"HTTP/1.1 200 OK\r\n")
+    async with client_of(agent, requestTimeout="50ms") as client:
+        with pytest.raises(ReadError, match=r"silent for 0\.05 s"):
+            await client.services(0)
