@@ -1,57 +1,114 @@
 """Choosing one of the endpoints that may be chosen. Pure: randomness is passed in, in [0, 1).
 
-Source: Istio `LoadBalancerSettings.SimpleLB`, Envoy's load balancers.
+Source: Istio `LoadBalancerSettings.SimpleLB`, Envoy's load balancers. RANDOM and LEAST_REQUEST draw
+lots: an endpoint has as many as its weight says, so that a choice costs the same however many
+endpoints there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from math import gcd
+from typing import Generic, Protocol, TypeVar
 
 
 class Weighted(Protocol):
     """What a balancer looks at."""
 
-    weight: int
-    active: int
+    weight: int  # at least 1, see `reduce_weights`
+    active: int  # requests under way
     current: int  # smooth round robin's own counter
 
 
 E = TypeVar("E", bound=Weighted)
 Random = Callable[[], float]
+_MOST_LOTS = 4096
 
 
-def choose_random(endpoints: Sequence[E], total: int, rng: Random) -> E:
-    """By weight; `total` is the sum of the weights."""
-    if total == len(endpoints):
-        return endpoints[int(rng() * total)]
-    at = rng() * total
-    for endpoint in endpoints:
-        at -= endpoint.weight
-        if at < 0:
-            return endpoint
-    return endpoints[-1]
+def reduce_weights(weights: Sequence[int]) -> list[int]:
+    """The smallest whole weights of the same proportions; 0 counts as 1 (Istio: not set).
+
+    A sum still above 4096 is scaled down to about that, the lightest rounded up to 1.
+    """
+    present = [weight or 1 for weight in weights]
+    divisor = gcd(*present)
+    reduced = [weight // divisor for weight in present]
+    total = sum(reduced)
+    if total <= _MOST_LOTS or total == len(reduced):
+        return reduced
+    return [max(1, round(weight * _MOST_LOTS / total)) for weight in reduced]
 
 
-def choose_least_request(endpoints: Sequence[E], total: int, rng: Random) -> E:
-    """The less busy of two random ones. With differing weights both are drawn by weight."""
-    count = len(endpoints)
-    if count == 1:
-        return endpoints[0]
-    if total == count:
-        first = int(rng() * count)
-        # The second from the others: two draws of the same one would be no choice.
-        second = int(rng() * (count - 1))
-        if second >= first:
-            second += 1
-        a, b = endpoints[first], endpoints[second]
-        return b if b.active < a.active else a
-    a, b = choose_random(endpoints, total, rng), choose_random(endpoints, total, rng)
-    return b if b.active * a.weight < a.active * b.weight else a
+class Lots(Generic[E]):
+    """Endpoints to choose from: at least one. `starts` has, for each lot, the first of its
+    endpoint's lots; those of one endpoint lie together."""
+
+    __slots__ = ("endpoints", "lots", "starts", "total")
+
+    def __init__(self, endpoints: Sequence[E]) -> None:
+        self.endpoints = tuple(endpoints)
+        lots: list[E] = []
+        starts: list[int] = []
+        for endpoint in endpoints:
+            starts += [len(lots)] * endpoint.weight
+            lots += [endpoint] * endpoint.weight
+        self.lots = tuple(lots)
+        self.starts = tuple(starts)
+        self.total = len(lots)
 
 
-def choose_round_robin(endpoints: Sequence[E], total: int, rng: Random) -> E:
-    """Smooth weighted round robin (nginx's): each in turn, heavy ones more often, never in a row."""
+def choose_random(among: Lots[E], rng: Random) -> E:
+    """One lot."""
+    return among.lots[int(rng() * among.total)]
+
+
+def choose_least_request(among: Lots[E], rng: Random) -> E:
+    """The less busy of two different endpoints, drawn by weight and compared by requests under way
+    per weight (Envoy: power of two choices). Equally busy ones are chosen by weight."""
+    lots = among.lots
+    total = among.total
+    first = int(rng() * total)
+    a = lots[first]
+    weight = a.weight
+    if weight == total:
+        return a
+    # The second from the lots of the others: the same one twice would be no choice.
+    second = int(rng() * (total - weight))
+    if second >= among.starts[first]:
+        second += weight
+    b = lots[second]
+    return b if b.active * weight < a.active * b.weight else a
+
+
+class RoundRobin:
+    """Each endpoint in turn, from a random start, so that workers do not march in step.
+
+    With weights: smooth (nginx's), the heavy ones more often but spread out, at a step an endpoint.
+    """
+
+    __slots__ = ("_started", "_turn")
+
+    def __init__(self) -> None:
+        self._turn = 0
+        self._started = False
+
+    def __call__(self, among: Lots[E], rng: Random) -> E:
+        endpoints = among.endpoints
+        count = len(endpoints)
+        is_weighted = among.total != count
+        if not self._started:
+            self._started = True
+            self._turn = int(rng() * count)
+            if is_weighted:
+                for _ in range(self._turn):
+                    _take_smoothly(endpoints, among.total)
+        if is_weighted:
+            return _take_smoothly(endpoints, among.total)
+        self._turn = turn = (self._turn + 1) % count
+        return endpoints[turn]
+
+
+def _take_smoothly(endpoints: Sequence[E], total: int) -> E:
     best = endpoints[0]
     for endpoint in endpoints:
         endpoint.current += endpoint.weight

@@ -10,13 +10,16 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from egressd.upstream.balancer import (
+    Lots,
     Random,
+    RoundRobin,
     choose_least_request,
     choose_random,
-    choose_round_robin,
+    reduce_weights,
 )
 from egressd.upstream.node_state import (
     CONNECTIONS,
+    EPOCH,
     PENDING,
     REQUESTS,
     RETRIES,
@@ -26,6 +29,7 @@ from egressd.upstream.node_state import (
 from egressd.upstream.outlier import (
     HostHealth,
     Outcome,
+    current_multiplier,
     eject,
     may_eject,
     observe,
@@ -36,7 +40,6 @@ from egressd.upstream.spec import Balancer, ClusterSpec, EndpointSpec
 __all__ = ["Cluster", "Endpoint", "EndpointHealth", "Outcome"]
 
 _NEVER = float("inf")
-_UNLIMITED = 2**31
 
 
 class Endpoint:
@@ -62,7 +65,7 @@ class Endpoint:
         self.spec = spec
         self.id = spec.id
         self.key = key
-        self.weight = spec.weight
+        self.weight = 1  # in the smallest numbers, see `reduce_weights`
         self.active = 0
         self.current = 0
         self.connections = 0
@@ -90,12 +93,10 @@ class EndpointHealth(NamedTuple):
     connections: int
 
 
-_CHOOSE: dict[Balancer, Callable[[Sequence[Endpoint], int, Random], Endpoint]] = {
-    Balancer.LEAST_REQUEST: choose_least_request,
-    Balancer.PASSTHROUGH: choose_least_request,
-    Balancer.RANDOM: choose_random,
-    Balancer.ROUND_ROBIN: choose_round_robin,
-}
+def _chooser(balancer: Balancer) -> Callable[[Lots[Endpoint], Random], Endpoint]:
+    if balancer is Balancer.ROUND_ROBIN:
+        return RoundRobin()
+    return choose_random if balancer is Balancer.RANDOM else choose_least_request
 
 
 class Cluster:
@@ -104,23 +105,24 @@ class Cluster:
     def __init__(self, spec: ClusterSpec, node: NodeState) -> None:
         self.spec = spec
         self._node = node
+        self._words = node.words
         self._name = str(spec.key)
         self.endpoints: tuple[Endpoint, ...] = ()
-        self._ready: tuple[Endpoint, ...] = ()
-        self._total = 0
+        self._among: Lots[Endpoint] | None = None  # None: no endpoint may be chosen
         self._fresh_until = 0.0  # when the next ejection ends
         self._epoch = -1
-        self._breaker = -1
-        self._choose = _CHOOSE[spec.balancer]
-        self._requests = 0
+        self._breaker = -1  # slot in the node's counts; -1 = none needed, or none to be had
+        self._held = [0, 0, 0, 0]  # this worker's counts, by what `node_state` calls them
+        self._choose = _chooser(spec.balancer)
         self.update(spec, spec.endpoints)
 
     # -- membership --------------------------------------------------------------------------
 
     def update(self, spec: ClusterSpec, endpoints: Sequence[EndpointSpec]) -> None:
         """New configuration; endpoints that stay keep their connections, counters and health."""
+        if spec.balancer is not self.spec.balancer:
+            self._choose = _chooser(spec.balancer)
         self.spec = spec
-        self._choose = _CHOOSE[spec.balancer]
         limits = spec.limits
         limited = (
             limits.max_connections,
@@ -130,6 +132,9 @@ class Cluster:
         )
         if self._breaker < 0 and any(limit is not None for limit in limited):
             self._breaker = self._node.breaker(slot_key(self._name))
+            if self._breaker >= 0:
+                for which, held in enumerate(self._held):
+                    self._node.add(self._breaker, which, held)
         self.set_resolved(endpoints)
 
     def set_resolved(self, endpoints: Sequence[EndpointSpec]) -> None:
@@ -141,57 +146,61 @@ class Cluster:
             if endpoint is None:
                 endpoint = Endpoint(spec, slot_key(f"{self._name} {spec.id}"))
             endpoint.spec = spec
-            endpoint.weight = spec.weight
             endpoint.draining = False
             kept[spec.id] = endpoint
         for name, endpoint in known.items():
             if name not in kept:
                 endpoint.draining = True
         self.endpoints = tuple(kept.values())
+        if self.endpoints:
+            weights = reduce_weights([endpoint.spec.weight for endpoint in self.endpoints])
+            for endpoint, weight in zip(self.endpoints, weights, strict=True):
+                endpoint.weight = weight
         self._epoch = -1
 
     # -- choosing ----------------------------------------------------------------------------
 
     def pick(self, now: float, rng: Random, tried: Collection[object] = ()) -> Endpoint | None:
         """An endpoint that may be chosen, rather one not tried yet; None when there is none."""
-        if now >= self._fresh_until or self._epoch != self._node.words[0]:
+        if now >= self._fresh_until or self._epoch != self._words[EPOCH]:
             self._refresh(now)
-        ready = self._ready
-        if not ready:
+        among = self._among
+        if among is None:
             return None
         if tried:
-            untried = tuple(endpoint for endpoint in ready if endpoint not in tried)
+            untried = [endpoint for endpoint in among.endpoints if endpoint not in tried]
             if untried:
-                return self._choose(untried, sum(e.weight for e in untried), rng)
-        return self._choose(ready, self._total, rng)
+                return self._choose(Lots(untried), rng)
+        return self._choose(among, rng)
 
     def _refresh(self, now: float) -> None:
         node = self._node
-        self._epoch = node.words[0]
+        # The epoch first: a change after this line is seen by the next `pick`.
+        self._epoch = node.epoch
+        policy = self.spec.outlier
         fresh_until = _NEVER
         ready = []
         for endpoint in self.endpoints:
             endpoint.slot = slot = node.find_health(endpoint.key)
             until = node.read_health(slot).ejected_until if slot >= 0 else 0.0
-            endpoint.ejected_until = until
-            if until > now and self.spec.outlier is not None:
+            if until > now and policy is not None:
                 fresh_until = min(fresh_until, until)
-            elif endpoint.weight > 0:
+            else:
                 ready.append(endpoint)
-        policy = self.spec.outlier
-        if policy is not None and policy.min_health_percent and self.endpoints:
-            # Istio `minHealthPercent`: too few left, so balance over all of them.
-            if len(ready) * 100 < policy.min_health_percent * len(self.endpoints):
-                ready = [endpoint for endpoint in self.endpoints if endpoint.weight > 0]
-        self._ready = tuple(ready)
-        self._total = sum(endpoint.weight for endpoint in ready)
+        if policy is not None and self._is_panic(policy.min_health_percent, len(ready)):
+            ready = list(self.endpoints)
+        self._among = Lots(ready) if ready else None
         self._fresh_until = fresh_until
+
+    def _is_panic(self, min_health_percent: int, ready: int) -> bool:
+        """Istio `minHealthPercent`: too few are left, so ejections are ignored. 0 = never."""
+        return ready * 100 < min_health_percent * len(self.endpoints)
 
     # -- outlier detection -------------------------------------------------------------------
 
     def report_success(self, endpoint: Endpoint) -> None:
         """An attempt went well: consecutive errors start anew. Next to free without any."""
-        if self._epoch != self._node.words[0]:
+        if self._epoch != self._words[EPOCH]:
             endpoint.slot = self._node.find_health(endpoint.key)
         slot = endpoint.slot
         if slot >= 0 and self._node.has_errors(slot):
@@ -206,8 +215,8 @@ class Cluster:
             slot = node.find_health(endpoint.key)
             if slot >= 0:
                 before = node.read_health(slot)
-                after, _ = observe(before, policy, Outcome.SUCCESS)
-                node.write_health(slot, after, before.ejected_until)
+                after, _ = observe(before, policy, Outcome.SUCCESS, before.ejected_until)
+                node.write_health(slot, after)
 
     def report_status(self, endpoint: Endpoint, status: int, now: float) -> str | None:
         """An attempt ended with this status. The rule that ejected the endpoint, if one did."""
@@ -222,21 +231,19 @@ class Cluster:
     def report(self, endpoint: Endpoint, outcome: Outcome, now: float) -> str | None:
         """An attempt failed. The rule that ejected the endpoint now, if one did."""
         policy = self.spec.outlier
-        if policy is None:
+        if policy is None or endpoint.draining:
             return None
         node = self._node
         with node.health_lock():
             slot = node.claim_health(endpoint.key, now)
             if slot < 0:
                 return None
-            health, rule = observe(node.read_health(slot), policy, outcome)
-            if health.is_ejected(now):
-                rule = None  # late answers of requests that were under way
+            health, rule = observe(node.read_health(slot), policy, outcome, now)
             if rule is not None and not may_eject(policy, self._ejected(now), len(self.endpoints)):
                 rule = None
             if rule is not None:
                 health = eject(health, policy, now)
-            node.write_health(slot, health, now)
+            node.write_health(slot, health)
             endpoint.slot = slot
         return rule.value if rule is not None else None
 
@@ -249,19 +256,21 @@ class Cluster:
 
     def health(self, now: float) -> list[EndpointHealth]:
         """Every endpoint with its node-wide health and this worker's counters."""
+        policy = self.spec.outlier
         listed = []
         for endpoint in self.endpoints:
             health = self._health(endpoint)
-            left = max(0.0, health.ejected_until - now) if self.spec.outlier is not None else 0.0
+            left = max(0.0, health.ejected_until - now) if policy is not None else 0.0
+            times = current_multiplier(health, policy, now) if policy is not None else 0
             errors = max(health.server_errors, health.gateway_errors, health.local_errors)
             listed.append(
                 EndpointHealth(
                     endpoint.id,
                     endpoint.spec.hostname,
-                    endpoint.weight,
+                    endpoint.spec.weight,
                     left == 0.0,
                     round(left, 3),
-                    health.multiplier,
+                    times,
                     errors,
                     endpoint.active,
                     endpoint.requests,
@@ -272,48 +281,63 @@ class Cluster:
         return listed
 
     # -- circuit breakers --------------------------------------------------------------------
+    #
+    # Everything is counted whether limited or not, so that the counts are right on the day when
+    # a limit comes, goes or comes back while requests are under way.
 
     def _admit(self, which: int, limit: int | None) -> bool:
-        return limit is None or self._breaker < 0 or self._node.acquire(self._breaker, which, limit)
+        if self._breaker < 0:
+            # Without a slot (the table is full) a worker keeps to its own part of the limit.
+            if limit is not None and self._held[which] >= self._node.share(limit):
+                return False
+        elif limit is None:
+            self._node.add(self._breaker, which, 1)
+        elif not self._node.acquire(self._breaker, which, limit):
+            return False
+        self._held[which] += 1
+        return True
 
-    def _done(self, which: int, limit: int | None) -> None:
-        if limit is not None and self._breaker >= 0:
-            self._node.release(self._breaker, which)
+    def _done(self, which: int) -> None:
+        self._held[which] -= 1
+        if self._breaker >= 0:
+            self._node.add(self._breaker, which, -1)
 
     def admit_request(self) -> bool:
         """Istio `http2MaxRequests` (Envoy `max_requests`): requests under way on the node."""
-        limit = self.spec.limits.max_requests
-        return limit is None or self._admit(REQUESTS, limit)
+        return self._admit(REQUESTS, self.spec.limits.max_requests)
 
     def done_request(self) -> None:
-        self._done(REQUESTS, self.spec.limits.max_requests)
+        self._done(REQUESTS)
 
     def admit_pending(self) -> bool:
-        """Istio `http1MaxPendingRequests`: requests waiting for a connection. Counted for every
-        limited cluster, so that workers see each other wait."""
-        if self._breaker < 0:
-            return True
-        limit = self.spec.limits.max_pending_requests
-        return self._node.acquire(self._breaker, PENDING, _UNLIMITED if limit is None else limit)
+        """Istio `http1MaxPendingRequests`: requests waiting for a connection."""
+        return self._admit(PENDING, self.spec.limits.max_pending_requests)
 
     def done_pending(self) -> None:
-        if self._breaker >= 0:
-            self._node.release(self._breaker, PENDING)
+        self._done(PENDING)
 
     def admit_connection(self) -> bool:
         """Istio `maxConnections`."""
         return self._admit(CONNECTIONS, self.spec.limits.max_connections)
 
     def done_connection(self) -> None:
-        self._done(CONNECTIONS, self.spec.limits.max_connections)
+        self._done(CONNECTIONS)
 
     def admit_retry(self) -> bool:
         """Istio `maxRetries`: retries under way to the whole cluster."""
         return self._admit(RETRIES, self.spec.limits.max_retries)
 
     def done_retry(self) -> None:
-        self._done(RETRIES, self.spec.limits.max_retries)
+        self._done(RETRIES)
 
     def others_wait_for_connection(self) -> bool:
-        """Whether another worker's request waits for a connection that this one could give up."""
-        return self._breaker >= 0 and self._node.others(self._breaker, PENDING) > 0
+        """Whether another worker's request waits because the node is at `maxConnections`, so that
+        an idle connection of this worker is better given up."""
+        limit = self.spec.limits.max_connections
+        if limit is None or self._breaker < 0:
+            return False
+        node = self._node
+        return (
+            node.others(self._breaker, PENDING) > 0
+            and node.total(self._breaker, CONNECTIONS) >= limit
+        )

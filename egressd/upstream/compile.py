@@ -1,4 +1,4 @@
-"""From ServiceEntry and DestinationRule to a cluster (Istio `DestinationRule`, Envoy's defaults)."""
+"""From ServiceEntry and DestinationRule to a cluster (Istio `DestinationRule`, Envoy defaults)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ S = TypeVar("S")
 
 
 class UnknownCluster(Exception):
-    """A destination that configuration does not give (503, flag NC). The message says what lacks."""
+    """A destination that configuration does not give (503, flag NC). The message says why."""
 
     def __init__(self, reason: str, depends_on: frozenset[str] = frozenset()) -> None:
         super().__init__(reason)
@@ -117,19 +117,23 @@ def _subset(
 
 
 def _section(policies: list[TrafficPolicy | None], port: int, name: str, kind: type[S]) -> S | None:
-    """One section as a whole: the subset's over the rule's, port-level over both (Istio)."""
+    """One section as a whole: the subset's over the rule's, port-level over both.
+
+    Istio `TrafficPolicy.PortTrafficPolicy`: port-level settings inherit nothing from the level that
+    they stand in; what they leave out has its default. So a rule's port-level settings hide the
+    rule's section, not the subset's own.
+    """
     chosen: S | None = None
-    for policy in policies:
-        value = getattr(policy, name, None)
-        if isinstance(value, kind):
-            chosen = value
+    at_port: S | None = None
     for policy in policies:
         level = _port_level(policy, port)
+        own = getattr(policy, name, None)
         if level is not None:
             value = getattr(level, name, None)
-            # Istio: port-level settings replace the destination-level ones, unset sections included.
-            chosen = value if isinstance(value, kind) else None
-    return chosen
+            at_port = chosen = value if isinstance(value, kind) else None
+        elif isinstance(own, kind):
+            chosen = own
+    return at_port or chosen
 
 
 def _port_level(policy: TrafficPolicy | None, port: int) -> PortTrafficPolicy | None:
@@ -152,7 +156,7 @@ def _endpoints(
         entries = (WorkloadEntry(address=service.host),)
     found = []
     for entry in entries:
-        if all(entry.labels.get(key) == value for key, value in labels.items()):
+        if entry.address and all(entry.labels.get(k) == v for k, v in labels.items()):
             found.append(_endpoint(entry, entry.ports.get(name, target)))
     return tuple(found)
 
@@ -207,7 +211,7 @@ def outlier_policy(outlier: OutlierDetection | None, always_one: bool) -> Outlie
         consecutive_5xx=5 if server is None else server,
         consecutive_gateway=gateway or 0,
         split_local_origin=outlier.split_external_local_origin_errors,
-        consecutive_local_origin=5 if local is None else local,
+        consecutive_local_origin=local or 5,  # Istio: 0 is not set
         interval_s=outlier.interval or 10.0,
         base_ejection_s=outlier.base_ejection_time or 30.0,
         max_ejection_percent=outlier.max_ejection_percent or 10,

@@ -1,18 +1,22 @@
 """Node-wide state in shared memory: endpoint health and circuit breaker counts of all workers.
 
 One memfd, made by the supervisor, mapped by every process of the node; it outlives any of them.
-Layout (64-bit little-endian words):
+Layout (64-bit native words):
 
-    word 0            epoch: grows with every change of the health table
-    word 1            reserved
-    health slots      HEALTH_SLOTS x 8 words:
-                      key, server, gateway, local, ejected_until (ns, CLOCK_MONOTONIC), multiplier,
-                      touched (ns), reserved
-    breaker slots     BREAKER_SLOTS x (1 + WORKERS x 4) words: key, then four counts a worker
+    header          8 words: epoch, dirty, workers, 5 reserved
+    health slots    HEALTH_SLOTS x 8 words: key, server, gateway, local, ejected_until (ns of
+                    CLOCK_MONOTONIC, which all processes share), multiplier, touched (ns), reserved
+    breaker keys    BREAKER_SLOTS words
+    breaker counts  BREAKER_SLOTS x 4 kinds x MAX_WORKERS words, a page a slot
 
-A slot's key is a 64-bit hash, 0 = free. Slots are found by linear probing and never move, so that an
-index, once known, stays good while its key stands. Writes happen under a record lock of this file,
-which the kernel releases when its holder dies; a reader needs none, since a word is written whole.
+`epoch` grows with every change of who is ejected or has a slot, so that a reader compares one word
+to know that what it knows stands. `workers` is the highest index seen plus one.
+
+A key is a 64-bit hash, 0 = free. A slot is found by linear probing and never becomes free again,
+only another endpoint's, so that no chain breaks. Writes happen under record locks of this file,
+which the kernel drops when the holder dies; a reader needs none, since a word is written whole. Who
+holds the health lock sets `dirty` and clears it last: who finds it set follows a writer that died
+half-way, and moves the epoch on, so that everybody reads again what was or was not written.
 """
 
 from __future__ import annotations
@@ -29,16 +33,19 @@ from egressd.upstream.outlier import HostHealth
 MAX_WORKERS = 128
 HEALTH_SLOTS = 8192
 BREAKER_SLOTS = 2048
+EPOCH, _DIRTY, _WORKERS = range(3)
 _HEALTH_WORDS = 8
-_BREAKER_WORDS = 1 + MAX_WORKERS * 4
-_HEALTH_AT = 2
+_HEALTH_AT = 8
 _BREAKER_AT = _HEALTH_AT + HEALTH_SLOTS * _HEALTH_WORDS
-_WORDS = _BREAKER_AT + BREAKER_SLOTS * _BREAKER_WORDS
-_SIZE = _WORDS * 8
+_COUNTS_WORDS = 4 * MAX_WORKERS
+_COUNTS_AT = -(-(_BREAKER_AT + BREAKER_SLOTS) // _COUNTS_WORDS) * _COUNTS_WORDS
+_SIZE = (_COUNTS_AT + BREAKER_SLOTS * _COUNTS_WORDS) * 8
 _KEY, _SERVER, _GATEWAY, _LOCAL, _UNTIL, _MULTIPLIER, _TOUCHED = range(7)
 _PROBES = 64
 _NS = 1_000_000_000
 _RECLAIM_AFTER_S = 600.0
+# Bytes of the file that stand for a lock each; breaker slot n has _BREAKER_LOCK + n.
+_HEALTH_LOCK, _KEYS_LOCK, _BREAKER_LOCK = range(3)
 
 CONNECTIONS, PENDING, REQUESTS, RETRIES = range(4)
 """What a circuit breaker counts."""
@@ -57,37 +64,40 @@ def slot_key(name: str) -> int:
 
 
 class NodeState:
-    """The mapping of one process. `worker` is the index that its counts stand under."""
+    """The mapping of one process, made after the fork. `worker` is the index that its counts stand
+    under; None for a process that only looks (the registry process)."""
 
-    def __init__(self, fd: int, worker: int = 0) -> None:
-        if not 0 <= worker < MAX_WORKERS:
+    def __init__(self, fd: int, worker: int | None = 0) -> None:
+        if worker is not None and not 0 <= worker < MAX_WORKERS:
             raise ValueError(f"worker index {worker}: expected 0 to {MAX_WORKERS - 1}")
-        # An own open file description: record locks exclude each other between processes by it.
-        self._lock_fd = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
-        self._map = mmap.mmap(self._lock_fd, _SIZE)
+        self._fd = os.dup(fd)
+        self._map = mmap.mmap(self._fd, _SIZE)
         self.words = memoryview(self._map).cast("q")
-        self._worker = worker
+        self._worker = worker or 0
+        if worker is not None:
+            with self._lock(_KEYS_LOCK):
+                self.words[_WORKERS] = max(self.words[_WORKERS], worker + 1)
 
     def close(self) -> None:
         """Unmap."""
         self.words.release()
         self._map.close()
-        os.close(self._lock_fd)
+        os.close(self._fd)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        fcntl.lockf(self._lock_fd, fcntl.LOCK_EX, 1, 0)
+    def _lock(self, at: int) -> Iterator[None]:
+        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, at)
         try:
             yield
         finally:
-            fcntl.lockf(self._lock_fd, fcntl.LOCK_UN, 1, 0)
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, at)
 
     # -- health ------------------------------------------------------------------------------
 
     @property
     def epoch(self) -> int:
-        """Changes whenever anything in the health table did."""
-        return self.words[0]
+        """Changes whenever a slot was taken, or an endpoint ejected or taken back."""
+        return self.words[EPOCH]
 
     def find_health(self, key: int) -> int:
         """The slot of an endpoint, -1 when nothing bad was ever seen of it."""
@@ -119,88 +129,109 @@ class NodeState:
     @contextmanager
     def health_lock(self) -> Iterator[None]:
         """Exclude every other writer of the node while a decision is made and written."""
-        with self._locked():
+        words = self.words
+        with self._lock(_HEALTH_LOCK):
+            if words[_DIRTY]:
+                words[EPOCH] += 1
+            words[_DIRTY] = 1
             yield
+            words[_DIRTY] = 0
 
     def claim_health(self, key: int, now: float) -> int:
-        """The slot of an endpoint, taken if need be; -1 when the table is full. Under the lock."""
+        """The slot of an endpoint, taken if need be; -1 when none can be had. Under the lock.
+
+        Takes a slot whose endpoint has been well and unheard of for ten minutes, else a free one,
+        else one with errors that are as old.
+        """
         words = self.words
-        free = -1
+        well = free = stale = -1
         for probe in range(_PROBES):
             at = _HEALTH_AT + (key + probe) % HEALTH_SLOTS * _HEALTH_WORDS
             if words[at] == key:
+                words[at + _TOUCHED] = int(now * _NS)
                 return at
             if words[at] == 0:
-                free = at if free < 0 else free
-                break
-            if free < 0 and self._is_reclaimable(at, now):
                 free = at
-        if free >= 0:
+                break
+            if now - max(words[at + _TOUCHED], words[at + _UNTIL]) / _NS > _RECLAIM_AFTER_S:
+                if self.has_errors(at):
+                    stale = at
+                elif well < 0:
+                    well = at
+        slot = next((at for at in (well, free, stale) if at >= 0), -1)
+        if slot >= 0:
             for word in range(1, _HEALTH_WORDS):
-                words[free + word] = 0
-            words[free + _TOUCHED] = int(now * _NS)
-            words[free] = key
-            words[0] += 1
-        return free
+                words[slot + word] = 0
+            words[slot + _TOUCHED] = int(now * _NS)
+            words[slot] = key
+            words[EPOCH] += 1
+        return slot
 
-    def _is_reclaimable(self, slot: int, now: float) -> bool:
-        words = self.words
-        idle_since = max(words[slot + _TOUCHED], words[slot + _UNTIL]) / _NS
-        return not self.has_errors(slot) and now - idle_since > _RECLAIM_AFTER_S
-
-    def write_health(self, slot: int, health: HostHealth, now: float) -> None:
+    def write_health(self, slot: int, health: HostHealth) -> None:
         """Store a state. Under the lock."""
         words = self.words
+        until = round(health.ejected_until * _NS)
+        moved = words[slot + _UNTIL] != until
+        words[slot + _MULTIPLIER] = health.multiplier
+        words[slot + _UNTIL] = until
         words[slot + _SERVER] = health.server_errors
         words[slot + _GATEWAY] = health.gateway_errors
         words[slot + _LOCAL] = health.local_errors
-        words[slot + _MULTIPLIER] = health.multiplier
-        words[slot + _TOUCHED] = int(now * _NS)
-        if words[slot + _UNTIL] != int(health.ejected_until * _NS):
-            words[slot + _UNTIL] = int(health.ejected_until * _NS)
-            words[0] += 1
+        if moved:
+            words[EPOCH] += 1
 
     # -- circuit breakers --------------------------------------------------------------------
 
     def breaker(self, key: int) -> int:
-        """The breaker slot of a cluster, claimed if need be; -1 when the table is full."""
+        """The breaker slot of a cluster, claimed if need be; -1 when none can be had."""
         words = self.words
-        with self._locked():
+        with self._lock(_KEYS_LOCK):
             for probe in range(_PROBES):
-                at = _BREAKER_AT + (key + probe) % BREAKER_SLOTS * _BREAKER_WORDS
-                if words[at] in (0, key):
-                    words[at] = key
-                    return at
+                slot = (key + probe) % BREAKER_SLOTS
+                if words[_BREAKER_AT + slot] in (0, key):
+                    words[_BREAKER_AT + slot] = key
+                    return slot
         return -1
+
+    def share(self, limit: int) -> int:
+        """This worker's part of a limit, for a cluster without a slot. All parts make the limit."""
+        workers = max(self.words[_WORKERS], 1)
+        return limit // workers + (self._worker < limit % workers)
 
     def total(self, slot: int, which: int) -> int:
         """The node-wide count."""
-        return sum(self.words[slot + 1 + which : slot + _BREAKER_WORDS : 4])
+        at = _COUNTS_AT + slot * _COUNTS_WORDS + which * MAX_WORKERS
+        return sum(self.words[at : at + self.words[_WORKERS]])
 
     def others(self, slot: int, which: int) -> int:
         """The count of all workers but this one."""
-        return self.total(slot, which) - self.words[slot + 1 + self._worker * 4 + which]
+        return self.total(slot, which) - self.words[self._own(slot, which)]
+
+    def _own(self, slot: int, which: int) -> int:
+        return _COUNTS_AT + slot * _COUNTS_WORDS + which * MAX_WORKERS + self._worker
 
     def acquire(self, slot: int, which: int, limit: int) -> bool:
         """Count one more, unless the node has `limit` already. The sum never exceeds the limit."""
-        own = slot + 1 + self._worker * 4 + which
-        with self._locked():
+        fd, at = self._fd, _BREAKER_LOCK + slot
+        fcntl.lockf(fd, fcntl.LOCK_EX, 1, at)
+        try:
             if self.total(slot, which) >= limit:
                 return False
-            self.words[own] += 1
+            self.words[self._own(slot, which)] += 1
             return True
+        finally:
+            fcntl.lockf(fd, fcntl.LOCK_UN, 1, at)
 
-    def release(self, slot: int, which: int) -> None:
-        """Count one less. Only this worker writes the word, so no lock is needed to lower it."""
-        own = slot + 1 + self._worker * 4 + which
-        if self.words[own] > 0:
-            self.words[own] -= 1
+    def add(self, slot: int, which: int, count: int) -> None:
+        """Count without asking: a release (negative), or what no limit holds. Only this worker
+        writes the word, and a count that falls breaks no limit: no lock."""
+        own = self._own(slot, which)
+        self.words[own] = max(0, self.words[own] + count)
 
     def forget_worker(self) -> None:
         """Zero what a dead worker of this index held. Its replacement calls it before it serves."""
         words = self.words
-        with self._locked():
-            for slot in range(_BREAKER_AT, _WORDS, _BREAKER_WORDS):
-                if words[slot]:
-                    for which in range(4):
-                        words[slot + 1 + self._worker * 4 + which] = 0
+        for slot in range(BREAKER_SLOTS):
+            if words[_BREAKER_AT + slot]:
+                for which in range(4):
+                    words[self._own(slot, which)] = 0

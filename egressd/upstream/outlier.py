@@ -3,10 +3,13 @@
 Source: Istio `DestinationRule.outlierDetection`, Envoy outlier detection. The states:
 
     healthy --(a counter reaches its threshold, ejection allowed)--> ejected until T
+    healthy --(a counter reaches its threshold, ejection refused)--> healthy, that counter at 0
+    ejected --(any outcome: a late answer, or traffic in panic)--> ejected, nothing counted
     ejected --(T passes)--> healthy, counters at 0
 
 `multiplier` is how often the endpoint was ejected, less one for each interval since it came back;
-an ejection lasts base x multiplier, at most the maximum. Times are monotonic seconds.
+an ejection lasts base x multiplier, at most the maximum, and the multiplier stops growing there.
+Times are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -41,41 +44,49 @@ class HostHealth(NamedTuple):
 
 
 def outcome_of_status(policy: OutlierPolicy, status: int) -> Outcome:
-    """`outlierDetectionHttpErrorCodes` replaces 5xx as what counts."""
-    if policy.error_statuses:
-        return Outcome.SERVER_ERROR if status in policy.error_statuses else Outcome.SUCCESS
-    if status in (502, 503, 504):
-        return Outcome.GATEWAY_ERROR
-    return Outcome.SERVER_ERROR if status >= 500 else Outcome.SUCCESS
+    """`outlierDetectionHttpErrorCodes` replaces 5xx as what counts; 502, 503 and 504 that count are
+    gateway errors, too."""
+    counts = status in policy.error_statuses if policy.error_statuses else status >= 500
+    if not counts:
+        return Outcome.SUCCESS
+    return Outcome.GATEWAY_ERROR if status in (502, 503, 504) else Outcome.SERVER_ERROR
 
 
 def observe(
-    health: HostHealth, policy: OutlierPolicy, outcome: Outcome
+    health: HostHealth, policy: OutlierPolicy, outcome: Outcome, now: float
 ) -> tuple[HostHealth, Outcome | None]:
     """Count one outcome. Returns the new state and the rule that asks for an ejection, if one does.
 
-    Without `splitExternalLocalOriginErrors` a connection-level failure counts as the 5xx and the
-    gateway error that the client gets for it.
+    A counter that reaches its threshold starts anew, whether the ejection is then allowed or not
+    (Envoy). Without `splitExternalLocalOriginErrors` a connection-level failure counts as the 5xx
+    and the gateway error that the client gets for it.
     """
+    if health.is_ejected(now):
+        return health, None
     if outcome is Outcome.SUCCESS:
         return health._replace(server_errors=0, gateway_errors=0, local_errors=0), None
     local = outcome in (Outcome.LOCAL_ORIGIN, Outcome.TIMEOUT)
     if local and policy.split_local_origin:
-        health = health._replace(local_errors=health.local_errors + 1)
-        reached = 0 < policy.consecutive_local_origin <= health.local_errors
-        return health, Outcome.LOCAL_ORIGIN if reached else None
-    gateway = local or outcome is Outcome.GATEWAY_ERROR
+        errors, reached = _count(health.local_errors, policy.consecutive_local_origin)
+        return health._replace(local_errors=errors), Outcome.LOCAL_ORIGIN if reached else None
+    gateway_errors, is_gateway_rule = 0, False
+    if local or outcome is Outcome.GATEWAY_ERROR:
+        gateway_errors, is_gateway_rule = _count(health.gateway_errors, policy.consecutive_gateway)
+    server_errors, is_server_rule = _count(health.server_errors, policy.consecutive_5xx)
+    # An HTTP answer, bad as it is, proves the connection good: local errors start anew.
     health = health._replace(
-        server_errors=health.server_errors + 1,
-        gateway_errors=health.gateway_errors + 1 if gateway else 0,
-        # With split errors any HTTP answer proves the connection good.
-        local_errors=0 if policy.split_local_origin else health.local_errors,
+        server_errors=server_errors, gateway_errors=gateway_errors, local_errors=0
     )
-    if 0 < policy.consecutive_gateway <= health.gateway_errors:
+    if is_gateway_rule:
         return health, Outcome.GATEWAY_ERROR
-    if 0 < policy.consecutive_5xx <= health.server_errors:
-        return health, Outcome.SERVER_ERROR
-    return health, None
+    return health, Outcome.SERVER_ERROR if is_server_rule else None
+
+
+def _count(errors: int, threshold: int) -> tuple[int, bool]:
+    """One error more: the new count, and whether it reached the threshold (0 = rule is off)."""
+    if errors + 1 >= threshold > 0:
+        return 0, True
+    return errors + 1, False
 
 
 def may_eject(policy: OutlierPolicy, ejected: int, total: int) -> bool:
@@ -95,10 +106,13 @@ def may_eject(policy: OutlierPolicy, ejected: int, total: int) -> bool:
 
 def eject(health: HostHealth, policy: OutlierPolicy, now: float) -> HostHealth:
     """The state of an endpoint that is ejected now."""
-    multiplier = current_multiplier(health, policy, now) + 1
-    limit = max(policy.max_ejection_s, policy.base_ejection_s)
-    lasts = min(policy.base_ejection_s * multiplier, limit)
-    return HostHealth(ejected_until=now + lasts, multiplier=multiplier)
+    base = policy.base_ejection_s
+    limit = max(policy.max_ejection_s, base)
+    multiplier = current_multiplier(health, policy, now)
+    # Envoy: past the longest ejection the multiplier stands still, so that it also decays in time.
+    if base * multiplier < limit:
+        multiplier += 1
+    return HostHealth(ejected_until=now + min(base * multiplier, limit), multiplier=multiplier)
 
 
 def current_multiplier(health: HostHealth, policy: OutlierPolicy, now: float) -> int:
