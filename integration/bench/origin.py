@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 BODY_SIZES = (100, 300, 700, 1200, 2500, 4000)
@@ -27,10 +28,11 @@ def write_origin(root: Path, plain: int, tls: int, certificate: Path, key: Path)
         f"{name}_temp_path {root}/{name};\n"
         for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
+    user = run_as()
     path = root / "origin.conf"
     path.write_text(
         f"""
-worker_processes 1; daemon off; error_log {root}/origin.log; pid {root}/origin.pid;
+{user}worker_processes 1; daemon off; error_log {root}/origin.log; pid {root}/origin.pid;
 events {{ worker_connections 8192; }}
 http {{ access_log off; {temporary} client_max_body_size 100m; sendfile on;
   server {{ listen 127.0.0.1:{plain} backlog=4096; {common} }}
@@ -40,3 +42,8 @@ http {{ access_log off; {temporary} client_max_body_size 100m; sendfile on;
 """
     )
     return path
+
+
+def run_as() -> str:
+    """As root nginx would drop to a user that may not read our private directory."""
+    return "user root; " if os.geteuid() == 0 else ""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from integration.bench.origin import run_as
 from integration.bench.scenarios import HOSTS, Scenario, host_name
 
 
@@ -230,7 +231,7 @@ def nginx(setup: Setup) -> list[str] | None:
     )
     path = root / "nginx.conf"
     path.write_text(
-        f"worker_processes 1; daemon off; error_log {root}/error.log; pid {root}/pid;\n"
+        f"{run_as()}worker_processes 1; daemon off; error_log {root}/error.log; pid {root}/pid;\n"
         "events { worker_connections 8192; }\n"
         f"http {{ access_log off; {temporary} keepalive_requests 10000000;"
         " server_names_hash_max_size 4096; server_names_hash_bucket_size 128;"

@@ -13,7 +13,7 @@ PATHS = 50
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`bytes_per_request` > 0: the figure is CPU seconds per GiB instead of microseconds a request."""
+    """With `bytes_per_request` the figure is CPU seconds per GiB, else microseconds a request."""
 
     name: str
     title: str
@@ -43,13 +43,14 @@ function setup(thread) table.insert(threads, thread) end
 function check(status, headers, body) return true end
 function response(status, headers, body)
   seen = seen + 1
-  if status ~= 200 then errors = errors + 1 return end
-  if seen % 50 == 0 then
+  if status ~= 200 then
+    errors = errors + 1
+  elseif seen % 50 == 0 then
     checked = checked + 1
     local echo = headers["x-echo"] or ""
     if not check(echo, body) then errors = errors + 1 end
   end
-  _G.wrong, _G.verified = errors, checked
+  wrong, verified = errors, checked
 end
 function done(summary, latency, requests)
   local wrong, verified = 0, 0
@@ -80,7 +81,9 @@ function init(args)
     headers["User-Agent"] = agents[math.random(1, 4)]
     headers["Accept"] = "application/json"
     headers["X-Tenant"] = "tenant-" .. math.random(1, 500)
-    if i % 2 == 0 then headers["Authorization"] = "Bearer " .. string.rep("t", math.random(20, 300)) end
+    if i % 2 == 0 then
+      headers["Authorization"] = "Bearer " .. string.rep("t", math.random(20, 300))
+    end
     if i % 3 == 0 then headers["Cookie"] = "session=" .. math.random(1, 1000000) .. "; theme=dark" end
     if i % 5 == 0 then headers["Accept-Encoding"] = "gzip, deflate" end
     requests[i] = wrk.format("GET", path, headers)
