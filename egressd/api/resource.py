@@ -88,8 +88,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         where = f"{self.place.file}:{self.place.line}" if self.place.line else self.place.file
         parts = [part for part in (where, self.resource, self.field) if part]
-        found = f"found {self.found}, " if self.found else ""
-        return f"{self.severity}: {': '.join(parts)}: {found}expected {self.expected}"
+        found = f"found {self.found}" if self.found else ""
+        expected = f"expected {self.expected}" if self.expected else ""
+        says = ", ".join(part for part in (found, expected) if part)
+        return f"{self.severity}: {': '.join((*parts, says))}"
 
 
 class Parsed(msgspec.Struct, frozen=True):

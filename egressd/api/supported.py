@@ -83,7 +83,7 @@ _OTHER_GATEWAYS: Final = "only the node's own egress (mesh) is served"
 def report_unsupported(resource: Resource, report: Report) -> None:
     """Warns of everything in a valid resource that this release does not act on."""
     if reason := NOT_YET_KINDS.get(resource.kind):
-        report.warn("kind", str(resource.kind), f"{resource.kind} to be not yet acted on: {reason}")
+        report.warn("kind", _not_yet(str(resource.kind), reason), "")
         return
     _walk(resource.spec, "spec", report)
 
@@ -103,9 +103,13 @@ def _walk(message: Message, path: str, report: Report) -> None:
             reason = _OTHER_GATEWAYS
         if reason:
             shown = f"{name}: {value}" if isinstance(value, str) else name
-            report.warn(where, shown, f"it to be not yet acted on: {reason}")
+            report.warn(where, _not_yet(shown, reason), "")
         else:
             _walk_value(value, where, report)
+
+
+def _not_yet(what: str, reason: str) -> str:
+    return f"{what}, valid but not yet acted on: {reason}"
 
 
 def _walk_value(value: object, path: str, report: Report) -> None:
