@@ -79,7 +79,7 @@ class LogLevel(enum.StrEnum):
 
 
 class LogFormat(enum.StrEnum):
-    """`console` for people, `json` one object a line; `auto` is console on a terminal, else json."""
+    """`console` for people, `json` one object a line; `auto`: console on a terminal, else json."""
 
     auto = "auto"
     console = "console"
@@ -111,7 +111,7 @@ class ListenerConfig(Message, frozen=True):
 
 
 class AdapterConfig(Message, frozen=True):
-    """One source. `type` names an entry point of `egressd.adapters`; its adapter checks `options`."""
+    """One source. `type` names an entry point of `egressd.adapters`, which checks `options`."""
 
     type: str
     name: str = ""  # the source's name in the registry; "" = the type
@@ -183,7 +183,7 @@ class Bootstrap(Message, frozen=True):
     """Everything a node is told at start. `Bootstrap()` is a working node."""
 
     node: NodeIdentity = NodeIdentity()
-    workers: Annotated[int, msgspec.Meta(ge=1, le=MAX_WORKERS)] = msgspec.field(
+    workers: Annotated[int, msgspec.Meta(ge=1, le=MAX_WORKERS // 2)] = msgspec.field(
         default_factory=_available_cores
     )
     listeners: tuple[ListenerConfig, ...] = (ListenerConfig(name="egress", port=15001),)

@@ -1,0 +1,280 @@
+"""The children of the node: filling seats, seeing ends, keeping watch over pulses. Mechanics; what
+the node wants of its children is said by `egressd.node.supervisor`."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic, time
+
+import structlog
+
+from egressd.node.bootstrap_model import Bootstrap
+from egressd.node.children import Child, Seat, fork_child, reap
+from egressd.node.holdings import Holdings
+from egressd.node.inherited import Inherited
+from egressd.node.lifeline import Lifeline, is_stuck
+from egressd.node.status import ChildState, ChildStatus
+
+WorkerEntry = Callable[[Bootstrap, Inherited, int, Callable[[], None], Callable[[], None]], None]
+"""Serves as worker `index`; calls the first callable once it does, the second every second."""
+
+RegistryEntry = Callable[[Bootstrap, Inherited, str], None]
+"""Runs the sources and publishes to the store at the given path."""
+
+START_TIMEOUT_S = 30.0
+ABORT_PATIENCE_S = 1.0
+_FORK_RETRY_S = 1.0
+
+log = structlog.get_logger("egressd.supervisor")
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What the children run."""
+
+    worker: WorkerEntry
+    registry: RegistryEntry
+
+
+class Fleet:
+    """Seats that are kept filled, and children that are on their way out."""
+
+    def __init__(
+        self,
+        holdings: Holdings,
+        entries: Entries,
+        selector: selectors.BaseSelector,
+        leave_behind: Callable[[], None],
+    ) -> None:
+        self.seats: list[Seat] = []
+        self.leaving: list[tuple[Seat, Child]] = []
+        self.changed = True  # since somebody last looked
+        self.restarts = {"worker": 0, "registry": 0}  # since the node started, all generations
+        self._holdings = holdings
+        self._entries = entries
+        self._selector = selector
+        self._leave_behind = leave_behind  # closes in a child what is only the supervisor's
+
+    # -- filling -----------------------------------------------------------------------------
+
+    def fill_due(self, now: float) -> None:
+        """Start a child for each empty seat whose time has come."""
+        for seat in self.seats:
+            if seat.child is None and seat.due <= now:
+                self._fill(seat, now)
+
+    def next_due(self) -> float:
+        """When the next empty seat is to be filled; infinite when none is empty."""
+        return min((seat.due for seat in self.seats if seat.child is None), default=float("inf"))
+
+    def _fill(self, seat: Seat, now: float) -> None:
+        ready_fd, child_ready_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        slot = self._holdings.pulses.take_slot()
+        before = partial(self._prepare_child, ready_fd)
+        try:
+            pid, pidfd = fork_child(
+                f"egressd-{seat.role[0]}{seat.index}" if seat.role == "worker" else "egressd-reg",
+                before,
+                self._entry(seat, child_ready_fd, slot),
+            )
+        except OSError as error:
+            log.error("cannot start a process", role=seat.role, index=seat.index, error=str(error))
+            os.close(ready_fd)
+            self._holdings.pulses.give_back(slot)
+            seat.due = now + _FORK_RETRY_S
+            return
+        finally:
+            os.close(child_ready_fd)
+        child = Child(pid, pidfd, ready_fd, slot, now, time())
+        seat.child = child
+        if seat.role == "registry":  # workers do not wait for it: it has no ready of its own
+            child.state = ChildState.READY
+        self._selector.register(pidfd, selectors.EVENT_READ, partial(self._ended, seat, child))
+        self._selector.register(ready_fd, selectors.EVENT_READ, partial(self._spoke, seat, child))
+        self.changed = True
+        log.info("started", role=seat.role, index=seat.index, pid=pid)
+
+    def _entry(self, seat: Seat, ready_fd: int, slot: int) -> Callable[[], None]:
+        """What the child of `seat` does, after closing what is not its own."""
+        holdings, entries = self._holdings, self._entries
+        if seat.role == "worker":
+            inherited = holdings.for_worker(seat.index, seat.share, ready_fd, slot)
+        else:
+            inherited = holdings.for_registry(ready_fd, slot)
+
+        def enter() -> None:
+            holdings.close_in_child(inherited)
+            line = Lifeline(inherited)
+            if seat.role == "worker":
+                entries.worker(seat.bootstrap, inherited, seat.index, line.ready, line.beat)
+            else:
+                entries.registry(seat.bootstrap, inherited, seat.bootstrap.store_path)
+
+        return enter
+
+    def _prepare_child(self, ready_fd: int) -> None:
+        self._leave_behind()
+        os.close(ready_fd)
+        for child in self.children():
+            child.close()
+
+    # -- what children do --------------------------------------------------------------------
+
+    def _spoke(self, seat: Seat, child: Child) -> None:
+        """The ready pipe is readable: the child serves, or has ended without a word."""
+        with suppress(BlockingIOError):
+            if os.read(child.ready_fd, 1) and child.state is ChildState.STARTING:
+                child.state = ChildState.READY
+                log.info("ready", role=seat.role, index=seat.index, pid=child.pid)
+        self._selector.unregister(child.ready_fd)
+        os.close(child.ready_fd)
+        child.ready_fd = -1
+        self.changed = True
+
+    def _ended(self, seat: Seat, child: Child) -> None:
+        reason = reap(child)
+        self._selector.unregister(child.pidfd)
+        if child.ready_fd >= 0:
+            self._selector.unregister(child.ready_fd)
+        child.close()
+        self._holdings.pulses.give_back(child.pulse_slot)
+        self.changed = True
+        if seat.child is child:
+            self._vacated(seat, child, reason)
+            return
+        self.leaving = [pair for pair in self.leaving if pair[1] is not child]
+        log.info("ended", role=seat.role, index=seat.index, pid=child.pid, how=reason)
+
+    def _vacated(self, seat: Seat, child: Child, reason: str) -> None:
+        now = monotonic()
+        expected = seat.replacing
+        seat.vacate(reason, now)
+        if seat.role == "registry":
+            # It may have ended between publishing a version and telling of it.
+            self._holdings.ring()
+        if expected:
+            return
+        self.restarts[seat.role] += 1
+        level = log.error if seat.in_crash_loop else log.warning
+        level(
+            "crash loop: trying on" if seat.in_crash_loop else "ended unexpectedly",
+            role=seat.role,
+            index=seat.index,
+            pid=child.pid,
+            how=reason,
+            restart_in_s=round(seat.due - now, 3),
+            restarts=seat.restarts,
+        )
+
+    # -- sending them away -------------------------------------------------------------------
+
+    def retire(self, seats: Iterable[Seat], now: float, patience_s: float) -> None:
+        """Drain the children of `seats` (SIGTERM) and fill these seats no more."""
+        gone = list(seats)
+        self.seats = [seat for seat in self.seats if seat not in gone]
+        self.changed = True
+        for seat in gone:
+            child, seat.child = seat.child, None
+            if child is not None:
+                child.state = ChildState.DRAINING
+                child.kill_at = now + patience_s
+                child.send(signal.SIGTERM)
+                self.leaving.append((seat, child))
+
+    def replace(self, seat: Seat, now: float, patience_s: float) -> None:
+        """End the seat's child; the next one follows at once."""
+        if seat.child is None:
+            seat.due = now
+            return
+        seat.replacing = True
+        seat.child.state = ChildState.DRAINING
+        seat.child.kill_at = now + patience_s
+        seat.child.send(signal.SIGTERM)
+        self.changed = True
+
+    def kill_leaving(self) -> None:
+        """Patience is over for all that are on their way out."""
+        for _, child in self.leaving:
+            child.kill_at = 0.0
+
+    # -- watching ----------------------------------------------------------------------------
+
+    def watch(self, now: float, awake_since: float) -> int:
+        """Kill what is stuck or has outlived patience. Returns how many draining workers were."""
+        for seat in self.seats:
+            if seat.child is not None and seat.child.kill_at > now:
+                self._watch_pulse(seat, seat.child, now, awake_since)
+        overdue = [(seat, child) for seat, child in self._all() if child.kill_at <= now]
+        for seat, child in overdue:
+            child.kill_at = float("inf")
+            child.send(signal.SIGKILL)
+            log.warning("killed", role=seat.role, index=seat.index, pid=child.pid)
+        return sum(seat.role == "worker" and seat.child is not child for seat, child in overdue)
+
+    def _watch_pulse(self, seat: Seat, child: Child, now: float, awake_since: float) -> None:
+        if child.aborted:
+            return
+        silent = is_stuck(
+            self._holdings.pulses.last(child.pulse_slot),
+            awake_since,
+            now,
+            seat.bootstrap.limits.heartbeat_timeout,
+        )
+        starting = child.state is ChildState.STARTING
+        if not silent and not (
+            starting and now - max(child.started, awake_since) > START_TIMEOUT_S
+        ):
+            return
+        log.error(
+            "not ready in time" if starting else "stuck: no heartbeat",
+            role=seat.role,
+            index=seat.index,
+            pid=child.pid,
+        )
+        child.aborted = True
+        child.kill_at = now + ABORT_PATIENCE_S
+        child.send(signal.SIGABRT)  # faulthandler writes where it stands
+
+    # -- looking -----------------------------------------------------------------------------
+
+    def children(self) -> list[Child]:
+        """Every living process."""
+        return [child for _, child in self._all()]
+
+    def workers(self) -> list[Seat]:
+        """The seats of workers."""
+        return [seat for seat in self.seats if seat.role == "worker"]
+
+    def free_indices(self, limit: int) -> list[int]:
+        """Worker indices that no process has: a replacement never shares its predecessor's bell,
+        counters or socket while both live."""
+        taken = {seat.index for seat in self.workers()}
+        taken |= {seat.index for seat, _ in self.leaving if seat.role == "worker"}
+        return [index for index in range(limit) if index not in taken]
+
+    def statuses(self) -> tuple[ChildStatus, ...]:
+        """Each child and each waiting seat, for the status file."""
+        waiting = [(seat, None) for seat in self.seats if seat.child is None]
+        return tuple(
+            ChildStatus(
+                role=seat.role,
+                index=seat.index,
+                pid=child.pid if child else 0,
+                state=child.state if child else ChildState.WAITING,
+                started_at=child.started_at if child else 0.0,
+                restarts=seat.restarts,
+                last_exit=seat.last_exit,
+                crash_loop=seat.in_crash_loop,
+            )
+            for seat, child in (*self._all(), *waiting)
+        )
+
+    def _all(self) -> list[tuple[Seat, Child]]:
+        seated = [(seat, seat.child) for seat in self.seats if seat.child is not None]
+        return [*seated, *self.leaving]

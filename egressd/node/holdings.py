@@ -1,0 +1,149 @@
+"""What the supervisor opens once and keeps: run directory, sockets, bells, shared memory."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
+from pathlib import Path
+
+from egressd.node.bootstrap_model import Bootstrap
+from egressd.node.inherited import Inherited
+from egressd.node.lifeline import PULSE_FD, PULSE_SLOT, READY_FD, Pulses
+from egressd.node.sockets import (
+    ADMIN_NAME,
+    ListenerPool,
+    Named,
+    StartError,
+    open_admin,
+    take_passed_sockets,
+)
+from egressd.upstream.node_state import create as create_node_state
+
+_BELL = (1).to_bytes(8, "little")
+
+
+class Holdings:
+    """Every descriptor that outlives the children. Raises StartError when made."""
+
+    def __init__(self, bootstrap: Bootstrap, environ: MutableMapping[str, str]) -> None:
+        self._bootstrap = bootstrap
+        self._undo: list[Callable[[], None]] = []
+        try:
+            self._open(bootstrap, environ)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, bootstrap: Bootstrap, environ: MutableMapping[str, str]) -> None:
+        _make_directory(bootstrap.state_dir, "stateDir")
+        _make_directory(bootstrap.run_dir, "runDir")
+        self.lock_fd = _lock_directory(bootstrap.run_dir)
+        self._undo.append(lambda: os.close(self.lock_fd))
+        self._remove_files()  # of a node that was killed
+        passed = take_passed_sockets(environ, os.getpid())
+        self.listeners = ListenerPool([pair for pair in passed if pair[0] != ADMIN_NAME])
+        self._undo.append(lambda: self.listeners.close())
+        admins = [sock for name, sock in passed if name == ADMIN_NAME]
+        self.admin = admins[0] if admins else open_admin(bootstrap.admin_address)
+        self._owns_admin_path = not admins
+        self._undo.append(self.admin.close)
+        self.health_fd = create_node_state()
+        self._undo.append(lambda: os.close(self.health_fd))
+        self.pulses = Pulses()
+        self._undo.append(self.pulses.close)
+        self.bells: list[int] = []
+        self._undo.append(self._close_bells)
+
+    def need_bells(self, count: int) -> None:
+        """Have a bell for worker indices below `count`."""
+        while len(self.bells) < count:
+            self.bells.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+
+    def _close_bells(self) -> None:
+        while self.bells:
+            os.close(self.bells.pop())
+
+    def ring(self) -> None:
+        """Let every worker look whether the registry has a new version."""
+        for bell in self.bells:
+            with suppress(BlockingIOError):
+                os.write(bell, _BELL)
+
+    def for_worker(
+        self, index: int, share: tuple[Named, ...], ready_fd: int, pulse_slot: int
+    ) -> Inherited:
+        """What worker `index` gets: its own sockets only."""
+        listeners = tuple(share if at == index else () for at in range(len(self.bells)))
+        return Inherited(
+            listeners, tuple(self.bells), self.health_fd, None, self._extra(ready_fd, pulse_slot)
+        )
+
+    def for_registry(self, ready_fd: int, pulse_slot: int) -> Inherited:
+        """What the registry process gets: the admin socket, no listeners."""
+        return Inherited(
+            (), tuple(self.bells), self.health_fd, self.admin, self._extra(ready_fd, pulse_slot)
+        )
+
+    def _extra(self, ready_fd: int, pulse_slot: int) -> dict[str, int]:
+        return {READY_FD: ready_fd, PULSE_FD: self.pulses.fd, PULSE_SLOT: pulse_slot}
+
+    def close_in_child(self, inherited: Inherited) -> None:
+        """Close in a fresh child what is not in its share: a socket that some child has open by
+        accident would still take connections after the supervisor and its worker closed theirs."""
+        os.close(self.lock_fd)
+        own = {sock for share in inherited.listeners for _, sock in share}
+        for sock in self.listeners.all():
+            if sock not in own:
+                sock.close()
+        if inherited.admin is None:
+            self.admin.close()
+
+    def close(self) -> None:
+        """Close everything and remove what the node left in its run directory."""
+        if hasattr(self, "lock_fd"):
+            self._remove_files()
+        while self._undo:
+            self._undo.pop()()
+
+    def _remove_files(self) -> None:
+        run_dir = Path(self._bootstrap.run_dir)
+        status = Path(self._bootstrap.status_path)
+        left = [status, status.with_name(f".{status.name}.new"), *run_dir.glob("worker-*.sock")]
+        if getattr(self, "_owns_admin_path", False):
+            address = self._bootstrap.admin_address
+            left += [Path(address.removeprefix("unix:"))] if address.startswith("unix:") else []
+        for path in left:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _make_directory(path: str, field: str) -> None:
+    try:
+        os.makedirs(path, mode=0o750, exist_ok=True)
+        writable = os.access(path, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise StartError(f"{field} {path}: {error.strerror}; {_fix(field)}") from error
+    if not writable:
+        raise StartError(f"{field} {path}: not writable for this user; {_fix(field)}")
+
+
+def _fix(field: str) -> str:
+    return f"make it, or set {field} in the bootstrap file to a directory of your own"
+
+
+def _lock_directory(path: str) -> int:
+    """Hold the directory itself, so that no lock file can be left behind."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        if error.errno != errno.EWOULDBLOCK:
+            raise StartError(f"runDir {path}: {error.strerror}") from error
+        raise StartError(
+            f"runDir {path}: another node runs in it; stop it, or set another runDir"
+        ) from error
+    return fd

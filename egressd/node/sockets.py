@@ -1,0 +1,258 @@
+"""Listening sockets: opened by the supervisor or taken from systemd, and dealt out to workers.
+
+One SO_REUSEPORT socket a worker spreads connections without a shared accept queue. They stay open
+here across a worker's death and a reload, so that what waits in their queues is served by whoever
+comes next.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import MutableMapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from egressd.node.bootstrap_model import Bootstrap, ListenerConfig
+
+T = TypeVar("T")
+
+_BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
+_FIRST_PASSED_FD = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
+ADMIN_NAME = "admin"
+"""FileDescriptorName of a systemd socket that is the admin address."""
+
+Named = tuple[str, socket.socket]
+
+
+class StartError(Exception):
+    """The node cannot start, or a reload cannot be done: says what, where, and the fix."""
+
+
+def deal(sockets: Sequence[T], workers: int) -> list[list[T]]:
+    """Each worker's share: every socket has a worker, every worker has a socket.
+
+    With fewer sockets than workers (systemd passed one) several workers accept from the same.
+    With more (there were more workers once) some accept from several.
+    """
+    if len(sockets) < workers:
+        return [[sockets[worker % len(sockets)]] for worker in range(workers)]
+    return [list(sockets[worker::workers]) for worker in range(workers)]
+
+
+class ListenerPool:
+    """Every listening socket of the node."""
+
+    def __init__(self, passed: Sequence[Named] = ()) -> None:
+        self._opened: dict[tuple[str, int], list[socket.socket]] = {}  # by configured address, port
+        self._passed: dict[str, list[socket.socket]] = {}
+        for name, sock in passed:
+            self._passed.setdefault(name, []).append(sock)
+
+    def shares(self, config: Bootstrap) -> list[tuple[Named, ...]]:
+        """Each worker's named sockets, opening what is not open yet. Raises StartError."""
+        unknown = self._passed.keys() - {listener.name for listener in config.listeners}
+        if unknown:
+            raise StartError(
+                f"systemd passed a socket named {sorted(unknown)[0]!r}: no listener has this name; "
+                "set FileDescriptorName= in the .socket unit to a listener's name, or to 'admin'"
+            )
+        shares: list[list[Named]] = [[] for _ in range(config.workers)]
+        for listener in config.listeners:
+            dealt = deal(self._sockets_of(listener, config.workers), config.workers)
+            for share, sockets in zip(shares, dealt, strict=True):
+                share.extend((listener.name, sock) for sock in sockets)
+        return [tuple(share) for share in shares]
+
+    def addresses(self, config: Bootstrap) -> list[tuple[str, str, int]]:
+        """Name, address and port of each listener as the kernel has it."""
+        bound = []
+        for listener in config.listeners:
+            sockets = self._passed.get(listener.name) or self._opened[_place(listener)]
+            name = sockets[0].getsockname()
+            if isinstance(name, str):
+                bound.append((listener.name, f"unix:{name}", 0))
+            else:
+                bound.append((listener.name, str(name[0]), int(name[1])))
+        return bound
+
+    def counts(self) -> dict[tuple[str, int], int]:
+        """How many sockets are open in each place; for `close_beyond`."""
+        return {place: len(sockets) for place, sockets in self._opened.items()}
+
+    def close_beyond(self, counts: dict[tuple[str, int], int]) -> None:
+        """Close what was opened since `counts`. A socket that nobody accepts from would take its
+        part of the connections all the same and let them wait for ever."""
+        for place, sockets in list(self._opened.items()):
+            kept = counts.get(place, 0)
+            for sock in sockets[kept:]:
+                sock.close()
+            self._opened[place] = sockets[:kept]
+            if not kept:
+                del self._opened[place]
+
+    def keep_only(self, config: Bootstrap) -> None:
+        """Close what `config` does not name."""
+        wanted = {_place(listener) for listener in config.listeners}
+        for place in self._opened.keys() - wanted:
+            for sock in self._opened.pop(place):
+                sock.close()
+
+    def all(self) -> list[socket.socket]:
+        """Every socket."""
+        pools = (*self._opened.values(), *self._passed.values())
+        return [sock for sockets in pools for sock in sockets]
+
+    def close(self) -> None:
+        """Close every socket: connections are refused as soon as no worker has a copy open."""
+        for sock in self.all():
+            sock.close()
+        self._opened.clear()
+        self._passed.clear()
+
+    def _sockets_of(self, listener: ListenerConfig, workers: int) -> list[socket.socket]:
+        if listener.name in self._passed:
+            return self._passed[listener.name]
+        place = _place(listener)
+        sockets = self._opened.get(place, [])
+        fresh: list[socket.socket] = []
+        try:
+            port = sockets[0].getsockname()[1] if sockets else _probe(listener)
+            while len(sockets) + len(fresh) < workers:
+                fresh.append(_listen(listener, port))
+        except OSError as error:
+            for sock in fresh:
+                sock.close()
+            raise StartError(_explain(listener, error)) from error
+        self._opened[place] = [*sockets, *fresh]
+        return self._opened[place]
+
+
+def _place(listener: ListenerConfig) -> tuple[str, int]:
+    # Two listeners of one address may both ask for "any port"; they are told apart by name.
+    return (
+        f"{listener.address}#{listener.name}" if not listener.port else listener.address,
+        listener.port,
+    )
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _probe(listener: ListenerConfig) -> int:
+    """The port to listen on. Raises OSError where another process has it.
+
+    SO_REUSEPORT alone would silently share the port with another node of the same user.
+    """
+    with socket.socket(_family(listener.address), socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((listener.address, listener.port))
+        return int(sock.getsockname()[1])
+
+
+def _listen(listener: ListenerConfig, port: int) -> socket.socket:
+    sock = socket.socket(_family(listener.address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((listener.address, port))
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _explain(listener: ListenerConfig, error: OSError) -> str:
+    where = f"listener {listener.name!r} on {listener.address} port {listener.port}"
+    fix = {
+        errno.EADDRINUSE: "another process has this port: stop it, or set another port",
+        errno.EADDRNOTAVAIL: "this machine has no such address: set one that it has",
+        errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE, or a socket from systemd",
+    }.get(error.errno or 0, "see listeners in the bootstrap file")
+    return f"{where}: {error.strerror}; {fix}"
+
+
+def take_passed_sockets(environ: MutableMapping[str, str], pid: int) -> list[Named]:
+    """The sockets that systemd passed (sd_listen_fds(3)), by FileDescriptorName.
+
+    Takes the variables out of `environ`. Raises StartError for what is not a listening stream.
+    """
+    for_pid = environ.pop("LISTEN_PID", "")
+    count = environ.pop("LISTEN_FDS", "")
+    names = environ.pop("LISTEN_FDNAMES", "").split(":")
+    if for_pid != str(pid) or not count.isdigit():
+        return []
+    passed: list[Named] = []
+    for offset in range(int(count)):
+        fd = _FIRST_PASSED_FD + offset
+        name = names[offset] if offset < len(names) else "unknown"
+        os.set_inheritable(fd, False)
+        try:
+            sock = socket.socket(fileno=fd)
+            listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        except OSError as error:
+            raise StartError(f"systemd passed {name!r}, not a socket: {error.strerror}") from error
+        if not listening or sock.type != socket.SOCK_STREAM:
+            raise StartError(f"systemd passed {name!r}: expected ListenStream= and Accept=no")
+        sock.setblocking(False)
+        passed.append((name, sock))
+    return passed
+
+
+def open_admin(address: str) -> socket.socket:
+    """The admin socket: "unix:/path" (mode 0660, a stale file replaced) or loopback TCP.
+
+    Raises StartError.
+    """
+    try:
+        if address.startswith("unix:"):
+            return _listen_unix(Path(address.removeprefix("unix:")))
+        host, _, port = address.rpartition(":")
+        host = host.strip("[]")
+        sock = socket.socket(_family(host), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, int(port)))
+        sock.listen(128)
+    except OSError as error:
+        raise StartError(f"admin.address {address}: {error.strerror or error}") from error
+    return sock
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    before = os.umask(0o117)
+    try:
+        sock.bind(str(path))
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.umask(before)
+    sock.listen(128)
+    return sock
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket file that nobody listens on. Raises OSError when somebody does."""
+    try:
+        is_socket = stat.S_ISSOCK(path.lstat().st_mode)
+    except FileNotFoundError:
+        return
+    if not is_socket:
+        raise FileExistsError(errno.EEXIST, "a file that is not a socket stands there")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise OSError(errno.EADDRINUSE, "another process listens there")
