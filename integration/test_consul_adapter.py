@@ -20,6 +20,7 @@ from egressd.registry.records import Snapshot
 from integration.servers.consul import ConsulAgent, free_ports
 
 DEADLINE_S = 30.0
+CANCEL_S = 5.0
 
 
 class Recorder:
@@ -75,7 +76,7 @@ async def watching(consul: ConsulAgent, **options: object) -> AsyncIterator[Reco
     async with trio.open_nursery() as nursery:
         nursery.start_soon(adapter.run, recorder)
         yield recorder
-        with trio.fail_after(1):  # cancelled promptly in the middle of its blocking queries
+        with trio.fail_after(CANCEL_S):  # in the middle of blocking queries of 30 s
             async with trio.open_nursery() as ending:
                 ending.start_soon(_ended, nursery)
                 nursery.cancel_scope.cancel()
@@ -132,6 +133,12 @@ async def test_a_check_of_the_node_takes_its_services_out(consul: ConsulAgent) -
         await sink.until(lambda: sink.endpoints("web") == [])
         consul.request("PUT", "/v1/agent/maintenance?enable=false")
         await sink.until(lambda: sink.endpoints("web") == ["127.0.0.1"])
+
+
+async def test_the_source_stays_in_sync_while_nothing_changes(consul: ConsulAgent) -> None:
+    async with watching(consul, wait="1s") as sink:
+        await sink.until(lambda: len(sink.snapshots) == 1 and sink.syncs >= 3)
+        assert sink.failures == []
 
 
 async def test_unchanged_services_keep_their_records(consul: ConsulAgent) -> None:
@@ -281,7 +288,7 @@ async def test_a_silent_consul_is_left_at_once_when_cancelled() -> None:
             await asked.wait()
             begun = trio.current_time()
             running.cancel_scope.cancel()
-        assert trio.current_time() - begun < 1  # no blocking query holds it back
+        assert trio.current_time() - begun < CANCEL_S  # no blocking query holds it back
         nursery.cancel_scope.cancel()
 
 

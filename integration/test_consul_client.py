@@ -1,15 +1,20 @@
-"""The Consul client against agents that misbehave, played by a small server."""
+"""The Consul client and adapter against agents that misbehave, played by a small server."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
 
+from adapters.consul import make_adapter
 from adapters.consul.client import ConsulClient, ReadError
 from adapters.consul.options import read_options
+from egressd.api.resource import Problem
+from egressd.registry.adapter import AdapterContext
+from egressd.registry.records import Snapshot
 
 
 def answer(
@@ -47,7 +52,7 @@ class Agent:
 @asynccontextmanager
 async def client_of(agent: Agent, **options: object) -> AsyncIterator[ConsulClient]:
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(trio.serve_tcp, agent.serve, 0)
+        listeners = await nursery.start(partial(trio.serve_tcp, agent.serve, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]
         given = {"address": f"127.0.0.1:{port}", **options}
         read, endpoint = read_options("c", given, {})
@@ -124,3 +129,56 @@ async def test_a_silent_agent_is_left_after_the_time_out() -> None:
     async with client_of(agent, requestTimeout="50ms") as client:
         with pytest.raises(ReadError, match=r"silent for 0\.05 s"):
             await client.services(0)
+
+
+class Published:
+    """A sink that hands snapshots to the test."""
+
+    def __init__(self) -> None:
+        self.said, self.heard = trio.open_memory_channel[Snapshot](100)
+
+    def publish(self, snapshot: Snapshot) -> None:
+        self.said.send_nowait(snapshot)
+
+    def in_sync(self) -> None:
+        pass
+
+    def failed(self, reason: str) -> None:
+        pass
+
+    def problems(self, problems: tuple[Problem, ...]) -> None:
+        pass
+
+
+async def test_a_service_that_cannot_be_read_fails_alone_until_it_can() -> None:
+    refused = 0
+
+    async def serve(stream: trio.SocketStream) -> None:
+        nonlocal refused
+        async with stream:
+            while request := await stream.receive_some():
+                path = bytes(request).split()[1].decode()
+                if "index=" in path:
+                    await trio.sleep_forever()  # nothing changes
+                reply = answer(b"[]")
+                if path.startswith("/v1/catalog/services"):
+                    reply = answer(b'{"bad": [], "good": []}')
+                elif path.startswith("/v1/health/service/bad") and refused < 3:
+                    refused += 1
+                    reply = answer(b"rpc error", status=b"500 Oops")
+                await stream.send_all(reply)
+
+    sink = Published()
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        options = {"address": f"127.0.0.1:{port}", "maxBackoff": "10ms"}
+        adapter = make_adapter(AdapterContext(name="consul"), options)
+        nursery.start_soon(adapter.run, sink)
+        with trio.fail_after(30):
+            first, second = await sink.heard.receive(), await sink.heard.receive()
+        nursery.cancel_scope.cancel()
+    assert first.failed_origins == {"bad"}
+    assert [record.origin for record in first.records] == ["good"]
+    assert second.failed_origins == frozenset()
+    assert [record.origin for record in second.records] == ["bad", "good"]

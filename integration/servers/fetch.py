@@ -69,14 +69,15 @@ def program_of(server: DebianServer, cache: Path = CACHE) -> Path:
 
 def configured_mirror(index_targets: str, codename: str) -> str:
     """The mirror of the running system's own release, from `apt-get indextargets` lines of
-    "release component uri".
+    "release component uri". A source may also call its release "stable".
 
-    Raises `FetchError` when no line is for that release.
+    Raises `FetchError` when there is none.
     """
-    for line in index_targets.splitlines():
-        release, component, uri = line.split(" ")
-        if release == codename and component == "main":
-            return uri
+    rows = [line.split(" ") for line in index_targets.splitlines()]
+    for names in ((codename,), ("stable", "oldstable", "oldoldstable", "testing")):
+        for release, component, uri in rows:
+            if release in names and component == "main":
+                return uri
     raise FetchError(f"apt has no source for {codename} main")
 
 
@@ -129,7 +130,9 @@ def _download(server: DebianServer, mirror: str, scratch: Path) -> Path:
 
 def _index_targets() -> str:
     shape = "$(RELEASE) $(COMPONENT) $(REPO_URI)"
-    return _run(["apt-get", "indextargets", "--format", shape, "Created-By: Packages"])
+    only_sources = "--no-release-info"  # there may have been no `apt-get update` yet
+    command = ["apt-get", "indextargets", only_sources, "--format", shape]
+    return _run([*command, "Created-By: Packages"])
 
 
 def _codename() -> str:
