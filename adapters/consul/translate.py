@@ -38,7 +38,8 @@ from egressd.api.workload_entry import WorkloadEntry
 
 PROTOCOLS = frozenset(get_args(Protocol))
 FALLBACK_PORT = 80  # of a service none of whose instances has a port: the entry must have one
-_LABEL_LENGTH = 63
+_LABEL_LENGTH = 63  # of DNS and of Kubernetes
+_HOST_LENGTH = 253
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +61,10 @@ class Translated(msgspec.Struct, frozen=True):
 
 def host_of(name: str, domain: str) -> str:
     """`NAME.service.DOMAIN`, lower case, as a valid DNS name: Consul admits other characters."""
-    labels = (_clean(label, r"[^a-z0-9-]", 63) for label in name.lower().split("."))
-    return ".".join([label for label in labels if label] or ["unnamed"]) + f".service.{domain}"
+    suffix = f".service.{domain}"
+    labels = (_clean(label, r"[^a-z0-9-]", _LABEL_LENGTH) for label in name.lower().split("."))
+    joined = ".".join(label for label in labels if label)
+    return (joined[: _HOST_LENGTH - len(suffix)].strip("-.") or "unnamed") + suffix
 
 
 def translate_service(name: str, instances: Sequence[Instance], rules: Rules) -> Translated:

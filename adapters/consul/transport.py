@@ -2,7 +2,7 @@
 
 py-consul leaves the transport to its `http_connect`; its own two are threads (requests) and
 asyncio. This one is cancelled at once wherever it waits, needs no thread and keeps few connections.
-See docs/decisions/consul-client.md.
+See docs/decisions/0005-consul-client.md.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ from adapters.consul.translate import (
     weight_of,
 )
 from adapters.consul.wire import Check, Instance, Node, Service, Weights
+from egressd.api.parse import parse_text
+from egressd.api.render import to_yaml
 from egressd.api.service_entry import Resolution, ServiceEntry
 from egressd.api.workload_entry import WorkloadEntry
 
@@ -254,3 +256,25 @@ def test_node_meta_becomes_node_labels() -> None:
 )
 def test_the_datacenter_is_the_region(meta: dict[str, str] | None, locality: str) -> None:
     assert locality_of(Node(datacenter="dc1", meta=meta)) == locality
+
+
+@pytest.mark.parametrize(
+    "instances",
+    [
+        (),
+        (instance(status="critical"),),
+        (instance(0),),
+        (instance(), instance(9, name="c", weights=Weights(passing=3))),
+        (instance(address="vm.example"), instance()),
+        (instance(address="fd00::1", node=Node(datacenter="dc1", meta={"zone": "a/b c"})),),
+        (instance(meta={"protocol": "grpc-web", "k" * 80: "-" + "ü" * 80, "": "x", "e": ""}),),
+    ],
+)
+@pytest.mark.parametrize("name", ["web", "My_Svc", "a..b", "ü", "x" * 300, "x." * 300])
+def test_every_entry_passes_the_validation_of_the_api(
+    name: str, instances: tuple[Instance, ...]
+) -> None:
+    resource = translate_service(name, instances, Rules()).resource
+    parsed = parse_text(to_yaml(resource), "consul")
+    assert parsed.errors == ()
+    assert [read.spec for read in parsed.resources] == [resource.spec]
