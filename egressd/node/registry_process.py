@@ -1,4 +1,4 @@
-"""The registry process: runs the sources, merges what they say, publishes versions, rings the bells.
+"""The registry process: runs the sources, merges what they say, publishes, rings the bells.
 
 The only writer of the shared registry. Without it workers serve on with the last version they saw.
 """
@@ -14,17 +14,13 @@ from time import time
 import structlog
 import trio
 
-from egressd.api.resource import Problem
-from egressd.node.bootstrap_model import AdapterConfig, Bootstrap
+from egressd.admin.server import serve_admin
+from egressd.node.admin_state import NodeAdmin
+from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.debounce import Debounce
 from egressd.node.inherited import Inherited
-from egressd.node.sources import (
-    SourceSink,
-    SourceStatus,
-    configured_sources,
-    run_source,
-    statuses,
-)
+from egressd.node.registry_state import RegistryState
+from egressd.node.sources import SourceSink, configured_sources, run_source
 from egressd.registry.merge import Merger
 from egressd.registry.records import Snapshot
 from egressd.registry.store import StoreWriter
@@ -32,36 +28,6 @@ from egressd.registry.store import StoreWriter
 log = structlog.get_logger("egressd.registry")
 
 _BELL = (1).to_bytes(8, "little")
-
-
-class RegistryState:
-    """What the registry process knows of itself, for the admin server in the same process."""
-
-    def __init__(self, store: StoreWriter, sources: Sequence[AdapterConfig]) -> None:
-        self.view = store
-        self.version = store.version()
-        self.published_at = 0.0
-        self._statuses = statuses(sources)
-        self.conflicts: tuple[Problem, ...] = ()
-
-    def sources(self) -> list[SourceStatus]:
-        """Every configured source, in order of precedence."""
-        return list(self._statuses.values())
-
-    def status(self, source: str) -> SourceStatus:
-        return self._statuses[source]
-
-    @property
-    def is_loaded(self) -> bool:
-        """Whether there is something to serve from: every source has spoken or failed once, or the
-        store held a last-known-good copy."""
-        return self.version > 0 or all(s.is_synced or s.error for s in self._statuses.values())
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Current problems of all sources' resources, and conflicts between them."""
-        found = [problem for status in self._statuses.values() for problem in status.problems]
-        return (*found, *self.conflicts)
 
 
 class Publisher:
@@ -138,8 +104,6 @@ def ring(bells: Sequence[int]) -> None:
 
 async def serve_registry(bootstrap: Bootstrap, inherited: Inherited, store_path: str) -> None:
     """The whole process as one trio task tree; returns on SIGTERM."""
-    from egressd.admin.server import serve_admin
-
     sources = configured_sources(bootstrap)
     store = StoreWriter.open(store_path)
     if store.moved_aside:
@@ -152,7 +116,7 @@ async def serve_registry(bootstrap: Bootstrap, inherited: Inherited, store_path:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(publisher.run)
                 if inherited.admin is not None:
-                    nursery.start_soon(serve_admin, state, bootstrap, inherited)
+                    nursery.start_soon(serve_admin, NodeAdmin(state, bootstrap), inherited.admin)
                 for config in sources:
                     sink = SourceSink(state.status(config.source), publisher.take)
                     nursery.start_soon(run_source, config, bootstrap, sink)

@@ -1,0 +1,132 @@
+"""What the admin server shows, asked of the registry process and the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from egressd.api.resource import Problem
+from egressd.registry.records import Record
+
+
+class EndpointView(msgspec.Struct, frozen=True):
+    """One endpoint; counters are the sums over workers, health is the node's."""
+
+    id: str
+    hostname: str
+    weight: int
+    healthy: bool
+    ejected_for_s: float
+    times_ejected: int
+    consecutive_errors: int
+    active: int
+    requests: int
+    failures: int
+    connections: int
+
+    def plus(self, other: EndpointView) -> EndpointView:
+        """The same endpoint as two workers see it."""
+        return msgspec.structs.replace(
+            self,
+            active=self.active + other.active,
+            requests=self.requests + other.requests,
+            failures=self.failures + other.failures,
+            connections=self.connections + other.connections,
+        )
+
+
+class ClusterView(msgspec.Struct, frozen=True):
+    """One cluster in use."""
+
+    name: str
+    host: str
+    subset: str
+    port: int
+    resolution: str
+    balancer: str
+    destination_rule: str
+    service_entries: tuple[str, ...]
+    failure: str
+    endpoints: tuple[EndpointView, ...]
+
+
+class SourceView(msgspec.Struct, frozen=True):
+    """One source of the registry. Ages in seconds, -1 = never heard of."""
+
+    name: str
+    type: str
+    records: int
+    age_s: float
+    source_version: str
+    error: str
+    errors: int
+    problems: tuple[str, ...]
+
+
+class ProcessView(msgspec.Struct, frozen=True):
+    """One process of the node."""
+
+    role: str
+    index: int
+    pid: int
+    state: str
+    started_at: float
+    restarts: int
+    last_exit: str
+
+
+class StatusView(msgspec.Struct, frozen=True):
+    """What `egressd status` prints."""
+
+    node: str
+    version: str
+    state: str
+    registry_version: int
+    registry_records: int
+    config_path: str
+    config_error: str
+    listeners: tuple[str, ...]
+    processes: tuple[ProcessView, ...]
+    sources: tuple[SourceView, ...]
+    ejected: tuple[tuple[str, str, float], ...]  # cluster, endpoint, seconds left
+    problems: tuple[str, ...]
+
+
+class AdminState(Protocol):
+    """The node as the admin server asks for it."""
+
+    def is_ready(self) -> tuple[bool, str]: ...
+
+    async def metrics(self, accept: str) -> tuple[bytes, str]: ...
+
+    async def clusters(self) -> list[ClusterView]: ...
+
+    async def status(self) -> StatusView: ...
+
+    def records(self, host: str) -> Sequence[Record]: ...
+
+    def problems(self) -> tuple[Problem, ...]: ...
+
+    def bootstrap(self) -> object: ...
+
+
+def merge_clusters(answers: Sequence[bytes | None]) -> list[ClusterView]:
+    """The workers' reports as one list, by name."""
+    merged: dict[str, ClusterView] = {}
+    for answer in answers:
+        if not answer:
+            continue
+        for cluster in msgspec.msgpack.decode(answer, type=list[ClusterView]):
+            known = merged.get(cluster.name)
+            merged[cluster.name] = cluster if known is None else _plus(known, cluster)
+    return [merged[name] for name in sorted(merged)]
+
+
+def _plus(one: ClusterView, other: ClusterView) -> ClusterView:
+    endpoints = {endpoint.id: endpoint for endpoint in one.endpoints}
+    for endpoint in other.endpoints:
+        known = endpoints.get(endpoint.id)
+        endpoints[endpoint.id] = endpoint if known is None else known.plus(endpoint)
+    return msgspec.structs.replace(one, endpoints=tuple(endpoints.values()))

@@ -1,0 +1,169 @@
+"""What each admin path answers: status, content type, body. No sockets here."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+import egressd
+from egressd.admin.state import AdminState, ClusterView
+from egressd.api.render import to_mapping
+from egressd.registry.records import Record
+
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+
+
+class Answer(NamedTuple):
+    """One HTTP answer."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class Query(NamedTuple):
+    """What a path is asked with."""
+
+    parameters: Mapping[str, list[str]]
+    accept: str
+
+    def get(self, name: str) -> str:
+        return self.parameters.get(name, [""])[0]
+
+
+def _json(value: object, status: int = 200) -> Answer:
+    return Answer(status, JSON, msgspec.json.format(msgspec.json.encode(value)) + b"\n")
+
+
+async def answer(state: AdminState, target: str, accept: str) -> Answer:
+    """Route one GET."""
+    parts = urlsplit(target)
+    view = VIEWS.get(parts.path)
+    if view is None:
+        return Answer(404, TEXT, f"no such path; there are {', '.join(VIEWS)}\n".encode())
+    return await view(state, Query(parse_qs(parts.query), accept))
+
+
+async def _index(state: AdminState, query: Query) -> Answer:
+    links = "".join(f'<li><a href="{path}">{html.escape(path)}</a></li>' for path in VIEWS)
+    page = (
+        "<!doctype html><meta charset=utf-8><title>egressd</title>"
+        "<style>body{font:16px system-ui;margin:3em}</style>"
+        f"<h1>egressd {egressd.__version__}</h1><ul>{links}</ul>"
+    )
+    return Answer(200, "text/html; charset=utf-8", page.encode())
+
+
+async def _healthz(state: AdminState, query: Query) -> Answer:
+    return Answer(200, TEXT, b"ok\n")
+
+
+async def _readyz(state: AdminState, query: Query) -> Answer:
+    ready, why = state.is_ready()
+    return Answer(200 if ready else 503, TEXT, f"{why}\n".encode())
+
+
+async def _metrics(state: AdminState, query: Query) -> Answer:
+    body, content_type = await state.metrics(query.accept)
+    return Answer(200, content_type, body)
+
+
+async def _version(state: AdminState, query: Query) -> Answer:
+    return _json({"version": egressd.__version__})
+
+
+async def _status(state: AdminState, query: Query) -> Answer:
+    return _json(await state.status())
+
+
+async def _clusters(state: AdminState, query: Query) -> Answer:
+    clusters = await state.clusters()
+    if query.get("format") == "json":
+        return _json(clusters)
+    return Answer(200, TEXT, "".join(map(_cluster_lines, clusters)).encode())
+
+
+def _cluster_lines(cluster: ClusterView) -> str:
+    """Envoy's `/clusters` shape: cluster::endpoint::name::value."""
+    lines = [f"{cluster.name}::observability_name::{cluster.name}"]
+    if cluster.failure:
+        lines.append(f"{cluster.name}::failure::{cluster.failure}")
+    for endpoint in cluster.endpoints:
+        start = f"{cluster.name}::{endpoint.id}"
+        flags = "healthy" if endpoint.healthy else "/failed_outlier_check"
+        lines += [
+            f"{start}::health_flags::{flags}",
+            f"{start}::cx_active::{endpoint.connections}",
+            f"{start}::rq_active::{endpoint.active}",
+            f"{start}::rq_total::{endpoint.requests}",
+            f"{start}::rq_error::{endpoint.failures}",
+            f"{start}::weight::{endpoint.weight}",
+            f"{start}::ejected_for_s::{endpoint.ejected_for_s:g}",
+            f"{start}::times_ejected::{endpoint.times_ejected}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+async def _registry(state: AdminState, query: Query) -> Answer:
+    return _json([record_view(record) for record in state.records(query.get("host"))])
+
+
+async def _config_dump(state: AdminState, query: Query) -> Answer:
+    return _json(
+        {
+            "bootstrap": _redacted(msgspec.to_builtins(state.bootstrap())),
+            "resources": [record_view(record) for record in state.records("")],
+            "problems": [str(problem) for problem in state.problems()],
+            "clusters": await state.clusters(),
+        }
+    )
+
+
+def record_view(record: Record) -> dict[str, object]:
+    """A record as JSON: the resource in Istio's shape with where it comes from."""
+    return {
+        "source": record.source,
+        "origin": record.origin,
+        "sourceVersion": record.source_version,
+        "resource": to_mapping(record.resource),
+    }
+
+
+_SECRET = ("token", "password", "secret", "key")
+
+
+def _redacted(value: object) -> object:
+    """Options of adapters may hold secrets: values under telling names are not shown."""
+    if isinstance(value, dict):
+        return {
+            name: "[redacted]"
+            if isinstance(inner, str)
+            and inner
+            and any(word in str(name).lower() for word in _SECRET)
+            and not str(name).lower().endswith("file")
+            else _redacted(inner)
+            for name, inner in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_redacted(inner) for inner in value]
+    return value
+
+
+View = Callable[[AdminState, Query], Awaitable[Answer]]
+VIEWS: Mapping[str, View] = {
+    "/": _index,
+    "/healthz": _healthz,
+    "/readyz": _readyz,
+    "/metrics": _metrics,
+    "/stats/prometheus": _metrics,
+    "/status": _status,
+    "/clusters": _clusters,
+    "/registry": _registry,
+    "/config_dump": _config_dump,
+    "/version": _version,
+}

@@ -1,0 +1,40 @@
+"""What the registry process knows of itself and its sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from egressd.api.resource import Problem
+from egressd.node.bootstrap_model import AdapterConfig
+from egressd.node.sources import SourceStatus, statuses
+from egressd.registry.store import StoreWriter
+
+
+class RegistryState:
+    """What the registry process knows of itself, for the admin server in the same process."""
+
+    def __init__(self, store: StoreWriter, sources: Sequence[AdapterConfig]) -> None:
+        self.view = store
+        self.version = store.version()
+        self.published_at = 0.0
+        self._statuses = statuses(sources)
+        self.conflicts: tuple[Problem, ...] = ()
+
+    def sources(self) -> list[SourceStatus]:
+        """Every configured source, in order of precedence."""
+        return list(self._statuses.values())
+
+    def status(self, source: str) -> SourceStatus:
+        return self._statuses[source]
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether there is something to serve from: every source has spoken or failed once, or the
+        store held a last-known-good copy."""
+        return self.version > 0 or all(s.is_synced or s.error for s in self._statuses.values())
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Current problems of all sources' resources, and conflicts between them."""
+        found = [problem for status in self._statuses.values() for problem in status.problems]
+        return (*found, *self.conflicts)
