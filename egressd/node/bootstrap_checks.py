@@ -119,6 +119,13 @@ def _check_limits(config: Bootstrap, report: Report) -> None:
             f"{limits.heartbeat_timeout:g}s",
             "at least 1s, or 0s for off",
         )
+    if 0 < limits.max_downstream_connections < config.workers:
+        report.error(
+            "limits.maxDownstreamConnections",
+            f"{limits.max_downstream_connections}",
+            f"0 for no limit, or at least one for each of {config.workers} workers",
+            given=("workers",),
+        )
     if 0 in limits.connect_ports:
         index = limits.connect_ports.index(0)
         report.error(f"limits.connectPorts[{index}]", "0", "a port from 1 to 65535")

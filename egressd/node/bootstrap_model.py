@@ -223,4 +223,4 @@ class Bootstrap(Message, frozen=True):
         """A worker's share of `limits.maxDownstreamConnections`; the shares never exceed it.
         0 = no limit."""
         limit = self.limits.max_downstream_connections
-        return max(1, limit // self.workers) if limit else 0
+        return limit // self.workers
