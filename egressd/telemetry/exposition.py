@@ -78,7 +78,7 @@ def render(totals: StatsSnapshot, node: NodeMetrics, accept: str = "") -> tuple[
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_NodeCollector(totals, node))
     if "application/openmetrics-text" in accept:
-        return generate_openmetrics(registry), OPENMETRICS
+        return bytes(generate_openmetrics(registry)), OPENMETRICS  # type: ignore[no-untyped-call]
     return generate_latest(registry), TEXT
 
 

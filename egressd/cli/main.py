@@ -1,0 +1,57 @@
+"""The `egressd` command."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+import egressd
+
+COMMANDS = {
+    "run": ("egressd.cli.run", "run", "Run a node: supervisor, registry process, workers."),
+    "validate": ("egressd.cli.validate", "validate", "Check files; all errors at once."),
+    "registry": ("egressd.cli.registry", "registry", "Look into the shared registry."),
+    "routes": ("egressd.cli.routes", "routes", "Print the route table of a host."),
+    "explain": ("egressd.cli.explain", "explain", "Why a request goes where it goes."),
+    "status": ("egressd.cli.status", "status", "The running node at a glance."),
+    "demo": ("egressd.cli.demo", "demo", "A real node on loopback, to look at."),
+}
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module when it is used: `egressd status` need not import the data plane."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, "version"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, name, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, text) for name, (_, _, text) in COMMANDS.items()]
+        rows.append(("version", "Print the version."))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Egress gateway and service-registry node for plain VMs.
+
+    Exit status: 0 all is well, 1 what was asked for is wrong or not there, 2 wrong usage.
+    """
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(egressd.__version__)
+
+
+if __name__ == "__main__":
+    main(prog_name="egressd")

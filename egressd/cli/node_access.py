@@ -1,0 +1,166 @@
+"""How the commands reach a node: its bootstrap, its registry on disk, its admin address."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import msgspec
+
+from egressd.api.crosscheck import check_set
+from egressd.api.parse import parse_text
+from egressd.api.resource import Problem, Resource, Severity
+from egressd.node.bootstrap import DEFAULT_PATH, BootstrapError, load_bootstrap
+from egressd.node.bootstrap_model import Bootstrap
+from egressd.node.status import read_status
+from egressd.registry.memory import MemoryView
+from egressd.registry.records import Record
+from egressd.registry.store import StoreError, StoreReader
+from egressd.registry.view import RegistryView
+
+F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
+_ADMIN_S = 5.0
+_ENDINGS = {".yaml", ".yml", ".json"}
+
+
+def node_options(function: F) -> F:
+    """`--bootstrap`: which node is meant."""
+    return click.option(
+        "--bootstrap",
+        "bootstrap_path",
+        type=click.Path(path_type=Path),
+        envvar="EGRESSD_CONFIG",
+        help="The node's bootstrap file.  [default: /etc/egressd/egressd.yaml]",
+    )(function)
+
+
+def output_option(function: F) -> F:
+    """`-o json`."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        help="A table for people, JSON for programs.",
+    )(function)
+
+
+def load_node(path: Path | None) -> Bootstrap:
+    """The node's bootstrap. Raises `click.ClickException` with every problem."""
+    if path is None and DEFAULT_PATH.exists():
+        path = DEFAULT_PATH
+    try:
+        return load_bootstrap(path)
+    except BootstrapError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def open_registry(path: Path | None) -> Iterator[StoreReader]:
+    """The node's registry on disk, daemon or not."""
+    bootstrap = load_node(path)
+    try:
+        reader = StoreReader.open(bootstrap.store_path)
+    except StoreError as error:
+        raise click.ClickException(str(error)) from None
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+@contextmanager
+def open_view(bootstrap_path: Path | None, config: Path | None) -> Iterator[RegistryView]:
+    """The running node's registry, or files read offline."""
+    if config is None:
+        with open_registry(bootstrap_path) as reader:
+            yield reader
+        return
+    resources, problems = read_files([config])
+    for problem in problems:
+        click.echo(str(problem), err=True)
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        raise click.ClickException(f"{config}: not valid; see `egressd validate {config}`")
+    yield MemoryView([Record(resource=r, source="files", origin=r.place.file) for r in resources])
+
+
+def resource_files(paths: list[Path]) -> list[Path]:
+    """Files as given, and the YAML and JSON files below directories."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(
+                f for f in path.rglob("*") if f.suffix in _ENDINGS and not f.name.startswith(".")
+            )
+        else:
+            found.append(path)
+    return found
+
+
+def read_files(paths: list[Path]) -> tuple[list[Resource], list[Problem]]:
+    """Every resource and every problem of files and directories."""
+    resources: list[Resource] = []
+    problems: list[Problem] = []
+    for file in resource_files(paths):
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.ClickException(f"{file}: {error}") from None
+        parsed = parse_text(text, str(file))
+        resources += parsed.resources
+        problems += parsed.problems
+    problems += check_set(resources)
+    return resources, problems
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("egressd-admin", timeout=_ADMIN_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_ADMIN_S)
+        self.sock.connect(self._path)
+
+
+def ask_admin(bootstrap: Bootstrap, target: str, kind: type[T]) -> T:
+    """A JSON answer of the admin server. Raises `click.ClickException` when it cannot be had."""
+    address = bootstrap.admin_address
+    try:
+        address = read_status(Path(bootstrap.status_path)).admin_address or address
+    except (OSError, msgspec.DecodeError):
+        pass
+    try:
+        if address.startswith("unix:"):
+            connection: http.client.HTTPConnection = _UnixConnection(address[5:])
+        else:
+            host, _, port = address.rpartition(":")
+            connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=_ADMIN_S)
+        connection.request("GET", target)
+        body = connection.getresponse().read()
+        connection.close()
+        return msgspec.json.decode(body, type=kind)
+    except (OSError, http.client.HTTPException) as error:
+        raise click.ClickException(
+            f"admin at {address}: {error}; is `egressd run` running, and may you reach it?"
+        ) from None
+
+
+def print_json(value: object) -> None:
+    """For programs."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value)))
+
+
+def print_table(head: list[str], rows: list[list[str]]) -> None:
+    """For people."""
+    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo(line.rstrip())

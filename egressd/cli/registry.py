@@ -1,0 +1,134 @@
+"""`egressd registry`: what the shared registry holds."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from egressd.admin.views import record_view
+from egressd.api.render import to_yaml
+from egressd.api.resource import Kind
+from egressd.api.service_entry import ServiceEntry
+from egressd.cli.node_access import (
+    node_options,
+    open_registry,
+    output_option,
+    print_json,
+    print_table,
+)
+from egressd.registry.claims import claimed_hosts
+from egressd.registry.lookup import candidates
+from egressd.registry.records import Record
+from egressd.registry.store import Change, StoreReader
+
+_WATCH_S = 0.2
+
+
+@click.group()
+def registry() -> None:
+    """Look into the shared registry. Reads the node's store: works with the daemon down, too."""
+
+
+@registry.command("list")
+@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="One kind only.")
+@node_options
+@output_option
+def list_records(kind: str | None, bootstrap_path: Path | None, output: str) -> None:
+    """List all resources with their source."""
+    with open_registry(bootstrap_path) as reader:
+        records = reader.all_records() if kind is None else reader.records(Kind(kind))
+        version = reader.version()
+    if output == "json":
+        print_json({"version": version, "records": [record_view(record) for record in records]})
+        return
+    rows = [
+        [
+            record.resource.ref,
+            ",".join(claimed_hosts(record.resource)) or "-",
+            _endpoints(record),
+            record.source,
+            record.origin or "-",
+        ]
+        for record in records
+    ]
+    print_table(["RESOURCE", "HOSTS", "ENDPOINTS", "SOURCE", "ORIGIN"], rows)
+    click.echo(f"version {version}, {len(rows)} resources")
+
+
+def _endpoints(record: Record) -> str:
+    spec = record.resource.spec
+    return str(len(spec.endpoints)) if isinstance(spec, ServiceEntry) else "-"
+
+
+@registry.command()
+@click.argument("host")
+@node_options
+@output_option
+def get(host: str, bootstrap_path: Path | None, output: str) -> None:
+    """Show every resource that claims HOST, the most specific first. Exit 1 when none does."""
+    with open_registry(bootstrap_path) as reader:
+        found = [r for key in candidates(host) for kind in Kind for r in reader.claims(kind, key)]
+    if not found:
+        raise click.ClickException(f"{host}: no resource claims this host")
+    if output == "json":
+        print_json([record_view(record) for record in found])
+        return
+    for record in found:
+        version = f", version {record.source_version}" if record.source_version else ""
+        click.echo(f"# source {record.source}, origin {record.origin or '-'}{version}")
+        click.echo(to_yaml(record.resource).rstrip())
+        click.echo("---")
+
+
+@registry.command()
+@click.argument("host", required=False)
+@click.option("-n", "--limit", default=20, show_default=True, help="Changes shown.")
+@node_options
+@output_option
+def history(host: str | None, limit: int, bootstrap_path: Path | None, output: str) -> None:
+    """What changed, when, from which source; the newest first."""
+    with open_registry(bootstrap_path) as reader:
+        changes = [c for c in reader.history(10_000) if host is None or host in c.hosts][:limit]
+    if output == "json":
+        print_json(changes)
+        return
+    for change in changes:
+        click.echo(_line(change))
+
+
+@registry.command()
+@click.option("--once", is_flag=True, help="Stop after the first change.")
+@node_options
+@output_option
+def watch(once: bool, bootstrap_path: Path | None, output: str) -> None:
+    """Print changes as they are published, until Ctrl-C."""
+    with open_registry(bootstrap_path) as reader:
+        version = reader.version()
+        while True:
+            time.sleep(_WATCH_S)
+            for change in _newer(reader, version):
+                version = change.version
+                if output == "json":
+                    print_json(change)
+                else:
+                    click.echo(_line(change))
+                if once:
+                    return
+
+
+def _newer(reader: StoreReader, version: int) -> list[Change]:
+    newest = reader.version()
+    if newest == version:
+        return []
+    found = reader.history(max(1, newest - version) if newest > version else 1)
+    return [change for change in reversed(found) if change.version != version]
+
+
+def _line(change: Change) -> str:
+    when = datetime.fromtimestamp(change.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    parts = [f"+{ref}" for ref in change.put] + [f"-{ref}" for ref in change.deleted]
+    source = ",".join(change.sources) or "-"
+    return f"{change.version}  {when}  {source}  {' '.join(parts)}"

@@ -1,0 +1,56 @@
+"""`egressd routes HOST`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from egressd.cli.node_access import node_options, open_view, output_option, print_json
+from egressd.proxy.http1.fields import MalformedMessage
+from egressd.proxy.http1.request import split_authority
+from egressd.routing.compile import compile_routes
+from egressd.routing.explain import render_table
+from egressd.routing.table import Route
+
+
+@click.command()
+@click.argument("host")
+@click.option("--config", type=click.Path(exists=True, path_type=Path), help="Read files offline.")
+@node_options
+@output_option
+def routes(host: str, config: Path | None, bootstrap_path: Path | None, output: str) -> None:
+    """Print the compiled route table of HOST (or HOST:PORT). Exit 1 when nothing claims it."""
+    try:
+        name, port = split_authority(host.encode())
+    except MalformedMessage as error:
+        raise click.ClickException(error.reason) from None
+    with open_view(bootstrap_path, config) as view:
+        table = compile_routes(view, name, port)
+    if table is None:
+        raise click.ClickException(f"{name}: no VirtualService or ServiceEntry claims this host")
+    if output == "table":
+        click.echo(render_table(table), nl=False)
+        return
+    print_json(
+        {
+            "claim": table.claim,
+            "resource": table.resource,
+            "port": table.port,
+            "routes": [_route(route) for route in table.routes],
+        }
+    )
+
+
+def _route(route: Route) -> dict[str, object]:
+    return {
+        "place": route.place,
+        "name": route.name,
+        "match": [[f"{field} {words}" for field, words, _ in m.text] for m in route.matches],
+        "destinations": [{"cluster": str(d.key), "weight": d.weight} for d in route.destinations],
+        "redirect": route.redirect.status if route.redirect else None,
+        "directResponse": route.direct_response.status if route.direct_response else None,
+        "timeout": route.timeout_s,
+        "retries": msgspec.to_builtins(route.retry.attempts) if route.retry else 0,
+    }

@@ -1,0 +1,98 @@
+"""`egressd status`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from egressd.admin.state import ClusterView, StatusView
+from egressd.cli.node_access import (
+    ask_admin,
+    load_node,
+    node_options,
+    output_option,
+    print_json,
+    print_table,
+)
+
+
+@click.command()
+@node_options
+@output_option
+def status(bootstrap_path: Path | None, output: str) -> None:
+    """Processes, sources, endpoints and ejections of the running node. Exit 1 when it is down."""
+    bootstrap = load_node(bootstrap_path)
+    found = ask_admin(bootstrap, "/status", StatusView)
+    if output == "json":
+        print_json(found)
+        return
+    clusters = ask_admin(bootstrap, "/clusters?format=json", list[ClusterView])
+    click.echo(f"node {found.node}: {found.state}, egressd {found.version}")
+    click.echo(f"listening on {', '.join(found.listeners)}")
+    click.echo(f"registry version {found.registry_version}, {found.registry_records} records")
+    if found.config_error:
+        click.echo(f"last reload refused: {found.config_error}")
+    _processes(found)
+    _sources(found)
+    _endpoints(clusters)
+    for problem in found.problems:
+        click.echo(problem)
+
+
+def _processes(found: StatusView) -> None:
+    click.echo()
+    now = time.time()
+    rows = [
+        [
+            f"{p.role} {p.index}" if p.role == "worker" else p.role,
+            str(p.pid),
+            p.state,
+            f"{now - p.started_at:.0f} s" if p.started_at else "-",
+            str(p.restarts),
+            p.last_exit or "-",
+        ]
+        for p in found.processes
+    ]
+    print_table(["PROCESS", "PID", "STATE", "UP", "RESTARTS", "LAST EXIT"], rows)
+
+
+def _sources(found: StatusView) -> None:
+    click.echo()
+    rows = [
+        [
+            source.name,
+            source.type,
+            str(source.records),
+            f"{source.age_s:.1f} s ago" if source.age_s >= 0 else "not yet",
+            source.error or ("ok" if source.age_s >= 0 else "-"),
+            str(len(source.problems)),
+        ]
+        for source in found.sources
+    ]
+    print_table(["SOURCE", "TYPE", "RECORDS", "HEARD", "STATE", "PROBLEMS"], rows)
+
+
+def _endpoints(clusters: list[ClusterView]) -> None:
+    rows = []
+    for cluster in clusters:
+        if cluster.failure:
+            rows.append([cluster.name, "-", cluster.failure, "", "", "", ""])
+        for endpoint in cluster.endpoints:
+            left = f"ejected, {endpoint.ejected_for_s:.1f} s left"
+            rows.append(
+                [
+                    cluster.name,
+                    endpoint.id,
+                    "healthy" if endpoint.healthy else left,
+                    str(endpoint.requests),
+                    str(endpoint.failures),
+                    str(endpoint.active),
+                    str(endpoint.times_ejected),
+                ]
+            )
+    if rows:
+        click.echo()
+        head = ["CLUSTER IN USE", "ENDPOINT", "HEALTH", "REQUESTS", "FAILED", "ACTIVE", "EJECTIONS"]
+        print_table(head, rows)

@@ -1,0 +1,57 @@
+"""`egressd validate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from egressd.api.resource import Problem, Severity
+from egressd.cli.node_access import output_option, print_json, read_files
+from egressd.node.bootstrap import BootstrapError, load_bootstrap
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--bootstrap",
+    "bootstraps",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Also check a bootstrap file.",
+)
+@output_option
+def validate(paths: tuple[Path, ...], bootstraps: tuple[Path, ...], output: str) -> None:
+    """Check resources in files and directories, alone and together.
+
+    All errors are shown at once. Exit status 1 when there is any error; warnings do not count.
+
+    \b
+    egressd validate resources/
+    egressd validate -o json vs.yaml
+    egressd validate --bootstrap /etc/egressd/egressd.yaml
+    """
+    if not paths and not bootstraps:
+        raise click.UsageError("name at least one PATH or --bootstrap FILE")
+    resources, problems = read_files(list(paths))
+    for file in bootstraps:
+        problems += _bootstrap_problems(file)
+    errors = sum(1 for problem in problems if problem.severity is Severity.ERROR)
+    if output == "json":
+        print_json({"resources": len(resources), "errors": errors, "problems": problems})
+    else:
+        for problem in problems:
+            click.echo(str(problem))
+        click.echo(
+            f"{len(resources)} resources, {errors} errors, {len(problems) - errors} warnings"
+        )
+    sys.exit(1 if errors else 0)
+
+
+def _bootstrap_problems(file: Path) -> list[Problem]:
+    try:
+        load_bootstrap(file)
+    except BootstrapError as error:
+        return list(error.problems)
+    return []
