@@ -63,7 +63,9 @@ def is_host(text: str) -> bool:
     first, dot, rest = text.partition(".")
     if first != "*" and not is_host_label(first):
         return False
-    return _are_host_labels(rest) if dot else True
+    if not rest:
+        return first != "*" or not dot
+    return _are_host_labels(rest)
 
 
 def _are_host_labels(text: str) -> bool:

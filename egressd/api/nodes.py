@@ -237,9 +237,9 @@ def documents(text: str) -> Iterator[Node]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         context = f"{error.context}: " if error.context else ""
-        raise TextError(
-            mark.line + 1 if mark else 0, f"{context}{error.problem}", "valid YAML"
-        ) from None
+        last = text.count("\n") + 1  # a mark at the end stands one line too far
+        line = min(mark.line + 1, last) if mark else last
+        raise TextError(line, f"{context}{error.problem}", "valid YAML") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1 if error.position >= 0 else 0
         raise TextError(line, f"{error.reason} (#x{_code(error.character)})", "text") from None

@@ -143,6 +143,8 @@ def _kind(fields: Mapping[str, nodes.Node], node: nodes.Mapping, report: Report)
     name = decode_string(kind_node, "kind", report)
     if name in set(Kind):
         return Kind(name)
+    if not isinstance(kind_node, nodes.Scalar) or not isinstance(kind_node.value(), str):
+        return None
     version = fields.get("apiVersion")
     of = f" of {version.text}" if isinstance(version, nodes.Scalar) and version.text else ""
     found = f"kind {quoted(name)}{of}"

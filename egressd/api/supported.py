@@ -77,6 +77,7 @@ NOT_YET_VALUES: Final[Mapping[tuple[type[Message], str, str], str]] = {
     "requests answer 503",
 }
 
+_DELEGATE: Final = "without hosts it could only be another VirtualService's delegate"
 _OTHER_GATEWAYS: Final = "only the node's own egress (mesh) is served"
 
 
@@ -85,6 +86,8 @@ def report_unsupported(resource: Resource, report: Report) -> None:
     if reason := NOT_YET_KINDS.get(resource.kind):
         report.warn("kind", _not_yet(str(resource.kind), reason), "")
         return
+    if isinstance(resource.spec, VirtualService) and not resource.spec.hosts:
+        report.warn("spec.hosts", _not_yet("no host", _DELEGATE), "")
     _walk(resource.spec, "spec", report)
 
 

@@ -126,7 +126,7 @@ def test_oneof_groups_and_deprecated_marks_are_those_of_istio(
         if "oneof" in field:
             groups.setdefault(field["oneof"], []).append(field["name"])
     assert {group: list(names) for group, names in cls.ONEOF.items()} == groups
-    assert cls.DEPRECATED == {field["name"] for field in fields if field.get("deprecated")}
+    assert {field["name"] for field in fields if field.get("deprecated")} == cls.DEPRECATED
     assert set(REPLACEMENTS) >= cls.DEPRECATED
 
 

@@ -108,7 +108,9 @@ def _check_tls_match(
             report.warn(where, quoted(sni), "a name: most clients send no SNI for addresses")
         elif not is_host(sni) and not _is_generated(sni, spec):
             report.error(where, quoted(sni), A_WILDCARD_HOST)
-        elif not any(host_is_subset(sni, host) for host in spec.hosts):
+        elif all(map(is_host, spec.hosts)) and not any(
+            host_is_subset(sni, host) for host in spec.hosts
+        ):
             hosts = ", ".join(spec.hosts)
             expected = f"a host within the hosts of the VirtualService ({hosts})"
             report.error(where, quoted(sni), expected, given=["spec.hosts"])

@@ -1,0 +1,147 @@
+"""What shows only between resources."""
+
+from __future__ import annotations
+
+from egressd.api.crosscheck import check_set, host_conflicts, refused_refs
+from egressd.api.parse import parse_text
+from egressd.api.resource import Resource, Severity
+
+
+def service(host: str, name: str = "s") -> str:
+    return (
+        f"apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\n"
+        f'spec: {{hosts: ["{host}"], ports: [{{number: 80, name: http, protocol: HTTP}}]}}\n'
+    )
+
+
+def routes(
+    name: str, hosts: str, to: str = "a.b", gateways: str = "[mesh]", created: str = "''"
+) -> str:
+    return (
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+        f"metadata: {{name: {name}, creationTimestamp: {created}}}\n"
+        f"spec: {{hosts: {hosts}, gateways: {gateways},"
+        f" http: [{{route: [{{destination: {{host: {to}}}}}]}}]}}\n"
+    )
+
+
+def rule(name: str, host: str, subsets: str = "[]") -> str:
+    return (
+        f"apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}}}\n"
+        f'spec: {{host: "{host}", subsets: {subsets}}}\n'
+    )
+
+
+def read(*texts: str) -> tuple[Resource, ...]:
+    parsed = parse_text("---\n".join(texts), "a.yaml")
+    assert parsed.errors == ()
+    return parsed.resources
+
+
+def test_a_complete_set_has_no_problems() -> None:
+    resources = read(
+        service("a.b"),
+        routes("v", "[a.b]", to="a.b, subset: v1"),
+        rule("r", "A.B", "[{name: v1}]"),
+    )
+    assert check_set(resources) == ()
+
+
+def test_a_second_resource_of_one_name_is_an_error_naming_the_first() -> None:
+    (problem,) = check_set(read(service("a.b"), service("c.d")))
+    assert problem.severity is Severity.ERROR
+    assert problem.field == "metadata.name"
+    assert problem.place.line == 6
+    assert "ServiceEntry/default/s (the first: a.yaml:1)" in problem.found
+
+
+def test_the_earlier_of_two_virtual_services_keeps_their_host() -> None:
+    resources = read(service("a.b"), routes("one", "[x.y, A.B.]"), routes("two", "[c.d, a.b]"))
+    (problem,) = check_set(resources)
+    assert (problem.resource, problem.field) == ("VirtualService/default/two", "spec.hosts[1]")
+    assert problem.severity is Severity.ERROR
+    assert "VirtualService/default/one" in problem.found
+    assert refused_refs(resources) == {"VirtualService/default/two"}
+
+
+def test_the_older_of_two_virtual_services_keeps_their_host() -> None:
+    resources = read(
+        service("a.b"),
+        routes("none", "[a.b]"),
+        routes("new", "[a.b]", created="2024-06-01T00:00:00Z"),
+        routes("old", "[a.b]", created="2023-06-01T00:00:00+02:00"),
+    )
+    assert refused_refs(resources) == {
+        "VirtualService/default/none",
+        "VirtualService/default/new",
+    }
+    assert {c.keeper.metadata.name for c in host_conflicts(resources)} == {"old"}
+
+
+def test_one_host_on_two_gateways_is_no_conflict() -> None:
+    resources = read(
+        service("a.b"),
+        routes("one", "[a.b]"),
+        routes("two", "[a.b]", gateways="[edge]"),
+        routes("three", "[a.b]", gateways="[other/edge]"),
+    )
+    assert check_set(resources) == ()
+    again = read(routes("two", "[a.b]", gateways="[edge]")) + read(
+        routes("four", "[a.b]", gateways="[default/edge]")
+    )
+    assert refused_refs(again) == {"VirtualService/default/four"}
+
+
+def test_a_wildcard_does_not_conflict_with_a_host_within_it() -> None:
+    resources = read(service("a.b"), routes("one", '["*.b.c"]'), routes("two", "[a.b.c]"))
+    assert refused_refs(resources) == frozenset()
+
+
+def test_a_refused_virtual_service_claims_nothing() -> None:
+    resources = read(
+        service("a.b"),
+        routes("one", "[a.b]"),
+        routes("two", "[a.b, c.d]"),
+        routes("three", "[c.d]"),
+    )
+    assert refused_refs(resources) == {"VirtualService/default/two"}
+
+
+def test_a_second_destination_rule_of_one_host_is_a_warning() -> None:
+    (problem,) = check_set(read(rule("one", "a.b"), rule("two", "a.b")))
+    assert (problem.severity, problem.field) == (Severity.WARNING, "spec.host")
+    assert "DestinationRule/default/one" in problem.found
+
+
+def test_a_destination_that_no_service_entry_knows_is_a_warning() -> None:
+    (problem,) = check_set(read(service("c.d"), routes("v", "[a.b]", to="a.b")))
+    assert problem.severity is Severity.WARNING
+    assert problem.field == "spec.http[0].route[0].destination.host"
+
+
+def test_a_wildcard_service_entry_knows_the_hosts_within_it() -> None:
+    assert check_set(read(service("*.b"), routes("v", "[a.b]", to="x.a.b"))) == ()
+
+
+def test_a_subset_missing_in_the_hosts_own_rule_is_an_error() -> None:
+    resources = read(
+        service("a.b"), routes("v", "[a.b]", to="a.b, subset: v9"), rule("r", "a.b", "[{name: v1}]")
+    )
+    (problem,) = check_set(resources)
+    assert problem.severity is Severity.ERROR
+    assert problem.field == "spec.http[0].route[0].destination.subset"
+    assert problem.found == 'missing subset "v9"'
+    assert "(v1)" in problem.expected
+
+
+def test_a_subset_without_any_rule_is_a_warning() -> None:
+    (problem,) = check_set(read(service("a.b"), routes("v", "[a.b]", to="a.b, subset: v1")))
+    assert problem.severity is Severity.WARNING
+    assert problem.field == "spec.http[0].route[0].destination.subset"
+
+
+def test_a_subset_of_a_wildcard_rule_is_found() -> None:
+    resources = read(
+        service("a.b"), routes("v", "[a.b]", to="a.b, subset: v1"), rule("r", "*.b", "[{name: v1}]")
+    )
+    assert check_set(resources) == ()

@@ -1,0 +1,98 @@
+"""What is rendered reads back as the same resource."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from egressd.api.duration import parse_duration, render_duration
+from egressd.api.parse import parse_text
+from egressd.api.render import to_mapping, to_yaml
+from egressd.api.resource import Place, Resource
+from tests.api.invalid.bases import BASES
+from tests.api.invalid.mutate import as_text
+from tests.api.valid_resources import VALID
+
+TEXTS = [*VALID.values(), *map(as_text, BASES)]
+
+
+def read(text: str) -> Resource:
+    (resource,) = parse_text(text, "").resources
+    return msgspec.structs.replace(resource, place=Place())
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda t: t[:0])
+def test_a_rendered_resource_reads_back_equal(text: str) -> None:
+    resource = read(text)
+    assert read(to_yaml(resource)) == resource
+    assert read(msgspec.json.encode(to_mapping(resource)).decode()) == resource
+
+
+def test_defaults_are_left_out_and_durations_stand_in_seconds() -> None:
+    text = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a, namespace: default}
+spec:
+  hosts: [a.b]
+  http:
+  - {route: [{destination: {host: a.b, subset: ""}, weight: 0}], timeout: 1h0.5s, match: []}
+"""
+    assert to_mapping(read(text)) == {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "a"},
+        "spec": {
+            "hosts": ["a.b"],
+            "http": [{"route": [{"destination": {"host": "a.b"}}], "timeout": "3600.5s"}],
+        },
+    }
+
+
+@given(st.text() | st.sampled_from(["yes", "on", "y", "1_0", "0o7", "~", "1e3", "2024-01-01", "="]))
+@settings(max_examples=150, deadline=None)
+def test_any_string_survives_rendering(text: str) -> None:
+    resource = read(VALID["ServiceEntry: workload selector"])
+    labelled = msgspec.structs.replace(
+        resource, metadata=msgspec.structs.replace(resource.metadata, annotations={"note": text})
+    )
+    rendered = to_yaml(labelled)
+    assert yaml.safe_load(rendered)["metadata"]["annotations"]["note"] == text
+    assert read(rendered) == labelled
+
+
+@given(st.floats(min_value=0, max_value=9e9).map(lambda s: round(s, 9)))
+def test_a_duration_reads_back_equal(seconds: float) -> None:
+    assert parse_duration(render_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("0s", 0),
+        ("1h30m", 5400),
+        ("0.5s", 0.5),
+        ("1.5h", 5400),
+        ("100ms", 0.1),
+        ("1h2m3s4ms5us6ns", 3723.004005006),
+        (".5s", 0.5),
+        ("1.s", 1),
+        ("+2m", 120),
+        ("10µs", 1e-5),
+        ("-0s", 0),
+    ],
+)
+def test_durations_are_read_as_go_reads_them(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "s", "1", "1d", "1 s", "s1", "1h 2m", "--1s", "-1s", "1e3s", ".s", "9e9h"]
+)
+def test_what_go_does_not_read_as_a_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"duration|unit|negative|range"):
+        parse_duration(text)
