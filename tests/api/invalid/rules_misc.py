@@ -107,7 +107,8 @@ LIMITS = [
         for field in ("interval", "baseEjectionTime")
         for value in ("0s", "999us")
     ),
-    _rule("interval of a port", {f"{_PORT_POLICY}.outlierDetection.interval": "0s"}, "at least 1ms"),
+    _rule("interval of a port", {f"{_PORT_POLICY}.outlierDetection.interval": "0s"},
+          "at least 1ms"),
     _rule("local errors not split", {f"{_OUTLIER}.splitExternalLocalOriginErrors": False},
           "splitExternalLocalOriginErrors: true", f"{_OUTLIER}.consecutiveLocalOriginFailures"),
     _rule("negative errors", {f"{_OUTLIER}.consecutiveErrors": -1}, "0 or more"),
@@ -202,6 +203,7 @@ BALANCERS = [
 ]  # fmt: skip
 
 _SERVERS = "spec.servers"
+_PAIR = (("serverCertificate", "privateKey"), ("privateKey", "serverCertificate"))
 _PLAIN, _MUTUAL, _SECRET, _PASS = (f"{_SERVERS}[{i}]" for i in range(4))
 GATEWAYS = [
     _gateway("no server", {_SERVERS: []}, "at least one server"),
@@ -255,13 +257,14 @@ GATEWAYS = [
     *(
         _gateway(f"SIMPLE without {name}", {f"{_SECRET}.tls": {"mode": "SIMPLE", other: "/a"}},
                  "mode SIMPLE needs it", f"{_SECRET}.tls.{name}")
-        for name, other in (("serverCertificate", "privateKey"), ("privateKey", "serverCertificate"))
+        for name, other in _PAIR
     ),
     _gateway("SIMPLE with a CRL", {f"{_SECRET}.tls": {"mode": "SIMPLE", "serverCertificate": "/a",
              "privateKey": "/b", "caCrl": "/c"}}, "no CRL with mode SIMPLE",
              f"{_SECRET}.tls.caCrl"),
     *(
-        _gateway(f"ISTIO_MUTUAL with {name}", {f"{_SECRET}.tls": {"mode": "ISTIO_MUTUAL", name: "a"}},
+        _gateway(f"ISTIO_MUTUAL with {name}",
+                 {f"{_SECRET}.tls": {"mode": "ISTIO_MUTUAL", name: "a"}},
                  "no certificates with mode ISTIO_MUTUAL", f"{_SECRET}.tls.{name}")
         for name in ("serverCertificate", "privateKey", "caCertificates", "credentialName")
     ),
@@ -269,7 +272,7 @@ GATEWAYS = [
         _gateway(f"certificate without {name}",
                  {f"{_SECRET}.tls": {"mode": "SIMPLE", "tlsCertificates": [{other: "/a"}]}},
                  "expected a file", f"{_SECRET}.tls.tlsCertificates[0].{name}")
-        for name, other in (("serverCertificate", "privateKey"), ("privateKey", "serverCertificate"))
+        for name, other in _PAIR
     ),
 ]  # fmt: skip
 

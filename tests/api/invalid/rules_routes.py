@@ -107,14 +107,14 @@ MATCHES = [
         for pattern, fragment in BAD_REGEXES
     ),
     *(
-        _case(f"bad regex in {where}", {f"{_MATCH}.{where}": {"regex": "("}}, "RE2 syntax (missing )",
-              f"{_MATCH}.{where}.regex")
+        _case(f"bad regex in {where}", {f"{_MATCH}.{where}": {"regex": "("}},
+              "RE2 syntax (missing )", f"{_MATCH}.{where}.regex")
         for where in ("scheme", "method", "authority", "headers.end-user", "queryParams.page",
                       "withoutHeaders.x-debug")
     ),
     *(
-        _case(f"empty regex in {where}", {f"{_MATCH}.{where}": {"regex": ""}}, "not an empty string",
-              f"{_MATCH}.{where}.regex")
+        _case(f"empty regex in {where}", {f"{_MATCH}.{where}": {"regex": ""}},
+              "not an empty string", f"{_MATCH}.{where}.regex")
         for where in ("method", "headers.end-user", "queryParams.page", "withoutHeaders.x-debug")
     ),
     *(
@@ -140,7 +140,8 @@ MATCHES = [
     ),
     _case("empty header name", {f"{_MATCH}.headers": {"": {"exact": "a"}}},
           "a header name of letters", f'{_MATCH}.headers[""]'),
-    _case("JWT claims in the mesh", {f'{_MATCH}.headers["@request.auth.claims.sub"]': {"exact": "a"}},
+    _case("JWT claims in the mesh",
+          {f'{_MATCH}.headers["@request.auth.claims.sub"]': {"exact": "a"}},
           "at gateways only"),
     _case("header match null", {f"{_MATCH}.headers.end-user": None}, "found null"),
     _case("header match text", {f"{_MATCH}.headers.end-user": "jason"}, "a mapping"),
@@ -246,7 +247,8 @@ REPLIES = [
           f"{_REPLY}.body"),
     _case("two bodies", {f"{_REPLY}.body.bytes": "YQ=="}, "bytes beside string"),
     *(
-        _case(f"bytes {b!r}", {f"{_REPLY}.body": {"bytes": b}}, "base64 text", f"{_REPLY}.body.bytes")
+        _case(f"bytes {b!r}", {f"{_REPLY}.body": {"bytes": b}}, "base64 text",
+              f"{_REPLY}.body.bytes")
         for b in ("a", "%%%", "a b")
     ),
     _case("empty redirect", {_MOVE: {}}, "at least one of uri"),
@@ -399,7 +401,7 @@ L4 = [
     ),
     *(
         _case("weights of 0",
-              {f"{where}.route": [{"destination": {"host": "a.b"}}, {"destination": {"host": "c.d"}}]},
+              {f"{where}.route": [*_TO, *_TO]},
               "at least one weight above 0")
         for where in (_TLS, _TCP)
     ),
