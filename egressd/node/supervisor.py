@@ -16,6 +16,7 @@ import os
 import selectors
 import signal
 from collections.abc import Callable, MutableMapping
+from math import inf
 from pathlib import Path
 from time import monotonic, monotonic_ns, time
 
@@ -117,13 +118,15 @@ class Supervisor:
     # -- the loop ----------------------------------------------------------------------------
 
     def _pause(self, now: float) -> float:
-        return max(0.0, min(_TICK_S, self._ping_interval(), self._fleet.next_due() - now))
+        due = inf if self._phase is Phase.STOPPING else self._fleet.next_due() - now
+        return max(0.0, min(_TICK_S, self._ping_interval(), due))
 
     def _tick(self, now: float) -> None:
         if now - self._last_tick > _OVERSLEPT_S:
             self._awake_since = now
         self._last_tick = now
-        self._fleet.fill_due(now)
+        if self._phase is not Phase.STOPPING:
+            self._fleet.fill_due(now)
         if self._fleet.watch(now, self._awake_since) and self._phase is Phase.STOPPING:
             self._cut_short = True
         self._proceed(now)
@@ -149,6 +152,7 @@ class Supervisor:
 
     def _become_ready(self) -> None:
         self._enter(Phase.READY)
+        self._write_status()  # first: whoever hears READY may read it
         self._notifier.ready(self._summary())
         log.info("serving", workers=self._bootstrap.workers, generation=self._generation)
 
