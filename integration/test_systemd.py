@@ -1,0 +1,145 @@
+"""The unit files: verified, spoken to over the notification protocol, and run by a real systemd."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+
+from egressd.node.status import read_status
+
+ROOT = Path(__file__).parents[1]
+UNIT = ROOT / "systemd" / "egressd.service"
+SYSTEMD = Path("/lib/systemd/systemd")
+PATIENCE_S = 60.0
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+@pytest.mark.parametrize("name", ["egressd.service", "egressd.socket"])
+def test_systemd_accepts_the_unit(name: str, tmp_path: Path) -> None:
+    for unit in (ROOT / "systemd").glob("egressd.s[eo]*"):
+        text = unit.read_text().replace("/usr/bin/egressd", "/bin/true")
+        (tmp_path / unit.name).write_text(text)
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(tmp_path / name)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+def test_egressd_run_tells_its_manager_of_every_phase(tmp_path: Path) -> None:
+    config = tmp_path / "egressd.yaml"
+    text = f"workers: 1\nlisteners: [{{name: egress, port: 0}}]\nrunDir: {tmp_path}/run\n"
+    config.write_text(f"{text}stateDir: {tmp_path}/state\n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE_S)
+        node = subprocess.Popen(
+            [sys.executable, "-m", "egressd.cli.main", "run", "--config", str(config)],
+            env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            assert _states(manager, 1) == ["READY=1"]
+            assert read_status(tmp_path / "run" / "supervisor.json").state == "ready"
+            node.send_signal(signal.SIGHUP)
+            assert _states(manager, 2) == ["RELOADING=1", "READY=1"]
+            node.send_signal(signal.SIGTERM)
+            assert _states(manager, 1) == ["STOPPING=1"]
+            assert node.wait(PATIENCE_S) == 0
+        finally:
+            node.kill()
+            node.wait()
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def _states(manager: socket.socket, count: int) -> list[str]:
+    """The next `count` notifications that are more than a status line."""
+    states: list[str] = []
+    while len(states) < count:
+        first = manager.recv(4096).decode().split("\n")[0]
+        if not first.startswith("STATUS="):
+            states.append(first)
+    return states
+
+
+def test_a_wrong_configuration_ends_with_1_and_every_problem(tmp_path: Path) -> None:
+    config = tmp_path / "egressd.yaml"
+    config.write_text("wrokers: 2\nrunDir: run\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "egressd.cli.main", "run", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert f'{config}:1: wrokers: found unknown field "wrokers"' in ended.stderr
+    assert f'{config}:2: runDir: found "run"' in ended.stderr
+
+
+def test_an_explicit_file_must_exist(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "egressd.cli.main", "run", "--config", str(tmp_path / "absent")],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "No such file" in ended.stderr
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not SYSTEMD.exists() or shutil.which("unshare") is None,
+    reason="needs root, systemd and unshare",
+)
+def test_a_real_systemd_starts_reloads_and_stops_the_hardened_unit(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    tmp_path.chmod(0o755)
+    shutil.copy(ROOT / "integration" / "systemd_check.sh", tmp_path / "check.sh")
+    said = _run_under_systemd(tmp_path)
+    assert "started active" in said
+    assert "workers serve\nadmin srw-rw---- egressd egressd\nanswer 502\n" in said
+    assert "reloaded ready: 1 of 1 workers serve" in said
+    assert 'restarted   "workerRestarts": 1' in said
+    assert "again 502" in said
+    assert "same main process yes" in said
+    assert "last reload refused" in said
+    assert "stopped success\nleft 0\n" in said
+
+
+def _run_under_systemd(test: Path) -> str:
+    """Boot systemd in namespaces of its own; what the check script said."""
+    namespaces = ["--mount", "--pid", "--cgroup", "--ipc", "--uts", "--fork", "--kill-child"]
+    inside = ["bash", str(ROOT / "integration" / "systemd_inside.sh")]
+    places = [str(ROOT), sys.base_prefix, sysconfig.get_path("purelib"), str(test)]
+    init = subprocess.Popen(
+        ["unshare", *namespaces, *inside, *places],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    log = test / "log"
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        while not (log.exists() and log.read_text().endswith("finished\n")):
+            if init.poll() is not None:
+                pytest.skip(f"no systemd in namespaces here (exit {init.returncode})")
+            if time.monotonic() > deadline:
+                pytest.fail(log.read_text() if log.exists() else "systemd did not boot")
+            time.sleep(0.1)
+    finally:
+        init.kill()  # with it the namespace's PID 1, and with that everything in it
+        init.wait()
+    return log.read_text()
