@@ -74,7 +74,7 @@ class WorkerContext:
 
     def new_request_id(self) -> bytes:
         """A version 4 UUID (RFC 9562), as Envoy makes for x-request-id."""
-        text = "%032x" % self.bits(128)
+        text = f"{self.bits(128):032x}"
         return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}".encode()
 
 

@@ -294,7 +294,7 @@ def _no_endpoint(x: Exchange) -> str:
 
 async def _respond(x: Exchange, this: Attempt, response: ResponseHead) -> None:
     """Send the response downstream; raises nothing that would answer the client a second time."""
-    head, connection = x.head, this.connection
+    head = x.head
     x.upstream_time = monotonic() - x.upstream_started
     x.status = response.status
     length = response.length

@@ -18,7 +18,8 @@ ENTRY_POINT_GROUP = "egressd.adapters"
 
 
 class AdapterConfigError(Exception):
-    """The options of an adapter are wrong. The message names the option, what was found, what is expected."""
+    """The options of an adapter are wrong: the message names the option, what was found, what is
+    expected."""
 
 
 class Sink(Protocol):

@@ -85,10 +85,7 @@ class Merger:
         hosts: dict[str, None] = {}
         for ref in sorted(self._touched | wanted_services.keys()):
             old = self._in_force.get(ref)
-            if ref in wanted_services:
-                new = wanted_services[ref]
-            else:
-                new = self._winner(ref)
+            new = wanted_services[ref] if ref in wanted_services else self._winner(ref)
             if not _differs(old, new):
                 continue
             for record in (old, new):

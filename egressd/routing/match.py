@@ -91,10 +91,8 @@ def redirect_location(redirect: Redirect, match: Match | None, request: Request)
         port = None
     elif redirect.derive_port == "FROM_REQUEST_PORT":
         port = request.port
-    elif redirect.scheme and redirect.scheme != request.scheme and not redirect.authority:
-        # Envoy: a scheme change drops the old scheme's default port.
-        if port == _DEFAULT_PORTS.get(request.scheme):
-            port = None
+    elif scheme != request.scheme and port == _DEFAULT_PORTS.get(request.scheme):
+        port = None  # Envoy: a scheme change drops the old scheme's default port
     if port is not None and port != _DEFAULT_PORTS.get(scheme):
         host = b"%b:%d" % (host, port)
     path = request.path

@@ -159,7 +159,8 @@ class DnsWatch:
             nursery.start_soon(ask, dns.rdatatype.A)
             nursery.start_soon(ask, dns.rdatatype.AAAA)
         good = [answer for answer in answers if not answer.failed]
-        if not good or not any(answer.addresses for answer in good) and len(good) < len(answers):
+        incomplete = len(good) < len(answers)
+        if not good or (incomplete and not any(answer.addresses for answer in good)):
             return next(answer for answer in answers if answer.failed)
         addresses = sorted({address for answer in good for address in answer.addresses})
         ttl = min((answer.ttl_s for answer in good if answer.addresses), default=MIN_TTL_S)

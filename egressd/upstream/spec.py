@@ -19,6 +19,9 @@ class Locality(NamedTuple):
     sub_zone: str = ""
 
 
+UNKNOWN_LOCALITY = Locality()
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointSpec:
     """One endpoint as configuration states it. `address` is an IP, a host name (resolution DNS) or
@@ -28,7 +31,7 @@ class EndpointSpec:
     port: int
     weight: int = 1
     labels: tuple[tuple[str, str], ...] = ()
-    locality: Locality = Locality()
+    locality: Locality = UNKNOWN_LOCALITY
     network: str = ""
     hostname: str = ""  # the DNS name that `address` was resolved from, for tables and Host
 
