@@ -284,18 +284,17 @@ def test_ejections_outlive_the_worker_that_decided_them(fd: int, node: NodeState
 
 
 @pytest.mark.parametrize(
-    ("limit", "what"),
+    ("limits", "what"),
     [
-        ("max_requests", "request"),
-        ("max_pending_requests", "pending"),
-        ("max_connections", "connection"),
-        ("max_retries", "retry"),
+        (PoolLimits(max_requests=2), "request"),
+        (PoolLimits(max_pending_requests=2), "pending"),
+        (PoolLimits(max_connections=2), "connection"),
+        (PoolLimits(max_retries=2), "retry"),
     ],
 )
 def test_each_limit_admits_so_many_and_then_as_they_end(
-    node: NodeState, limit: str, what: str
+    node: NodeState, limits: PoolLimits, what: str
 ) -> None:
-    limits = dataclasses.replace(PoolLimits(), **{limit: 2})
     cluster = Cluster(spec("1", limits=limits), node)
     admit, done = getattr(cluster, f"admit_{what}"), getattr(cluster, f"done_{what}")
     assert [admit() for _ in range(3)] == [True, True, False]
