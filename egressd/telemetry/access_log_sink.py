@@ -22,7 +22,7 @@ BATCH_ENTRIES = 512  # formatted at once: about 2 ms of the event loop
 PIPE_ATOMIC_BYTES = 4096  # PIPE_BUF: a write up to it is never mixed with another worker's
 STANDARD_OUTPUT = frozenset({"-", "stdout", "/dev/stdout", "/proc/self/fd/1"})
 
-_log = structlog.get_logger("egressd.access_log")
+_logger = structlog.get_logger("egressd.access_log")
 
 
 class AccessLogSink:
@@ -79,12 +79,12 @@ class AccessLogSink:
             self.lost_batches += 1
             self._log.dropped += data.count(b"\n")
             if str(error) != self._broken:
-                _log.warning("access log not written", path=self._path, error=str(error))
+                _logger.warning("access log not written", path=self._path, error=str(error))
             self._broken = str(error)
             self._close()
         else:
             if self._broken:
-                _log.info("access log written again", path=self._path)
+                _logger.info("access log written again", path=self._path)
             self._broken = ""
 
     def _blocks(self, data: bytes) -> Iterator[bytes]:
