@@ -98,10 +98,21 @@ class Node:
     def events(self) -> list[str]:
         return (self.path / "state" / "events").read_text().splitlines()
 
+    def _pids(self) -> list[int]:
+        """The children that the status file last named and that are of this node."""
+        try:
+            named = [child.pid for child in self.status().children if child.pid]
+        except OSError:
+            return []
+        return [pid for pid in named if str(self.config) in _command_line(pid)]
+
     def kill_everything(self) -> None:
         if self.process is not None:
+            pids = self._pids()
             self.process.kill()
             self.process.wait()
+            for pid in filter(is_alive, pids):  # a failed test leaves nobody behind either
+                os.kill(pid, signal.SIGKILL)
         self.notifications.close()
 
 
@@ -117,6 +128,21 @@ def node(tmp_path: Path) -> Iterator[Node]:
 def ask(connection: socket.socket, line: str) -> str:
     connection.sendall(f"{line}\n".encode())
     return connection.recv(200).decode().strip()
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def is_refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), PATIENCE_S).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def is_alive(pid: int) -> bool:
@@ -193,6 +219,17 @@ def test_sigterm_drains_workers_first_and_leaves_nothing_behind(node: Node) -> N
     assert list((node.path / "run").iterdir()) == []
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+
+
+def test_connections_are_refused_while_workers_drain(node: Node) -> None:
+    node.write_config(behaviour="never-drains", workers=2, limits={"drainTimeout": "1h"})
+    node.start_ready()
+    port = node.port
+    node.signal(signal.SIGTERM)
+    node.wait_notified("STOPPING=1")
+    eventually(lambda: is_refused(port), "connections are refused")
+    assert node.process is not None
+    assert node.process.poll() is None
 
 
 def test_a_second_signal_does_not_wait_for_draining(node: Node) -> None:
@@ -303,7 +340,7 @@ def test_a_second_node_in_the_same_run_directory_is_refused(node: Node) -> None:
 
 
 def test_a_port_that_another_process_has_is_named(node: Node) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
         port = taken.getsockname()[1]
         node.write_config(listeners=[{"name": "egress", "port": port}])
         refused = subprocess.run(

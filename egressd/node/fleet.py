@@ -128,6 +128,8 @@ class Fleet:
 
     def _spoke(self, seat: Seat, child: Child) -> None:
         """The ready pipe is readable: the child serves, or has ended without a word."""
+        if child.ready_fd < 0:
+            return  # its end came in the same batch of events
         with suppress(BlockingIOError):
             if os.read(child.ready_fd, 1) and child.state is ChildState.STARTING:
                 child.state = ChildState.READY
