@@ -134,7 +134,7 @@ class Worker:
         for downstream in tuple(self.context.connections):
             downstream.drain()
         with trio.move_on_after(self.bootstrap.limits.drain_timeout):
-            while self.context.connections:  # noqa: ASYNC110
+            while self.context.connections:
                 # Polled: connections end in fibers, which know no trio events.
                 await trio.sleep(_DRAIN_POLL_S)
                 for downstream in tuple(self.context.connections):
@@ -157,7 +157,7 @@ async def _open_store(path: str) -> StoreReader:
 async def _first_version(store: StoreReader) -> None:
     """On a node that has never served: wait a little for the first word of its sources."""
     with trio.move_on_after(_FIRST_VERSION_S):
-        while not store.version():
+        while not store.version():  # noqa: ASYNC110 - another process writes it
             await trio.sleep(_OPEN_RETRY_S)
 
 

@@ -156,6 +156,13 @@ def resolved_endpoints(spec: ClusterSpec, names: Names) -> list[EndpointSpec]:
     return endpoints
 
 
+def _needs_name(spec: ClusterSpec) -> bool:
+    """Whether the requested name takes part in connecting: as the address, or as the name that the
+    server's certificate is verified against."""
+    nameless_tls = spec.tls is not None and not spec.tls.sni
+    return spec.resolution is Resolution.NONE or nameless_tls
+
+
 def _is_address(text: str) -> bool:
     if text.startswith("/"):
         return True
@@ -236,13 +243,14 @@ class Directory:
             runtime = self.clusters.get(key)
             if runtime is None:
                 runtime = self._compile(key)
-            if runtime.cluster.spec.resolution is Resolution.NONE and not runtime.failure:
+            if not runtime.failure and _needs_name(runtime.cluster.spec):
                 runtime = self.passthrough(entry.host, key.port, runtime.cluster.spec)
             entry.clusters[key] = runtime
         return runtime
 
     def passthrough(self, host: str, port: int, base: ClusterSpec | None) -> ClusterRuntime:
-        """The cluster of "where the client asked": resolution NONE, or ALLOW_ANY without a base."""
+        """The cluster of one name under a wildcard, or of "where the client asked" (resolution
+        NONE, or ALLOW_ANY without a base)."""
         name = base.key.host if base is not None else "PassthroughCluster"
         key = ClusterKey(f"{name}@{host}", base.key.subset if base is not None else "", port)
         runtime = self.clusters.get(key)
@@ -252,8 +260,12 @@ class Directory:
         if base is None:
             spec = ClusterSpec(key=key, resolution=Resolution.DNS, endpoints=(endpoint,))
             return self._keep(spec, self._denies)
-        spec = replace(base, key=key, resolution=Resolution.DNS, endpoints=(endpoint,))
-        return self._keep(spec)
+        tls = base.tls
+        if tls is not None and not tls.sni:
+            tls = replace(tls, sni=host)
+        if base.resolution is Resolution.NONE:
+            base = replace(base, resolution=Resolution.DNS, endpoints=(endpoint,))
+        return self._keep(replace(base, key=key, tls=tls))
 
     def _compile(self, key: ClusterKey) -> ClusterRuntime:
         try:

@@ -143,9 +143,19 @@ class Merger:
 
 
 def _differs(old: Record | None, new: Record | None) -> bool:
+    """Whether readers would see another resource. Its line in a file is nothing to them: an edit
+    further up must not recompile all that stands below it."""
     if old is None or new is None:
         return old is not new
-    return old is not new and (old.resource != new.resource or old.source != new.source)
+    if old is new:
+        return False
+    one, other = old.resource, new.resource
+    return (
+        one.spec != other.spec
+        or one.metadata != other.metadata
+        or one.kind is not other.kind
+        or old.source != new.source
+    )
 
 
 def _gateway_hosts(record: Record) -> list[tuple[str, str]]:

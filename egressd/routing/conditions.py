@@ -155,19 +155,8 @@ def _on_labels(labels: Mapping[str, str]) -> Predicate:
     return lambda request: all(request.source_labels.get(k) == v for k, v in wanted)
 
 
-_PSEUDO: Mapping[bytes, Callable[[Request], bytes]] = {
-    b":method": lambda request: request.method,
-    b":authority": lambda request: request.authority,
-    b":scheme": lambda request: request.scheme,
-    b":path": lambda r: b"%b?%b" % (r.path, r.query) if r.query else r.path,
-}
-
-
 def _on_header(name: str, test: ByteTest) -> Predicate:
     key = name.lower().encode()
-    pseudo = _PSEUDO.get(key)
-    if pseudo is not None:
-        return lambda request: test(pseudo(request))
 
     def predicate(request: Request) -> bool:
         value = request.headers.get(key)

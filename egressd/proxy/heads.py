@@ -1,0 +1,80 @@
+"""The heads that go on: the request's upstream, the response's downstream. Hop-by-hop fields off,
+operations applied, framing and request id on."""
+
+from __future__ import annotations
+
+from egressd.proxy.context import Exchange
+from egressd.proxy.http1.fields import join_fields, split_fields
+from egressd.proxy.http1.response import ResponseHead
+from egressd.proxy.reply import connection_line, reason_phrase
+from egressd.routing.match import apply_header_ops, rewrite_target
+from egressd.routing.table import HeaderOps
+
+
+def upstream_head(x: Exchange) -> bytes:
+    """The head as the endpoint gets it: rewritten, hop-by-hop fields off, framing and id on."""
+    route, head, destination = x.route, x.head, x.destination
+    assert route is not None and destination is not None
+    authority = x.sent_authority
+    if route.rewrite is not None:
+        target = rewrite_target(route, x.match, x.request)
+        if route.rewrite.authority is not None:
+            authority = route.rewrite.authority
+    else:
+        target = b"%b?%b" % (x.path, x.query) if x.query else x.path
+    lines = head.end_to_end_lines()
+    if route.request_headers or destination.request_headers:
+        lines, authority = _with_ops(
+            lines, authority, (route.request_headers, destination.request_headers)
+        )
+    if authority != head.host:
+        lines = _with_host(lines, authority)
+    x.sent_target, x.sent_authority = target, authority
+    extra = b""
+    if not head.request_id:
+        x.request_id = x.context.new_request_id()
+        extra = b"x-request-id: %b\r\n" % x.request_id
+    if head.chunked:
+        extra += b"transfer-encoding: chunked\r\n"
+    if head.upgrade:
+        extra += b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
+    return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (head.method, target, lines, extra)
+
+
+def _with_ops(
+    lines: bytes, authority: bytes, all_ops: tuple[HeaderOps | None, ...]
+) -> tuple[bytes, bytes]:
+    """Istio applies the route's operations, then the destination's; `host` rewrites the authority."""
+    fields = split_fields(lines)
+    before = [value for name, value in fields if name.lower() == b"host"]
+    for ops in all_ops:
+        if ops is not None:
+            fields = apply_header_ops(fields, ops)
+    after = [value for name, value in fields if name.lower() in (b"host", b":authority")]
+    fields = [field for field in fields if field[0][:1] != b":"]
+    if after and after[-1:] != before[-1:]:
+        authority = after[-1]
+    return join_fields(fields), authority
+
+
+def _with_host(lines: bytes, authority: bytes) -> bytes:
+    fields = [field for field in split_fields(lines) if field[0].lower() != b"host"]
+    return b"Host: %b\r\n" % authority + join_fields(fields)
+
+
+def downstream_head(x: Exchange, response: ResponseHead, reencode: bool) -> bytes:
+    """The head as the client gets it."""
+    route, destination = x.route, x.destination
+    assert route is not None and destination is not None
+    lines = response.end_to_end_lines()
+    if route.response_headers or destination.response_headers:
+        fields = split_fields(lines)
+        for ops in (route.response_headers, destination.response_headers):
+            if ops is not None:
+                fields = apply_header_ops(fields, ops)
+        lines = join_fields(fields)
+    if reencode:
+        lines += b"transfer-encoding: chunked\r\n"
+    reason = response.reason or reason_phrase(response.status)
+    last = b"" if x.keep_alive and x.head.minor else connection_line(x.head.minor, x.keep_alive)
+    return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (response.status, reason, lines, last)

@@ -1,0 +1,127 @@
+"""The answer on its way back to the client, and what becomes of both connections behind it."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from egressd.net.readiness import Deadline
+from egressd.net.stream import StreamClosed
+from egressd.proxy.attempt import Attempt
+from egressd.proxy.body import relay_decoded, relay_length, send_downstream
+from egressd.proxy.context import Exchange
+from egressd.proxy.heads import downstream_head
+from egressd.proxy.http1.chunked import ChunkedDecoder
+from egressd.proxy.http1.fields import MalformedMessage
+from egressd.proxy.http1.response import UNTIL_CLOSE, ResponseHead
+
+
+async def respond(x: Exchange, this: Attempt, response: ResponseHead) -> None:
+    """Send the response downstream; raises nothing that would answer the client a second time."""
+    head = x.head
+    x.upstream_time = monotonic() - x.upstream_started
+    x.status = response.status
+    length = response.length
+    reencode = head.minor == 1 and (response.chunked or length == UNTIL_CLOSE)
+    if (length < 0 or response.chunked) and not reencode:
+        x.keep_alive = False  # HTTP/1.0: the close ends the body
+    if x.context.draining or (x.body is not None and not x.body.complete):
+        x.keep_alive = False
+    data = downstream_head(x, response, reencode)
+    try:
+        if length >= 0 and not response.chunked:
+            clean = await _send_known(x, this, data, length)
+        else:
+            clean = await _send_unknown(x, this, data, response, reencode)
+    except (StreamClosed, MalformedMessage, Deadline) as error:
+        _broken_off(x, error)
+        this.abandon(x)
+        return
+    except BaseException:
+        this.abandon(x)
+        raise
+    _finish(x, this, response, clean)
+
+
+async def _send_known(x: Exchange, this: Attempt, data: bytes, length: int) -> bool:
+    """A body of known length: head and what has come of it in one send. True: all went well."""
+    connection = this.connection
+    settings = x.context.settings
+    buffered = connection.buffer
+    if len(buffered) > length:
+        connection.buffer = buffered[length:]  # more than was announced: not reused
+        buffered = buffered[:length]
+    else:
+        connection.buffer = b""
+    x.bytes_sent = length
+    await send_downstream(
+        x.fiber, x.stream, data + buffered, settings.stream_idle_timeout_s, x.deadline
+    )
+    left = length - len(buffered)
+    if left:
+        missing = await relay_length(
+            x.fiber, connection.stream, x.stream, left, settings.stream_idle_timeout_s, x.deadline
+        )
+        if missing:
+            x.bytes_sent = length - missing
+            raise StreamClosed("the upstream ended before the announced length")
+    return True
+
+
+async def _send_unknown(
+    x: Exchange, this: Attempt, data: bytes, response: ResponseHead, reencode: bool
+) -> bool:
+    connection = this.connection
+    settings = x.context.settings
+    await send_downstream(x.fiber, x.stream, data, settings.stream_idle_timeout_s, x.deadline)
+    first, connection.buffer = connection.buffer, b""
+    decoder = ChunkedDecoder() if response.chunked else None
+    x.bytes_sent, rest = await relay_decoded(
+        x.fiber,
+        connection.stream,
+        x.stream,
+        first,
+        decoder,
+        reencode,
+        settings.stream_idle_timeout_s,
+        x.deadline,
+    )
+    if rest is None:
+        raise StreamClosed("the upstream broke off its response")
+    connection.buffer = rest
+    return decoder is not None
+
+
+def _broken_off(x: Exchange, error: Exception) -> None:
+    """The response broke off behind its head: the only honest end is to close (RFC 9112 8)."""
+    x.keep_alive = False
+    x.aborted = True
+    if isinstance(error, Deadline):
+        x.add_flag("UT" if monotonic() >= x.deadline else "SI")
+        x.details = "response_timeout"
+    elif isinstance(error, MalformedMessage):
+        x.add_flag("UPE")
+        x.details = "upstream_protocol_error"
+    else:
+        x.add_flag("UC")
+        x.details = "upstream_reset_after_response_started{connection_termination}"
+    x.transport_failure = str(error)
+
+
+def _finish(x: Exchange, this: Attempt, response: ResponseHead, clean: bool) -> None:
+    runtime = x.cluster
+    assert runtime is not None
+    connection = this.connection
+    uploading = x.body is not None and not x.body.complete
+    if uploading:
+        x.keep_alive = False
+        if this.uploader is not None:
+            this.uploader.cancel()
+    elif this.uploader is not None and not this.uploader.done:
+        this.uploader.cancel()
+        uploading = True
+    if clean and response.keep_alive and not uploading and not connection.buffer:
+        runtime.pool.release(connection)
+    else:
+        runtime.pool.discard(connection)
+    if x.body is not None:
+        x.put_back(x.body.rest)

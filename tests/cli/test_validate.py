@@ -1,0 +1,55 @@
+"""`egressd validate`: all errors at once, exit status, JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from egressd.cli.main import main
+from tests.registry.test_merge import service
+
+
+def _run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["validate", *arguments])
+    return result.exit_code, result.output
+
+
+def test_valid_files_exit_0(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(service("a"))
+    code, output = _run(str(tmp_path))
+    assert code == 0
+    assert "1 resources, 0 errors" in output
+
+
+def test_all_errors_of_all_files_are_shown_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(service("a").replace("80", "99999999"))
+    (tmp_path / "b.yaml").write_text(service("b").replace("STATIC", "STATIK"))
+    code, output = _run(str(tmp_path))
+    assert code == 1
+    assert "a.yaml" in output
+    assert "spec.ports[0].number" in output
+    assert "b.yaml" in output
+    assert "spec.resolution" in output
+
+
+def test_json_for_programs(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(service("a").replace("resolution:", "resolutions:"))
+    code, output = _run("-o", "json", str(tmp_path))
+    assert code == 1
+    found = json.loads(output)
+    assert found["errors"] >= 1
+    assert any(problem["field"] == "spec.resolutions" for problem in found["problems"])
+
+
+def test_a_bootstrap_file_is_checked_too(tmp_path: Path) -> None:
+    path = tmp_path / "egressd.yaml"
+    path.write_text("workerz: 2\n")
+    code, output = _run("--bootstrap", str(path))
+    assert code == 1
+    assert "workerz" in output
+
+
+def test_no_path_is_wrong_usage() -> None:
+    assert _run()[0] == 2

@@ -1,0 +1,130 @@
+"""What several sources say together."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from egressd.api.parse import parse_text
+from egressd.registry.merge import Merger
+from egressd.registry.records import Record, Snapshot
+
+API = "networking.istio.io/v1"
+
+
+def service(name: str, address: str = "10.0.0.1") -> str:
+    return (
+        f"apiVersion: {API}\nkind: ServiceEntry\nmetadata: {{name: {name}}}\n"
+        f"spec: {{hosts: [{name}.example], ports: [{{number: 80, name: http, protocol: HTTP}}], "
+        f"resolution: STATIC, endpoints: [{{address: {address}}}]}}\n"
+    )
+
+
+def virtual(name: str, host: str, created: str = "") -> str:
+    stamp = f", creationTimestamp: '{created}'" if created else ""
+    return (
+        f"apiVersion: {API}\nkind: VirtualService\nmetadata: {{name: {name}{stamp}}}\n"
+        f"spec: {{hosts: [{host}], http: [{{route: [{{destination: {{host: x.example}}}}]}}]}}\n"
+    )
+
+
+def records(source: str, *documents: str, origin: str = "") -> tuple[Record, ...]:
+    parsed = parse_text("---\n".join(documents), "t.yaml")
+    assert not parsed.errors
+    return tuple(Record(resource=r, source=source, origin=origin) for r in parsed.resources)
+
+
+def snapshot(source: str, *documents: str, origin: str = "") -> Snapshot:
+    return Snapshot(records=records(source, *documents, origin=origin))
+
+
+def test_only_what_differs_is_published() -> None:
+    merger = Merger(["files"])
+    assert merger.apply("files", snapshot("files", service("a"), service("b")))
+    first = merger.changes()
+    assert {r.resource.metadata.name for r in first.puts} == {"a", "b"}
+    assert set(first.hosts) == {"a.example", "b.example"}
+    assert not merger.apply("files", snapshot("files", service("a"), service("b")))
+    merger.apply("files", snapshot("files", service("a"), service("b", "10.0.0.2")))
+    second = merger.changes()
+    assert [r.resource.metadata.name for r in second.puts] == ["b"]
+    assert second.hosts == ("b.example",)
+
+
+def test_a_record_that_is_gone_is_deleted() -> None:
+    merger = Merger(["files"])
+    merger.apply("files", snapshot("files", service("a"), service("b")))
+    merger.changes()
+    merger.apply("files", snapshot("files", service("b")))
+    changes = merger.changes()
+    assert [r.resource.metadata.name for r in changes.deletes] == ["a"]
+    assert changes.hosts == ("a.example",)
+
+
+def test_the_first_source_in_order_wins_and_the_next_takes_over() -> None:
+    merger = Merger(["one", "two"])
+    merger.apply("two", snapshot("two", service("a", "10.0.0.2")))
+    assert merger.changes().puts[0].source == "two"
+    merger.apply("one", snapshot("one", service("a", "10.0.0.1")))
+    assert merger.changes().puts[0].source == "one"
+    merger.apply("one", snapshot("one"))
+    assert merger.changes().puts[0].source == "two"
+
+
+def test_records_of_an_origin_that_could_not_be_read_stay() -> None:
+    merger = Merger(["files"])
+    merger.apply("files", snapshot("files", service("a"), origin="a.yaml"))
+    merger.changes()
+    merger.apply("files", Snapshot(records=(), failed_origins=frozenset({"a.yaml"})))
+    assert not merger.changes()
+    merger.apply("files", Snapshot(records=()))
+    assert merger.changes().deletes
+
+
+def test_a_cold_start_serves_the_stored_records_until_the_source_speaks() -> None:
+    stored = records("files", service("a")) + records("gone", service("z"))
+    merger = Merger(["files"], stored)
+    changes = merger.changes()
+    assert [r.resource.metadata.name for r in changes.deletes] == ["z"]  # its source is no more
+    merger.apply("files", snapshot("files", service("a")))
+    assert not merger.changes()
+
+
+@pytest.mark.parametrize("newcomer_first", [True, False])
+def test_the_virtual_service_in_force_keeps_its_host(newcomer_first: bool) -> None:
+    merger = Merger(["files"])
+    merger.apply("files", snapshot("files", virtual("b", "h.example")))
+    merger.changes()
+    both = [virtual("a", "h.example"), virtual("b", "h.example")]
+    merger.apply("files", snapshot("files", *(both if newcomer_first else reversed(both))))
+    assert not merger.changes()
+    (conflict,) = merger.conflicts
+    assert conflict.resource == "VirtualService/default/a"
+    assert "VirtualService/default/b" in conflict.expected
+
+
+def test_at_a_cold_start_the_older_keeps_the_host() -> None:
+    merger = Merger(["files"])
+    young = virtual("a", "h.example", "2026-02-01T00:00:00Z")
+    old = virtual("b", "h.example", "2026-01-01T00:00:00Z")
+    merger.apply("files", snapshot("files", young, old))
+    assert [r.resource.metadata.name for r in merger.changes().puts] == ["b"]
+
+
+def test_the_refused_one_takes_over_when_the_owner_goes() -> None:
+    merger = Merger(["files"])
+    merger.apply("files", snapshot("files", virtual("a", "h.example"), virtual("b", "h.example")))
+    assert [r.resource.metadata.name for r in merger.changes().puts] == ["a"]
+    merger.apply("files", snapshot("files", virtual("b", "h.example")))
+    changes = merger.changes()
+    assert [r.resource.metadata.name for r in changes.puts] == ["b"]
+    assert not merger.conflicts
+
+
+def test_a_new_source_version_alone_is_no_change() -> None:
+    merger = Merger(["files"])
+    (record,) = records("files", service("a"))
+    merger.apply("files", Snapshot(records=(record,)))
+    merger.changes()
+    again = msgspec.structs.replace(record, source_version="2")
+    assert not merger.apply("files", Snapshot(records=(again,)))

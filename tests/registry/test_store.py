@@ -1,0 +1,121 @@
+"""The store: versions, change log, claims, and what a crash of its writer leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from egressd.api.resource import Kind
+from egressd.registry.merge import ChangeSet, Merger
+from egressd.registry.store import StoreError, StoreReader, StoreWriter
+from tests.registry.test_merge import records, service, snapshot, virtual
+
+RANKS = {"one": 0, "two": 1}
+
+
+def put(*documents: str, source: str = "one") -> ChangeSet:
+    merger = Merger([source])
+    merger.apply(source, snapshot(source, *documents))
+    return merger.changes()
+
+
+def test_what_is_published_is_read_back(tmp_path: Path) -> None:
+    writer = StoreWriter.open(tmp_path / "r")
+    assert writer.version() == 0
+    assert writer.publish(put(service("a"), virtual("v", "'*.example'")), RANKS, 1.0) == 1
+    (found,) = writer.claims(Kind.SERVICE_ENTRY, "a.example")
+    assert found.resource == records("one", service("a"))[0].resource
+    (wild,) = writer.claims(Kind.VIRTUAL_SERVICE, "*.example")
+    assert wild.resource.metadata.name == "v"
+    assert writer.claims(Kind.VIRTUAL_SERVICE, "a.example") == ()
+    assert [r.resource.metadata.name for r in writer.records(Kind.SERVICE_ENTRY)] == ["a"]
+    writer.close()
+
+
+def test_a_changed_host_leaves_no_old_claim(tmp_path: Path) -> None:
+    writer = StoreWriter.open(tmp_path / "r")
+    writer.publish(put(virtual("v", "a.example")), RANKS, 1.0)
+    writer.publish(put(virtual("v", "b.example")), RANKS, 2.0)
+    assert writer.claims(Kind.VIRTUAL_SERVICE, "a.example") == ()
+    assert writer.claims(Kind.VIRTUAL_SERVICE, "b.example")
+    deleted = put(virtual("v", "b.example")).puts
+    writer.publish(ChangeSet(deletes=deleted, hosts=("b.example",)), RANKS, 3.0)
+    assert writer.all_records() == ()
+    writer.close()
+
+
+def test_the_change_log_tells_what_to_look_at_again(tmp_path: Path) -> None:
+    writer = StoreWriter.open(tmp_path / "r")
+    for name in ("a", "b", "c"):
+        writer.publish(put(service(name)), RANKS, 5.0)
+    since = writer.changes_since(1)
+    assert since is not None
+    assert (since.version, since.hosts) == (3, {"b.example", "c.example"})
+    nothing = writer.changes_since(3)
+    assert nothing is not None
+    assert not nothing.hosts
+    assert writer.changes_since(7) is None  # a version from another life: drop everything
+    newest = writer.history(2)
+    assert [change.version for change in newest] == [3, 2]
+    assert newest[0].put == ("ServiceEntry/default/c",)
+    writer.close()
+
+
+def test_claims_stand_in_order_of_the_sources(tmp_path: Path) -> None:
+    writer = StoreWriter.open(tmp_path / "r")
+    second = service("s2").replace("s2.example", "h.example")
+    first = service("s1").replace("s1.example", "h.example")
+    writer.publish(put(second, source="two"), RANKS, 1.0)
+    writer.publish(put(first, source="one"), RANKS, 2.0)
+    found = writer.claims(Kind.SERVICE_ENTRY, "h.example")
+    assert [record.source for record in found] == ["one", "two"]
+    writer.close()
+
+
+def test_a_reader_without_a_store_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="egressd run"):
+        StoreReader.open(tmp_path / "nothing")
+
+
+def test_a_corrupt_store_is_moved_aside(tmp_path: Path) -> None:
+    StoreWriter.open(tmp_path / "r").close()
+    (tmp_path / "r" / "data.mdb").write_bytes(b"\x00" * 8192)
+    writer = StoreWriter.open(tmp_path / "r")
+    assert "corrupt" in writer.moved_aside
+    assert writer.publish(put(service("a")), RANKS, 1.0) == 1
+    writer.close()
+
+
+def test_a_reader_in_another_process_sees_whole_versions_of_a_writer_that_is_killed(
+    tmp_path: Path,
+) -> None:
+    """Every version holds as many records as its number says; the writer dies again and again."""
+    path = tmp_path / "r"
+    StoreWriter.open(path).close()
+    for _ in range(4):
+        pid = os.fork()
+        if pid == 0:
+            _publish_forever(path)
+        time.sleep(0.15)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        reader = StoreReader.open(path)
+        version = reader.version()
+        assert len(reader.records(Kind.SERVICE_ENTRY)) == 2 * version
+        reader.close()
+    assert version > 3
+
+
+def _publish_forever(path: Path) -> None:
+    try:
+        writer = StoreWriter.open(path)
+        while True:
+            number = writer.version()
+            names = [service(f"s{number}-{part}") for part in "ab"]
+            writer.publish(put(*names), RANKS, 1.0)
+    finally:
+        os._exit(1)
