@@ -21,7 +21,7 @@ def test_source_files_stay_short() -> None:
     long = {
         str(path.relative_to(ROOT)): count
         for path in _tracked()
-        if path.suffix == ".py" and "invalid" not in path.name
+        if path.suffix == ".py" and not path.name.endswith("_resources.py")  # tables of YAML
         if (count := len(path.read_text().splitlines())) > MOST_LINES
     }
     assert not long, f"split these files: {long}"
@@ -29,7 +29,7 @@ def test_source_files_stay_short() -> None:
 
 def test_nothing_names_a_private_place() -> None:
     private = re.compile(
-        r"/(?:root|home/[a-z]+)/\.?[a-z]|/work/(?:main|shared)|pypi\.org|deb\.debian\.org"
+        r"/(?:root/\.[a-z]|home/[a-z]+/[a-z])|/work/(?:main|shared)|pypi\.org|deb\.debian\.org"
     )
     found = {
         str(path.relative_to(ROOT)): match[0]

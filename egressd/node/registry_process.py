@@ -27,6 +27,7 @@ from egressd.registry.store import StoreWriter
 
 log = structlog.get_logger("egressd.registry")
 
+_FIRST_VERSION_S = 3.0
 _BELL = (1).to_bytes(8, "little")
 
 
@@ -53,6 +54,11 @@ class Publisher:
         if changed:
             self.touch()
 
+    def heard(self) -> None:
+        """A source said something, good or bad (the sink's call)."""
+        if self._state.version == 0:
+            self._changed.set()
+
     def touch(self) -> None:
         """Publish soon."""
         self._debounce.changed(trio.current_time())
@@ -61,6 +67,8 @@ class Publisher:
     async def run(self) -> None:
         """Publish whenever it is due, until cancelled."""
         self.touch()  # records of sources that are no longer configured go at once
+        if self._state.version == 0:
+            await self._hear_all()
         while True:
             due = self._debounce.due()
             if due is None:
@@ -73,14 +81,22 @@ class Publisher:
             self._debounce.published()
             await self._publish()
 
+    async def _hear_all(self) -> None:
+        """The first version of a new node waits a little for every source, so that a worker that
+        starts to serve knows what there is."""
+        with trio.move_on_after(_FIRST_VERSION_S):
+            while not self._state.has_heard_all:
+                self._changed = trio.Event()
+                await self._changed.wait()
+
     async def _publish(self) -> None:
         changes = self._merger.changes()
         for problem in self._merger.conflicts:
             if problem not in self._state.conflicts:
                 log.warning("conflict", problem=str(problem))
         self._state.conflicts = self._merger.conflicts
-        if not changes:
-            return
+        if not changes and self._state.version:
+            return  # an empty first version says that there is nothing, which is news
         # A disk sync blocks for milliseconds: not on the loop that hears the sources.
         version = await trio.to_thread.run_sync(self._store.publish, changes, self._ranks, time())
         self._state.version = version
@@ -118,7 +134,7 @@ async def serve_registry(bootstrap: Bootstrap, inherited: Inherited, store_path:
                 if inherited.admin is not None:
                     nursery.start_soon(serve_admin, NodeAdmin(state, bootstrap), inherited.admin)
                 for config in sources:
-                    sink = SourceSink(state.status(config.source), publisher.take)
+                    sink = SourceSink(state.status(config.source), publisher.take, publisher.heard)
                     nursery.start_soon(run_source, config, bootstrap, sink)
                 async for _ in signals:
                     nursery.cancel_scope.cancel()

@@ -31,7 +31,12 @@ class RegistryState:
     def is_loaded(self) -> bool:
         """Whether there is something to serve from: every source has spoken or failed once, or the
         store held a last-known-good copy."""
-        return self.version > 0 or all(s.is_synced or s.error for s in self._statuses.values())
+        return self.version > 0 or self.has_heard_all
+
+    @property
+    def has_heard_all(self) -> bool:
+        """Whether every source has spoken, or failed, since this process started."""
+        return all(source.is_synced or source.error for source in self._statuses.values())
 
     @property
     def problems(self) -> tuple[Problem, ...]:

@@ -58,9 +58,15 @@ class SourceStatus:
 class SourceSink:
     """What one adapter talks to. Notes how the source does, hands snapshots on."""
 
-    def __init__(self, status: SourceStatus, on_snapshot: Callable[[str, Snapshot], None]) -> None:
+    def __init__(
+        self,
+        status: SourceStatus,
+        on_snapshot: Callable[[str, Snapshot], None],
+        on_word: Callable[[], None],
+    ) -> None:
         self.status = status
         self._on_snapshot = on_snapshot
+        self._on_word = on_word  # anything was heard, good or bad
 
     def publish(self, snapshot: Snapshot) -> None:
         self.in_sync()
@@ -72,6 +78,7 @@ class SourceSink:
             log.info("source recovered", source=self.status.name)
         self.status.error = ""
         self.status.synced_at = time()
+        self._on_word()
 
     def failed(self, reason: str) -> None:
         self.status.errors += 1
@@ -80,6 +87,7 @@ class SourceSink:
                 "source failed, its last answer stands", source=self.status.name, reason=reason
             )
         self.status.error = reason
+        self._on_word()
 
     def problems(self, problems: tuple[Problem, ...]) -> None:
         for problem in problems:

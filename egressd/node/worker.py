@@ -21,7 +21,7 @@ from egressd.node.worker_control import serve_control
 from egressd.node.worker_report import WorkerReport
 from egressd.proxy.context import ProxySettings, WorkerContext
 from egressd.proxy.directory import Directory
-from egressd.proxy.listener import serve_listener
+from egressd.proxy.listener import accept_waiting, serve_listener
 from egressd.proxy.policy import address_policy
 from egressd.proxy.record import TrafficRecorder
 from egressd.registry.store import StoreError, StoreReader
@@ -127,18 +127,18 @@ class Worker:
             self.stats.process.observe_lag(max(0.0, trio.current_time() - before - _LAG_S))
             beat()
 
-    async def drain(self, accepting: trio.CancelScope) -> None:
-        """Take no new connections, end idle ones, let requests finish within the drain timeout."""
+    async def drain(self, stop_accepting: trio.Event) -> None:
+        """Take no new connections, let requests finish within the drain timeout. A connection
+        between two requests gets a moment for one more, whose answer says close."""
         self.context.draining = True
-        accepting.cancel()
+        stop_accepting.set()
+        await trio.lowlevel.checkpoint()
         for downstream in tuple(self.context.connections):
             downstream.drain()
         with trio.move_on_after(self.bootstrap.limits.drain_timeout):
-            while self.context.connections:
-                # Polled: connections end in fibers, which know no trio events.
+            await trio.sleep(_DRAIN_POLL_S)
+            while self.context.connections:  # noqa: ASYNC110 - ended by fibers, not by tasks
                 await trio.sleep(_DRAIN_POLL_S)
-                for downstream in tuple(self.context.connections):
-                    downstream.drain()
 
 
 def _report_crash(error: Exception) -> None:
@@ -177,22 +177,22 @@ async def serve_worker(
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         async with trio.open_nursery() as nursery:
-            accepting = trio.CancelScope()
-            sink = _start(nursery, worker, accepting, beat)
+            stop_accepting = trio.Event()
+            sink = _start(nursery, worker, stop_accepting, beat)
             ready()
             async for number in signals:
                 if number == signal.SIGUSR1:
                     if sink is not None:
                         sink.reopen()
                     continue
-                await worker.drain(accepting)
+                await worker.drain(stop_accepting)
                 nursery.cancel_scope.cancel()
 
 
 def _start(
     nursery: trio.Nursery,
     worker: Worker,
-    accepting: trio.CancelScope,
+    stop_accepting: trio.Event,
     beat: Callable[[], None],
 ) -> AccessLogSink | None:
     bootstrap = worker.bootstrap
@@ -209,23 +209,21 @@ def _start(
         sink = AccessLogSink(worker.access_log, bootstrap.access_log.path)
         nursery.start_soon(sink.run)
     for name, listener in worker.inherited.listeners[worker.index]:
-        nursery.start_soon(_accept, worker, accepting, name, listener)
+        nursery.start_soon(_accept, worker, stop_accepting, name, listener)
     return sink
 
 
 async def _accept(
-    worker: Worker, accepting: trio.CancelScope, name: str, listener: socket.socket
+    worker: Worker, stop_accepting: trio.Event, name: str, listener: socket.socket
 ) -> None:
-    with trio.CancelScope() as scope:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve_listener, worker.context, name, listener)
-            nursery.start_soon(_cancel_with, accepting, scope)
-
-
-async def _cancel_with(leader: trio.CancelScope, follower: trio.CancelScope) -> None:
-    with leader:
-        await trio.sleep_forever()
-    follower.cancel()
+    """Accept until told to stop; then take what is queued already, and close: the supervisor has
+    closed its copy, and nobody else would answer these clients."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_listener, worker.context, name, listener)
+        await stop_accepting.wait()
+        nursery.cancel_scope.cancel()
+    accept_waiting(worker.context, name, listener)
+    listener.close()
 
 
 def run_worker(

@@ -19,6 +19,8 @@ from egressd.routing.request import Request
 
 _LINGER_S = 1.0
 _LINGER_BYTES = 1 << 20
+_DRAIN_IDLE_S = 1.0
+"""How long a draining worker waits for the next request of a kept connection, seconds."""
 
 
 class Downstream:
@@ -97,9 +99,8 @@ class Downstream:
         fiber, stream = self.fiber, self.stream
         buffer = self.buffer
         if not buffer:
-            if self.context.draining:
-                return None
-            fiber.set_deadline(monotonic() + settings.idle_timeout_s)
+            wait_s = _DRAIN_IDLE_S if self.context.draining else settings.idle_timeout_s
+            fiber.set_deadline(monotonic() + wait_s)
             buffer = await stream.recv(fiber)
             if not buffer:
                 return None
@@ -169,9 +170,10 @@ class Downstream:
             taken += len(data)
 
     def drain(self) -> None:
-        """The worker stops: a connection between two requests ends now, others after theirs."""
-        if self.idle and not self.buffer:
-            self.fiber.cancel()
+        """The worker stops: who is between two requests has a moment for one more. To close at once
+        would lose a request that is on its way (RFC 9112 9.5)."""
+        if self.idle:
+            self.fiber.set_deadline(min(self.fiber.deadline, monotonic() + _DRAIN_IDLE_S))
 
 
 def _has_bare_newline(buffer: bytes) -> bool:

@@ -15,33 +15,37 @@ from egressd.proxy.downstream import Downstream
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE_S = 0.1
-_ACCEPTS = 64
+_ACCEPTS = 256
 """Accepted in one go before other tasks get their turn."""
 
 log = structlog.get_logger("egressd.worker")
 
 
 async def serve_listener(context: WorkerContext, name: str, listener: socket.socket) -> None:
-    """Accept until cancelled. Out of descriptors, it waits: the queue of the kernel holds the rest."""
+    """Accept until cancelled. Out of descriptors, it waits: the kernel's queue holds the rest."""
     listener.setblocking(False)
     while True:
         await trio.lowlevel.wait_readable(listener)
-        for _ in range(_ACCEPTS):
-            if _is_full(context):
-                await trio.sleep(_PAUSE_S)
-                break
-            try:
-                sock, address = listener.accept()
-            except (BlockingIOError, ConnectionError):
-                break
-            except OSError as error:
-                if error.errno not in _OUT_OF_DESCRIPTORS:
-                    raise
-                log.error("cannot accept", listener=name, reason=str(error))
-                await trio.sleep(_PAUSE_S)
-                break
-            start_connection(context, sock, address)
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        if not accept_waiting(context, name, listener):
+            await trio.sleep(_PAUSE_S)
+
+
+def accept_waiting(context: WorkerContext, name: str, listener: socket.socket) -> bool:
+    """Start to serve the connections that wait now, a bounded number. False: no more can be had."""
+    for _ in range(_ACCEPTS):
+        if _is_full(context):
+            return False
+        try:
+            sock, address = listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return True
+        except OSError as error:
+            if error.errno not in _OUT_OF_DESCRIPTORS:
+                raise
+            log.error("cannot accept", listener=name, reason=str(error))
+            return False
+        start_connection(context, sock, address)
+    return True
 
 
 def _is_full(context: WorkerContext) -> bool:
