@@ -131,3 +131,29 @@ def test_a_connection_waiting_in_the_queue_of_a_dead_worker_is_served(tmp_path: 
                 waiting.sendall(REQUEST)
                 os.kill(stopped, signal.SIGKILL)
                 assert waiting.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_reload_that_replaces_every_worker_loses_no_request(tmp_path: Path) -> None:
+    with Origin("web") as origin:
+        with Node(tmp_path, {"web.yaml": service_entry("web", origin.port)}, workers=2) as node:
+            load = Load(node.port)
+            before = set(node.pids("worker").values())
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(load.run)
+                await _until(lambda: load.done > 500)
+                node.settings["limits"] = {"maxHeaders": 50}
+                node.save()
+                assert node.process is not None
+                node.process.send_signal(signal.SIGHUP)
+                await _until(lambda: before.isdisjoint(_all_pids(node)))
+                await _progress(load)
+                assert not load.failed
+                assert not load.wrong
+                nursery.cancel_scope.cancel()
+
+
+def _all_pids(node: Node) -> set[int]:
+    """Every worker, those that drain included."""
+    children = node.status()["children"]
+    assert isinstance(children, list)
+    return {child["pid"] for child in children if child["role"] == "worker"}
