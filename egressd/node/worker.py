@@ -37,6 +37,7 @@ _OPEN_RETRY_S = 0.02
 _FIRST_VERSION_S = 5.0
 """How long a node without any last-known-good waits for its sources before it serves."""
 _SWEEP_S = 0.1
+_SWEEP_ALL_EVERY = 10
 _LAG_S = 0.5
 _DRAIN_POLL_S = 0.05
 
@@ -116,7 +117,9 @@ class Worker:
     async def sweep(self) -> None:
         """Close idle upstream connections that are too old."""
         while True:
-            await trio.sleep(_SWEEP_S)
+            for _ in range(_SWEEP_ALL_EVERY):
+                await trio.sleep(_SWEEP_S)
+                self.directory.sweep_limited(monotonic())
             self.directory.sweep(monotonic())
 
     async def measure_lag(self, beat: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from time import monotonic
 from typing import Protocol
 
 from egressd.api.service_entry import Resolution
@@ -25,6 +26,7 @@ from egressd.upstream.pool import Pool
 from egressd.upstream.spec import ClusterSpec, EndpointSpec
 from egressd.upstream.tls import ContextCache, ContextEntry
 
+_UNUSED_S = 300.0
 _MAX_NAMES = 20_000
 """Spellings of names kept per worker; past it the table starts anew (a client may send anything)."""
 
@@ -72,6 +74,7 @@ class ClusterRuntime:
         "series",
         "stats",
         "tls_cache",
+        "used",
     )
 
     def __init__(
@@ -85,6 +88,7 @@ class ClusterRuntime:
         self.failure = ""  # why the cluster cannot be used (flag NC); "" = it can
         self.failure_status = 503
         self.tls_cache = tls_cache
+        self.used = monotonic()
         self.names: tuple[str, ...] = ()
         self.resolved = True
         self._on_names: Callable[[], None] | None = None
@@ -346,6 +350,14 @@ class Directory:
                 del self._by_authority[authority]
 
     def sweep(self, now: float) -> None:
-        """Close idle connections that are too old, in every cluster."""
-        for runtime in self.clusters.values():
+        """Close idle connections that are too old, and forget the names of passing clients."""
+        for runtime in tuple(self.clusters.values()):
             runtime.pool.sweep(now)
+            if "@" in runtime.key.host and not runtime.pool.open and now - runtime.used > _UNUSED_S:
+                self._drop(runtime)
+
+    def sweep_limited(self, now: float) -> None:
+        """The same for clusters with `maxConnections`, more often: another worker may wait."""
+        for runtime in tuple(self.clusters.values()):
+            if runtime.cluster.spec.limits.max_connections is not None:
+                runtime.pool.sweep(now)

@@ -33,6 +33,7 @@ async def forward(x: Exchange) -> None:
     cluster = runtime.cluster
     if not cluster.admit_request():
         raise _overflow(x, "http2MaxRequests")
+    runtime.used = x.started
     runtime.stats.requests_active += 1
     try:
         if not runtime.resolved:
@@ -190,6 +191,12 @@ async def _one_try(x: Exchange, endpoint: Endpoint, head: bytes) -> Attempt:
     x.fiber.set_deadline(limit)
     try:
         this = await attempt(x, endpoint, head)
+    except Overflow:
+        # Refused before anything was done to the endpoint: it is not the one that failed.
+        endpoint.active -= 1
+        endpoint.requests -= 1
+        x.endpoint = None
+        raise
     except AttemptFailed as failed:
         outcome = Outcome.GATEWAY_ERROR if failed.flag == "UPE" else Outcome.LOCAL_ORIGIN
         _report(x, endpoint, outcome)

@@ -53,6 +53,7 @@ async def connect_tunnel(x: Exchange) -> None:
         )
     if not runtime.cluster.admit_request():
         raise LocalReply(503, "overflow", flag="UO", headers=((b"x-envoy-overloaded", b"true"),))
+    runtime.used = x.started
     runtime.stats.requests_active += 1
     try:
         if not runtime.resolved:
