@@ -29,7 +29,7 @@ from egressd.telemetry.access_log import AccessLog
 from egressd.telemetry.access_log_sink import AccessLogSink
 from egressd.telemetry.stats import WorkerStats
 from egressd.upstream.cluster import Cluster
-from egressd.upstream.dns import DnsWatch
+from egressd.upstream.dns import DnsWatch, TtlBounds
 from egressd.upstream.node_state import NodeState
 from egressd.upstream.tls import ContextCache
 
@@ -75,7 +75,8 @@ class Worker:
         self.node_state = NodeState(inherited.health_fd, index)
         self.node_state.forget_worker()
         self.loop = Readiness(_report_crash)
-        self.dns = DnsWatch(bootstrap.dns.nameservers)
+        config = bootstrap.dns
+        self.dns = DnsWatch(config.nameservers, TtlBounds(config.min_ttl, config.max_ttl))
         log_config = bootstrap.access_log
         text = log_config.format is AccessLogFormat.text
         self.access_log = AccessLog("text" if text else "json") if log_config.path else None

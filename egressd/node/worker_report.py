@@ -8,39 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from egressd.admin.state import ClusterView, EndpointView
+
 if TYPE_CHECKING:
     from egressd.node.worker import Worker
-
-
-class EndpointReport(msgspec.Struct, frozen=True):
-    """One endpoint as one worker sees it; health and ejections are the node's."""
-
-    id: str
-    hostname: str
-    weight: int
-    healthy: bool
-    ejected_for_s: float
-    times_ejected: int
-    consecutive_errors: int
-    active: int
-    requests: int
-    failures: int
-    connections: int
-
-
-class ClusterReport(msgspec.Struct, frozen=True):
-    """One cluster in use."""
-
-    name: str
-    host: str
-    subset: str
-    port: int
-    resolution: str
-    balancer: str
-    destination_rule: str
-    service_entries: tuple[str, ...]
-    failure: str
-    endpoints: tuple[EndpointReport, ...]
 
 
 class HostReport(msgspec.Struct, frozen=True):
@@ -74,13 +45,13 @@ class WorkerReport:
         return worker.stats.snapshot()
 
     def clusters(self) -> bytes:
-        """A list of `ClusterReport`."""
+        """A list of `ClusterView`."""
         now = monotonic()
         reports = []
         for runtime in self._worker.directory.clusters.values():
             spec = runtime.cluster.spec
             reports.append(
-                ClusterReport(
+                ClusterView(
                     str(spec.key),
                     spec.key.host,
                     spec.key.subset,
@@ -90,7 +61,7 @@ class WorkerReport:
                     spec.destination_rule,
                     spec.service_entries,
                     runtime.failure,
-                    tuple(EndpointReport(*health) for health in runtime.cluster.health(now)),
+                    tuple(EndpointView(*health) for health in runtime.cluster.health(now)),
                 )
             )
         return msgspec.msgpack.encode(reports)

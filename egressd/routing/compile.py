@@ -253,7 +253,8 @@ def _redirect(redirect: HTTPRedirect | None) -> Redirect | None:
 def _direct_response(route: HTTPRoute) -> DirectResponse | None:
     direct = route.direct_response
     if direct is None:
-        return None
+        # Delegates are not yet acted on (`egressd.api.supported`): nothing is there to route to.
+        return DirectResponse(404) if route.delegate is not None else None
     body = b""
     if direct.body is not None:
         body = direct.body.raw or (direct.body.string or "").encode()

@@ -15,6 +15,7 @@ from time import monotonic
 
 import dns.asyncresolver
 import dns.exception
+import dns.nameserver
 import dns.rdatatype
 import dns.resolver
 import structlog
@@ -49,7 +50,17 @@ class Answer:
     failed: str = ""
 
 
-def next_state(known: Resolved, answer: Answer, now: float, jitter: float) -> Resolved:
+@dataclass(frozen=True, slots=True)
+class TtlBounds:
+    """Bounds of how long an answer is used, whatever its TTL; seconds."""
+
+    least_s: float = MIN_TTL_S
+    most_s: float = MAX_TTL_S
+
+
+def next_state(
+    known: Resolved, answer: Answer, now: float, jitter: float, bounds: TtlBounds = TtlBounds()
+) -> Resolved:
     """The state after an answer. A failure, or a name gone empty, leaves the last good addresses in
     force and is asked again with back-off; `jitter` in [0, 1) spreads renewals of many names."""
     if answer.failed or (not answer.addresses and known.addresses):
@@ -57,7 +68,7 @@ def next_state(known: Resolved, answer: Answer, now: float, jitter: float) -> Re
         wait = min(FIRST_RETRY_S * 2.0 ** (failures - 1), MAX_RETRY_S)
         error = answer.failed or "the name has no addresses any more"
         return Resolved(known.addresses, failures, now + wait * (0.5 + jitter / 2), error)
-    ttl = min(max(answer.ttl_s, MIN_TTL_S), MAX_TTL_S)
+    ttl = min(max(answer.ttl_s, bounds.least_s), bounds.most_s)
     return Resolved(answer.addresses, 0, now + ttl * (0.9 + jitter / 10))
 
 
@@ -67,9 +78,11 @@ class DnsWatch:
     def __init__(
         self,
         nameservers: Sequence[str] = (),
+        bounds: TtlBounds = TtlBounds(),
         rng: Callable[[], float] = random.random,
         hosts_file: str = _HOSTS,
     ) -> None:
+        self._bounds = bounds
         self._resolver = _make_resolver(nameservers)
         self._rng = rng
         self._hosts = read_hosts(hosts_file)
@@ -138,7 +151,7 @@ class DnsWatch:
             before = self._known.get(name)
             if before is None:
                 return
-            after = next_state(before, answer, monotonic(), self._rng())
+            after = next_state(before, answer, monotonic(), self._rng(), self._bounds)
             self._known[name] = after
             if after.error and after.error != before.error:
                 log.warning("name not resolved", name=name, reason=after.error)
@@ -186,16 +199,20 @@ def _make_resolver(nameservers: Sequence[str]) -> dns.asyncresolver.Resolver:
         resolver = dns.asyncresolver.Resolver(configure=False)
         resolver.nameservers = ["127.0.0.1"]
     if nameservers:
-        addresses = []
-        for server in nameservers:
-            host, _, port = server.rpartition(":")
-            if host and port.isdigit() and host.count(":") == 0:
-                resolver.port = int(port)
-                addresses.append(host)
-            else:
-                addresses.append(server)
-        resolver.nameservers = addresses
+        resolver.nameservers = [_nameserver(server) for server in nameservers]
     return resolver
+
+
+def _nameserver(text: str) -> dns.nameserver.Nameserver:
+    """A server written "address", "address:port" or "[v6]:port"."""
+    host, port = text, 53
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = int(rest.removeprefix(":") or port)
+    elif text.count(":") == 1:
+        host, _, number = text.partition(":")
+        port = int(number)
+    return dns.nameserver.Do53Nameserver(host, port)
 
 
 def read_hosts(path: str) -> Mapping[str, tuple[str, ...]]:
