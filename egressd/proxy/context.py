@@ -175,7 +175,9 @@ class Exchange:
         return True
 
     def body_done(self, now: float) -> None:
-        """The request has been read to its end: the route's timeout starts (Envoy `timeout`)."""
+        """The request has been read to its end: the route's timeout starts (Envoy `timeout`), and
+        from now on the upstream alone can keep the exchange waiting."""
         if self.route is not None and self.route.timeout_s:
             self.deadline = now + self.route.timeout_s
-            self.fiber.set_deadline(min(self.fiber.deadline, self.deadline))
+        idle_until = now + self.context.settings.stream_idle_timeout_s
+        self.fiber.set_deadline(min(self.fiber.deadline, self.deadline, idle_until))

@@ -17,6 +17,7 @@ from egressd.proxy.http1.request import RequestHead, parse_request
 from egressd.proxy.reply import LocalReply, render_reply
 from egressd.routing.request import Request
 
+_NEVER = float("inf")
 _LINGER_S = 1.0
 _LINGER_BYTES = 1 << 20
 _DRAIN_IDLE_S = 1.0
@@ -88,6 +89,7 @@ class Downstream:
         if head is None:
             return False, False
         self.idle = False
+        self.fiber.set_deadline(_NEVER)  # the head's; from here the exchange sets its own
         x = Exchange(self, head, monotonic())
         going_on = await serve_exchange(x)
         self.idle = True

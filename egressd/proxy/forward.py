@@ -53,7 +53,7 @@ async def _forward_admitted(x: Exchange) -> None:
         )
     assert x.route is not None
     if x.route.timeout_s and (x.body is None or x.body.complete):
-        x.body_done(monotonic())
+        x.deadline = monotonic() + x.route.timeout_s
     head = upstream_head(x)
     try:
         this = await _attempts(x, head)
@@ -186,9 +186,13 @@ async def _one_try(x: Exchange, endpoint: Endpoint, head: bytes) -> Attempt:
     endpoint.active += 1
     endpoint.requests += 1
     runtime.stats.requests_total += 1
+    now = monotonic()
     per_try = route.retry.per_try_timeout_s if route.retry is not None else None
-    limit = x.deadline if per_try is None else min(x.deadline, monotonic() + per_try)
-    x.fiber.set_deadline(limit)
+    try_until = _NEVER if per_try is None else now + per_try
+    # While the body is still coming its own fiber watches for idleness, see `body_done`.
+    idle_s = x.context.settings.stream_idle_timeout_s
+    idle_until = now + idle_s if x.body is None or x.body.complete else _NEVER
+    x.fiber.set_deadline(min(x.deadline, try_until, idle_until))
     try:
         this = await attempt(x, endpoint, head)
     except Overflow:
@@ -203,8 +207,13 @@ async def _one_try(x: Exchange, endpoint: Endpoint, head: bytes) -> Attempt:
         raise
     except Deadline:
         _report(x, endpoint, Outcome.TIMEOUT)
-        if monotonic() >= x.deadline:
+        now = monotonic()
+        if now >= x.deadline:
             raise
+        if now < try_until:
+            raise LocalReply(
+                504, "stream timeout", flag="SI", details="stream_idle_timeout"
+            ) from None
         raise AttemptFailed(
             Failure.PER_TRY_TIMEOUT, "UT", "upstream request timeout (perTryTimeout)", status=504
         ) from None
