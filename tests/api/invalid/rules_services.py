@@ -194,6 +194,13 @@ ENDPOINTS = [
 
 SELECTORS = [
     case(
+        "empty key in a selector",
+        SELECTING_ENTRY,
+        {"spec.workloadSelector.labels": {"": "a"}},
+        "a label key",
+        'spec.workloadSelector.labels[""]',
+    ),
+    case(
         "selector beside endpoints",
         SELECTING_ENTRY,
         {"spec.endpoints": [{"address": "192.0.2.1"}]},
