@@ -4,88 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from integration.node import Node
-from integration.origins import service_entry
+from integration.raw_client import TO, Client, serve, virtual
 from integration.scripted import ScriptedOrigin, Talk, answer, answers
 
 GET = b"GET / HTTP/1.1\r\nHost: web.example\r\n"
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """One node for all tests of this file; each writes its own resources."""
-    limits = {"headTimeout": "1s", "maxRequestHeadBytes": 8192, "retryBufferBytes": 1024}
-    directory = tmp_path_factory.mktemp("node")
-    with Node(directory, workers=1, limits=limits) as running:
-        yield running
-
-
-class Client:
-    """A raw connection to the egress port."""
-
-    def __init__(self, node: Node) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", node.port), 10)
-        self.sock.settimeout(10)
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.sock.close()
-
-    def send(self, data: bytes) -> None:
-        self.sock.sendall(data)
-
-    def until(self, mark: bytes) -> bytes:
-        """Everything up to and with `mark`; fails when the connection ends before."""
-        data = b""
-        while mark not in data:
-            more = self.sock.recv(65536)
-            assert more, data
-            data += more
-        return data
-
-    def rest(self) -> bytes:
-        """Everything to the end of the connection; a reset adds b"<reset>"."""
-        data = b""
-        while True:
-            try:
-                more = self.sock.recv(65536)
-            except ConnectionResetError:
-                return data + b"<reset>"
-            if not more:
-                return data
-            data += more
-
-
-_names = iter(range(1000))
-
-
-def _serve(node: Node, *ports: int, extra: str = "") -> bytes:
-    """A fresh service name for these origins; returns the Host line of requests to it."""
-    name = f"s{next(_names)}"
-    version = node.admin_json("/status")["registry_version"]  # type: ignore[call-overload,index]
-    text = service_entry(name, *ports)
-    node.write(f"{name}.yaml", text + extra.replace("NAME", name))
-    until = time.monotonic() + 10
-    while node.admin_json("/status")["registry_version"] == version:  # type: ignore[call-overload,index]
-        assert time.monotonic() < until, node.log()
-        time.sleep(0.02)
-    return f"Host: {name}.example\r\n".encode()
-
-
-def _virtual(http: str) -> str:
-    return (
-        "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: NAME}\n"
-        f"spec: {{hosts: [NAME.example], http: {http}}}\n"
-    )
-
-
-TO = "route: [{destination: {host: NAME.example}}]"
 
 
 def test_pipelined_requests_are_answered_in_order(node: Node) -> None:
@@ -95,7 +21,7 @@ def test_pipelined_requests_are_answered_in_order(node: Node) -> None:
             talk.send(answer(head.split()[1] + talk.body(size)))
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = _serve(node, origin.port)
+        host = serve(node, origin.port)
         client.send(
             b"GET /1 HTTP/1.1\r\n" + host + b"\r\n"
             b"POST /2 HTTP/1.1\r\n" + host + b"Content-Length: 3\r\n\r\nabc"
@@ -120,7 +46,7 @@ def test_a_chunked_body_and_its_trailers_go_both_ways(node: Node) -> None:
         )
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = _serve(node, origin.port)
+        host = serve(node, origin.port)
         client.send(
             b"POST / HTTP/1.1\r\n" + host + b"Transfer-Encoding: chunked\r\n\r\n"
             b"4\r\nwiki\r\n0\r\nX-In: 2\r\n\r\n"
@@ -140,7 +66,7 @@ def test_large_bodies_stream_both_ways(node: Node) -> None:
         talk.send(answer(body))
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = _serve(node, origin.port)
+        host = serve(node, origin.port)
         head = b"PUT / HTTP/1.1\r\n" + host + b"Connection: close\r\n"
         client.send(head + b"Content-Length: %d\r\n\r\n" % size + b"z" * size)
         assert client.rest().partition(b"\r\n\r\n")[2] == b"z" * size
@@ -152,7 +78,7 @@ def test_interim_answers_are_forwarded(node: Node) -> None:
         talk.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + answer())
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        client.send(b"GET / HTTP/1.1\r\n" + _serve(node, origin.port) + b"\r\n")
+        client.send(b"GET / HTTP/1.1\r\n" + serve(node, origin.port) + b"\r\n")
         got = client.until(b"\r\n\r\nok")
         assert got.startswith(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200")
 
@@ -168,7 +94,7 @@ def test_expect_continue_goes_end_to_end(node: Node, origin_speaks: bool) -> Non
         talk.send(answer(talk.body(4)))
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = _serve(node, origin.port)
+        host = serve(node, origin.port)
         client.send(
             b"POST / HTTP/1.1\r\n" + host + b"Content-Length: 4\r\nExpect: 100-continue\r\n\r\n"
         )
@@ -184,7 +110,7 @@ def test_an_early_refusal_of_an_expectation_reaches_the_client(node: Node) -> No
         talk.send(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = _serve(node, origin.port)
+        host = serve(node, origin.port)
         client.send(
             b"POST / HTTP/1.1\r\n" + host + b"Content-Length: 4\r\nExpect: 100-continue\r\n\r\n"
         )
@@ -197,7 +123,7 @@ def test_an_early_answer_arrives_while_the_body_is_on_its_way(node: Node) -> Non
         talk.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = _serve(node, origin.port)
+        host = serve(node, origin.port)
         client.send(
             b"POST / HTTP/1.1\r\n" + host + b"Content-Length: 9000000\r\n\r\n" + b"x" * 70000
         )
@@ -214,7 +140,7 @@ def test_a_client_that_ends_its_side_still_gets_the_answer(node: Node) -> None:
         talk.send(answer(b"late"))
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        client.send(b"GET / HTTP/1.1\r\n" + _serve(node, origin.port) + b"\r\n")
+        client.send(b"GET / HTTP/1.1\r\n" + serve(node, origin.port) + b"\r\n")
         client.sock.shutdown(socket.SHUT_WR)
         assert client.rest().endswith(b"late")
 
@@ -233,7 +159,7 @@ def test_a_response_that_breaks_off_never_looks_complete(node: Node, start: byte
         talk.send(start)
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        client.send(b"GET / HTTP/1.1\r\n" + _serve(node, origin.port) + b"\r\n")
+        client.send(b"GET / HTTP/1.1\r\n" + serve(node, origin.port) + b"\r\n")
         got = client.rest()
         assert b"abc" in got or got.endswith(b"<reset>")
         assert b"\r\n0\r\n" not in got
@@ -245,7 +171,7 @@ def test_a_body_that_ends_with_the_connection_is_delimited(node: Node) -> None:
         talk.send(b"HTTP/1.1 200 OK\r\n\r\nuntil the end")
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        client.send(b"GET / HTTP/1.1\r\n" + _serve(node, origin.port) + b"\r\n")
+        client.send(b"GET / HTTP/1.1\r\n" + serve(node, origin.port) + b"\r\n")
         got = client.until(b"0\r\n\r\n")
         assert b"d\r\nuntil the end\r\n" in got
 
@@ -267,7 +193,7 @@ def test_a_malformed_answer_is_502_and_its_connection_is_not_used_again(
             talk.send(bad if number == 0 else answer())
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        request = b"GET / HTTP/1.1\r\n" + _serve(node, origin.port) + b"\r\n"
+        request = b"GET / HTTP/1.1\r\n" + serve(node, origin.port) + b"\r\n"
         client.send(request)
         got = client.until(b"UPE\r\n")
         assert got.startswith(b"HTTP/1.1 502")
@@ -291,9 +217,9 @@ def test_a_stale_pooled_connection_is_replaced_for_idempotent_methods(
         while talk.head():
             talk.send(answer())
 
-    policy = _virtual(f"[{{retries: {{attempts: 0}}, {TO}}}]")
+    policy = virtual(f"[{{retries: {{attempts: 0}}, {TO}}}]")
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = _serve(node, origin.port, extra=policy)
+        host = serve(node, origin.port, extra=policy)
         client.send(b"GET / HTTP/1.1\r\n" + host + b"\r\n")
         client.until(b"ok")
         client.send(method + b" / HTTP/1.1\r\n" + host + b"Content-Length: 0\r\n\r\n")
@@ -302,7 +228,7 @@ def test_a_stale_pooled_connection_is_replaced_for_idempotent_methods(
 
 def test_http_1_0_is_served_and_closed(node: Node) -> None:
     with ScriptedOrigin(answers()) as origin, Client(node) as client:
-        client.send(b"GET / HTTP/1.0\r\n" + _serve(node, origin.port) + b"\r\n")
+        client.send(b"GET / HTTP/1.0\r\n" + serve(node, origin.port) + b"\r\n")
         assert client.rest().endswith(b"\r\n\r\nok")
 
 
@@ -314,7 +240,7 @@ def test_head_has_no_body_and_keeps_the_connection(node: Node) -> None:
                 talk.send(b"ok")
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = _serve(node, origin.port)
+        host = serve(node, origin.port)
         client.send(b"HEAD / HTTP/1.1\r\n" + host + b"\r\n")
         assert client.until(b"\r\n\r\n").lower().count(b"content-length: 2") == 1
         client.send(b"GET / HTTP/1.1\r\n" + host + b"\r\n")
@@ -327,7 +253,7 @@ def test_connect_tunnels_bytes_both_ways_with_half_close(node: Node) -> None:
         talk.send(b"got " + got)
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = _serve(node, origin.port)
+        host = serve(node, origin.port)
         name = host[6:-2]
         client.send(b"CONNECT " + name + b":80 HTTP/1.1\r\nHost: " + name + b":80\r\n\r\nearly ")
         assert client.until(b"\r\n\r\n").startswith(b"HTTP/1.1 200")
@@ -347,7 +273,7 @@ def test_an_upgraded_connection_becomes_a_tunnel(node: Node) -> None:
         talk.send(b"echo " + talk.body(4))
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = _serve(node, origin.port)
+        host = serve(node, origin.port)
         client.send(
             b"GET / HTTP/1.1\r\n" + host + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
         )
@@ -384,123 +310,9 @@ def test_an_ambiguous_request_is_refused_and_not_forwarded(node: Node, attack: b
             talk.send(answer())
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = _serve(node, origin.port)
+        host = serve(node, origin.port)
         client.send(b"POST / HTTP/1.1\r\n" + host + attack + b"GET /smuggled HTTP/1.1\r\n\r\n")
         got = client.rest()
         assert got.startswith(b"HTTP/1.1 400")
         assert got.count(b"HTTP/1.1") == 1
         assert not heads
-
-
-def test_a_route_timeout_is_504_ut(node: Node) -> None:
-    def script(talk: Talk, number: int) -> None:
-        talk.head()
-        time.sleep(1)
-
-    with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = _serve(node, origin.port, extra=_virtual(f"[{{timeout: 100ms, {TO}}}]"))
-        client.send(b"GET / HTTP/1.1\r\n" + host + b"\r\n")
-        got = client.until(b"timeout")
-        assert got.startswith(b"HTTP/1.1 504")
-        assert b"x-egressd-response-flags: UT" in got
-
-
-def test_a_try_that_times_out_is_tried_again_elsewhere(node: Node) -> None:
-    def slow(talk: Talk, number: int) -> None:
-        talk.head()
-        time.sleep(1.5)
-
-    retries = "retries: {attempts: 1, perTryTimeout: 200ms, retryOn: gateway-error}"
-    with ScriptedOrigin(slow) as one, ScriptedOrigin(answers(b"fast")) as two:
-        host = _serve(node, one.port, two.port, extra=_virtual(f"[{{{retries}, {TO}}}]"))
-        for _ in range(4):
-            with Client(node) as client:
-                client.send(b"GET / HTTP/1.1\r\n" + host + b"\r\n")
-                assert client.until(b"fast").startswith(b"HTTP/1.1 200")
-
-
-def test_retries_end_and_say_so(node: Node) -> None:
-    def script(talk: Talk, number: int) -> None:
-        while talk.head():
-            talk.send(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n")
-
-    with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = _serve(
-            node, origin.port, extra=_virtual(f"[{{retries: {{attempts: 2, retryOn: 5xx}}, {TO}}}]")
-        )
-        client.send(b"GET /r HTTP/1.1\r\n" + host + b"Connection: close\r\n\r\n")
-        assert client.rest().startswith(b"HTTP/1.1 503")
-    time.sleep(0.5)
-    (entry,) = [e for e in node.access_log() if e["authority"] == host[6:-2].decode()]
-    assert entry["response_flags"] == "URX"
-
-
-def test_over_the_limit_of_requests_is_503_uo_without_touching_an_endpoint(node: Node) -> None:
-    rule = (
-        "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: NAME}\n"
-        "spec: {host: NAME.example, trafficPolicy: "
-        "{connectionPool: {http: {http2MaxRequests: 1}}}}\n"
-    )
-
-    def script(talk: Talk, number: int) -> None:
-        while talk.head():
-            time.sleep(0.5)
-            talk.send(answer())
-
-    with ScriptedOrigin(script) as origin, Client(node) as first, Client(node) as second:
-        request = b"GET / HTTP/1.1\r\n" + _serve(node, origin.port, extra=rule) + b"\r\n"
-        first.send(request)
-        time.sleep(0.2)
-        second.send(request)
-        got = second.until(b"\r\n\r\n")
-        assert got.startswith(b"HTTP/1.1 503")
-        assert b"x-envoy-overloaded: true" in got
-        assert b"x-egressd-response-flags: UO" in got
-        assert first.until(b"ok").startswith(b"HTTP/1.1 200")
-        assert origin.connections == 1
-
-
-def test_header_operations_and_host_rewrite_reach_the_origin(node: Node) -> None:
-    heads: list[bytes] = []
-
-    def script(talk: Talk, number: int) -> None:
-        while head := talk.head():
-            heads.append(head)
-            talk.send(answer(lines=b"X-Gone: 1\r\nConnection: x-hop\r\nX-Hop: 1\r\n"))
-
-    http = (
-        "[{rewrite: {authority: other.test}, headers: {request: {set: {x-a: new}, add: {x-b: more}, "
-        f"remove: [x-c]}}, response: {{remove: [x-gone], set: {{x-d: set}}}}}}, {TO}}}]"
-    )
-    with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = _serve(node, origin.port, extra=_virtual(http))
-        client.send(b"GET / HTTP/1.1\r\n" + host + b"X-A: old\r\nX-B: one\r\nX-C: 1\r\n\r\n")
-        got = client.until(b"\r\n\r\nok").lower()
-        sent = heads[0].lower()
-        assert b"host: other.test\r\n" in sent
-        assert b"x-a: new" in sent
-        assert b"old" not in sent
-        assert b"x-b: one" in sent
-        assert b"x-b: more" in sent
-        assert b"x-c" not in sent
-        assert b"x-gone" not in got
-        assert b"x-hop" not in got
-        assert b"x-d: set" in got
-
-
-def test_a_request_id_is_kept_or_made(node: Node) -> None:
-    heads: list[bytes] = []
-
-    def script(talk: Talk, number: int) -> None:
-        while head := talk.head():
-            heads.append(head)
-            talk.send(answer())
-
-    with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = _serve(node, origin.port)
-        client.send(b"GET / HTTP/1.1\r\n" + host + b"X-Request-Id: mine\r\n\r\n")
-        client.until(b"ok")
-        client.send(b"GET / HTTP/1.1\r\n" + host + b"\r\n")
-        client.until(b"ok")
-        assert heads[0].lower().count(b"x-request-id: mine") == 1
-        assert heads[1].lower().count(b"x-request-id: ") == 1

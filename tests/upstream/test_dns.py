@@ -70,3 +70,8 @@ def test_a_hosts_file_is_read_with_comments_and_aliases(tmp_path: Path) -> None:
     path.write_text("# all\n10.0.0.1 a.example a # mine\n10.0.0.2 a\n\n")
     assert read_hosts(str(path)) == {"a.example": ("10.0.0.1",), "a": ("10.0.0.1", "10.0.0.2")}
     assert read_hosts(str(tmp_path / "none")) == {}
+
+
+def test_a_first_failure_is_asked_again_soon_and_is_no_answer() -> None:
+    state = next_state(Resolved(), Answer(failed="timeout"), 100.0, 1.0)
+    assert (state.addresses, state.failures, state.refresh_at) == (None, 1, 101.0)
