@@ -47,7 +47,7 @@ def list_records(kind: str | None, bootstrap_path: Path | None, output: str) -> 
     rows = [
         [
             record.resource.ref,
-            ",".join(claimed_hosts(record.resource)) or "-",
+            _hosts(record),
             _endpoints(record),
             record.source,
             record.origin or "-",
@@ -56,6 +56,11 @@ def list_records(kind: str | None, bootstrap_path: Path | None, output: str) -> 
     ]
     print_table(["RESOURCE", "HOSTS", "ENDPOINTS", "SOURCE", "ORIGIN"], rows)
     click.echo(f"version {version}, {len(rows)} resources")
+
+
+def _hosts(record: Record) -> str:
+    hosts = [key for key in claimed_hosts(record.resource) if not key.startswith("/")]
+    return ",".join(hosts) or "-"
 
 
 def _endpoints(record: Record) -> str:

@@ -24,6 +24,7 @@ from egressd.proxy.directory import Directory
 from egressd.proxy.listener import accept_waiting, serve_listener
 from egressd.proxy.policy import address_policy
 from egressd.proxy.record import TrafficRecorder
+from egressd.registry.profile import NodeProfile
 from egressd.registry.store import StoreError, StoreReader
 from egressd.telemetry.access_log import AccessLog
 from egressd.telemetry.access_log_sink import AccessLogSink
@@ -62,6 +63,18 @@ def proxy_settings(bootstrap: Bootstrap) -> ProxySettings:
     )
 
 
+def node_profile(bootstrap: Bootstrap) -> NodeProfile:
+    """The bootstrap's say of who this node is."""
+    node = bootstrap.node
+    return NodeProfile(
+        namespace=node.namespace,
+        labels=node.labels,
+        locality=node.locality_parts,
+        allow_any=bootstrap.outbound_traffic_policy.mode is OutboundMode.ALLOW_ANY,
+        always_eject_one=bootstrap.outlier.always_eject_one,
+    )
+
+
 class Worker:
     """Everything that one worker process owns."""
 
@@ -87,8 +100,7 @@ class Worker:
             lambda spec: Cluster(spec, self.node_state),
             self.stats.cluster,
             ContextCache(),
-            namespace=bootstrap.node.namespace,
-            always_eject_one=bootstrap.outlier.always_eject_one,
+            profile=node_profile(bootstrap),
             denies=address_policy(bootstrap.limits.denied_addresses),
         )
         recorder = TrafficRecorder(self.stats, self.access_log, bootstrap.node.id)

@@ -16,6 +16,7 @@ from egressd.api.service_entry import Resolution
 from egressd.net.readiness import Fiber, Readiness
 from egressd.proxy.http1.request import split_authority
 from egressd.registry.lookup import Service, find_service
+from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.view import RegistryView
 from egressd.routing.compile import compile_routes
 from egressd.routing.table import ClusterKey, RouteTable
@@ -189,8 +190,7 @@ class Directory:
         stats_of: Callable[[str], ClusterStats],
         tls_cache: ContextCache,
         *,
-        namespace: str = "default",
-        always_eject_one: bool = True,
+        profile: NodeProfile = DEFAULT_PROFILE,
         denies: Denies | None = None,
     ) -> None:
         self._denies = denies
@@ -200,8 +200,7 @@ class Directory:
         self._make_cluster = make_cluster
         self._stats_of = stats_of
         self._tls_cache = tls_cache
-        self._namespace = namespace
-        self._always_eject_one = always_eject_one
+        self._profile = profile
         self._by_authority: dict[bytes, HostEntry | None] = {}
         self.clusters: dict[ClusterKey, ClusterRuntime] = {}
 
@@ -217,7 +216,7 @@ class Directory:
         except KeyError:
             pass
         host, port = split_authority(authority)
-        table = compile_routes(self._view, host, port, namespace=self._namespace)
+        table = compile_routes(self._view, host, port, profile=self._profile)
         entry = None if table is None else HostEntry(host, table.port, table)
         if len(self._by_authority) >= _MAX_NAMES:
             self._by_authority.clear()
@@ -273,7 +272,7 @@ class Directory:
 
     def _compile(self, key: ClusterKey) -> ClusterRuntime:
         try:
-            spec = compile_cluster(self._view, key, always_eject_one=self._always_eject_one)
+            spec = compile_cluster(self._view, key, self._profile)
         except UnknownCluster as unknown:
             spec = ClusterSpec(
                 key=key,
@@ -324,7 +323,7 @@ class Directory:
             return
         old = runtime.cluster.spec
         try:
-            spec = compile_cluster(self._view, key, always_eject_one=self._always_eject_one)
+            spec = compile_cluster(self._view, key, self._profile)
         except UnknownCluster:
             self._drop(runtime)
             return

@@ -22,6 +22,7 @@ from egressd.registry.lookup import (
     find_service,
     find_virtual_service,
 )
+from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.view import RegistryView
 from egressd.routing.conditions import compile_match, regex_substitution
 from egressd.routing.table import (
@@ -53,7 +54,7 @@ def compile_routes(
     requested_port: int | None,
     *,
     gateway: str = MESH_GATEWAY,
-    namespace: str = "default",
+    profile: NodeProfile = DEFAULT_PROFILE,
 ) -> RouteTable | None:
     """The table of a name, or None when neither a VirtualService nor a ServiceEntry claims it.
 

@@ -58,6 +58,8 @@ class RetryPolicy:
     per_try_timeout_s: float | None = None
     backoff_base_s: float = 0.025
     backoff_max_s: float = 0.25
+    ignore_previous_hosts: bool = True  # Istio retryIgnorePreviousHosts: rather one not tried yet
+    remote_localities: bool = False  # Istio retryRemoteLocalities
     explicit: bool = False  # written by the user (allows non-idempotent methods where it says so)
 
 
@@ -67,8 +69,30 @@ class Fault:
 
     delay_s: float = 0.0
     delay_percent: float = 0.0
-    abort_status: int = 0
+    abort_status: int = 0  # HTTP; with `abort_grpc_status` set, what it is in HTTP
     abort_percent: float = 0.0
+    abort_grpc_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A copy of the request goes to `key` for `percent` of requests (Istio `HTTPMirrorPolicy`)."""
+
+    key: ClusterKey
+    percent: float = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    """Istio `CorsPolicy`, header values ready to send; b"" = the header is not sent."""
+
+    origins: tuple[Callable[[bytes], bool], ...] = ()
+    methods: bytes = b""
+    headers: bytes = b""
+    expose: bytes = b""
+    max_age: bytes = b""
+    credentials: bool = False
+    forward_unmatched_preflights: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +136,7 @@ class Match:
     path_predicate: Predicate | None  # regex or ignore-case forms; None for plain exact and prefix
     predicates: tuple[Predicate, ...]
     text: tuple[tuple[str, str, Predicate], ...]  # (field path, condition in words, its predicate)
+    stat_prefix: str = ""  # Istio HTTPMatchRequest.statPrefix: names the route in metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +156,8 @@ class Route:
     fault: Fault | None = None
     request_headers: HeaderOps | None = None
     response_headers: HeaderOps | None = None
+    mirrors: tuple[Mirror, ...] = ()
+    cors: Cors | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from egressd.api.resource import Resource
 from egressd.api.service_entry import Resolution, ServicePort
 from egressd.api.workload_entry import WorkloadEntry
 from egressd.registry.lookup import RecordingView, Service, find_destination_rule, find_service
+from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.view import RegistryView
 from egressd.routing.table import ClusterKey
 from egressd.upstream.spec import (
@@ -52,17 +53,17 @@ class UnknownCluster(Exception):
 
 
 def compile_cluster(
-    view: RegistryView, key: ClusterKey, *, always_eject_one: bool = True
+    view: RegistryView, key: ClusterKey, profile: NodeProfile = DEFAULT_PROFILE
 ) -> ClusterSpec:
     """The cluster of a destination. Raises `UnknownCluster`."""
     recording = RecordingView(view)
     try:
-        return _compile(recording, key, always_eject_one)
+        return _compile(recording, key, profile)
     except UnknownCluster as unknown:
         raise UnknownCluster(str(unknown), frozenset(recording.asked)) from None
 
 
-def _compile(view: RecordingView, key: ClusterKey, always_eject_one: bool) -> ClusterSpec:
+def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> ClusterSpec:
     service = find_service(view, key.host)
     record = find_destination_rule(view, key.host)
     if service is None:
@@ -89,7 +90,7 @@ def _compile(view: RecordingView, key: ClusterKey, always_eject_one: bool) -> Cl
         protocol=(port.protocol.upper() if port is not None else "") or "HTTP",
         balancer=_BALANCERS[simple or SimpleLB.UNSPECIFIED],
         limits=pool_limits(pool),
-        outlier=outlier_policy(outlier, always_eject_one),
+        outlier=outlier_policy(outlier, profile.always_eject_one),
         tls=tls_spec(tls, service, key.host),
         destination_rule=resource.ref if resource is not None else "",
         service_entries=service.refs,

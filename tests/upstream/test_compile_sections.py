@@ -17,6 +17,7 @@ from egressd.api.destination_rule import (
     TrafficPolicy,
 )
 from egressd.api.workload_entry import WorkloadEntry
+from egressd.registry.profile import NodeProfile
 from egressd.upstream.compile import UnknownCluster
 from egressd.upstream.spec import (
     Balancer,
@@ -129,9 +130,9 @@ def test_no_outlier_section_is_no_outlier_detection() -> None:
 
 def test_always_eject_one_is_the_nodes_choice() -> None:
     resources = (ONE, rule(TrafficPolicy(outlier_detection=OutlierDetection())))
-    assert compiled(*resources, always_eject_one=False).outlier == OutlierPolicy(
-        always_eject_one=False
-    )
+    assert compiled(
+        *resources, profile=NodeProfile(always_eject_one=False)
+    ).outlier == OutlierPolicy(always_eject_one=False)
 
 
 @pytest.mark.parametrize(
