@@ -9,6 +9,22 @@ from egressd.api.service_entry import ServiceEntry
 from egressd.api.virtual_service import VirtualService
 from egressd.api.workload_entry import WorkloadEntry
 
+MESH = "mesh"
+"""The gateway that is the node's own egress listeners, and the default (Istio)."""
+
+
+def gateway_names(resource: Resource) -> tuple[str, ...]:
+    """The gateways that a VirtualService lists, as "namespace/name" or "mesh"."""
+    spec = resource.spec
+    named = (spec.gateways if isinstance(spec, VirtualService) else ()) or (MESH,)
+    namespace = resource.metadata.namespace
+    return tuple(name if name == MESH or "/" in name else f"{namespace}/{name}" for name in named)
+
+
+def gateway_key(gateway: str) -> str:
+    """Where the VirtualServices of a gateway ("namespace/name") are filed, besides their hosts."""
+    return f"/gateway/{gateway}"
+
 
 def kind_key(kind: Kind) -> str:
     """Where all resources of a kind are filed that is read as a whole (Gateway, policies)."""
@@ -39,4 +55,7 @@ def claimed_hosts(resource: Resource) -> tuple[str, ...]:
         return (kind_key(resource.kind),)
     if not hosts and isinstance(spec, VirtualService):
         return (delegate_key(metadata.namespace, metadata.name),)
+    if isinstance(spec, VirtualService):
+        bound = [gateway_key(name) for name in gateway_names(resource) if name != MESH]
+        hosts = (*hosts, *bound)
     return tuple(dict.fromkeys(host.lower().removesuffix(".") for host in hosts))

@@ -12,9 +12,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from egressd.api.resource import Kind, Problem
-from egressd.api.virtual_service import VirtualService
-from egressd.registry.claims import claimed_hosts
-from egressd.registry.lookup import MESH_GATEWAY
+from egressd.registry.claims import claimed_hosts, gateway_names
 from egressd.registry.records import Record, Snapshot
 
 
@@ -159,9 +157,8 @@ def _differs(old: Record | None, new: Record | None) -> bool:
 
 
 def _gateway_hosts(record: Record) -> list[tuple[str, str]]:
-    spec = record.resource.spec
-    gateways = (spec.gateways if isinstance(spec, VirtualService) else ()) or (MESH_GATEWAY,)
-    return [(gateway, host) for gateway in gateways for host in claimed_hosts(record.resource)]
+    hosts = [key for key in claimed_hosts(record.resource) if not key.startswith("/")]
+    return [(gateway, host) for gateway in gateway_names(record.resource) for host in hosts]
 
 
 def _conflict(refused: Record, owner: Record, taken: tuple[str, str]) -> Problem:

@@ -14,6 +14,7 @@ from egressd.api.virtual_service import (
     HTTPRouteDestination,
     VirtualService,
 )
+from egressd.registry.exposure import Exposure, find_bound
 from egressd.registry.lookup import (
     MESH_GATEWAY,
     RecordingView,
@@ -54,6 +55,7 @@ def compile_routes(
     requested_port: int | None,
     *,
     gateway: str = MESH_GATEWAY,
+    exposures: tuple[Exposure, ...] = (),
     profile: NodeProfile = DEFAULT_PROFILE,
 ) -> RouteTable | None:
     """The table of a name, or None when neither a VirtualService nor a ServiceEntry claims it.
@@ -61,6 +63,8 @@ def compile_routes(
     An explicit VirtualService replaces the implicit route of the ServiceEntry entirely.
     """
     recording = RecordingView(view)
+    if exposures:
+        return _gateway_table(recording, host, requested_port or 80, exposures)
     service = find_service(recording, host)
     port = _addressed_port(service, requested_port)
     found = find_virtual_service(recording, host, gateway)
@@ -90,6 +94,31 @@ def compile_routes(
         routes=(_implicit_route(service, port),),
         depends_on=frozenset(recording.asked),
         service=service.host,
+    )
+
+
+def _gateway_table(
+    view: RecordingView, host: str, port: int, exposures: tuple[Exposure, ...]
+) -> RouteTable | None:
+    """A name on a Gateway's port: only a bound VirtualService serves it (Istio); the port addressed
+    is the server's."""
+    found = find_bound(view, host, exposures)
+    if found is None:
+        return None
+    resource = found.record.resource
+    spec = resource.spec
+    assert isinstance(spec, VirtualService)
+    routes = tuple(
+        _compile_route(view, resource, index, route, port) for index, route in enumerate(spec.http)
+    )
+    return RouteTable(
+        claim=found.claim,
+        resource=resource.ref,
+        port=port,
+        routes=routes,
+        depends_on=frozenset(view.asked),
+        needs_headers=_needs_headers(spec),
+        gateway=found.gateway,
     )
 
 

@@ -173,3 +173,4 @@ class RouteTable:
     ]  # every host key looked up while compiling: a change of one of these drops it
     needs_headers: bool = False  # some match or operation looks at headers other than Host
     service: str = ""  # host of the ServiceEntry addressed, where there is one
+    gateway: str = "mesh"  # "namespace/name" of the Gateway that the name was found through
