@@ -184,16 +184,18 @@ def _destinations(
         total += weight
         request = destination.headers.request if destination.headers else None
         response = destination.headers.response if destination.headers else None
-        key = _cluster_key(view, resource, destination.destination, port)
+        key = destination_key(view, resource, destination.destination, port)
         compiled.append(
             WeightedCluster(key, weight, total, header_ops(request), header_ops(response))
         )
     return tuple(compiled)
 
 
-def _cluster_key(
+def destination_key(
     view: RecordingView, resource: Resource, destination: Destination, addressed: int
 ) -> ClusterKey:
+    """The cluster that a destination names (Istio `Destination`); its port is the one addressed where
+    the service has it, else the service's own choice."""
     host = destination.host.lower().removesuffix(".")
     service = find_service(view, host)
     if service is None and "." not in host:
