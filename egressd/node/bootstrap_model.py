@@ -53,6 +53,8 @@ class ListenerProtocol(enum.StrEnum):
     """What clients speak on a listener."""
 
     HTTP = "HTTP"
+    TLS = "TLS"  # by server name, left closed
+    TCP = "TCP"  # by where the client was going (iptables REDIRECT), else by port
 
 
 class OutboundMode(enum.StrEnum):

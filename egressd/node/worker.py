@@ -15,13 +15,13 @@ import structlog
 import trio
 
 from egressd.net.readiness import Readiness
-from egressd.node.bootstrap_model import AccessLogFormat, Bootstrap, OutboundMode
+from egressd.node.bootstrap_model import AccessLogFormat, Bootstrap, ListenerProtocol, OutboundMode
 from egressd.node.inherited import Inherited
 from egressd.node.worker_control import serve_control
 from egressd.node.worker_report import WorkerReport
 from egressd.proxy.context import ProxySettings, WorkerContext
 from egressd.proxy.directory import Directory
-from egressd.proxy.listener import accept_waiting, serve_listener
+from egressd.proxy.listener import Listener, handle_http, handle_tcp, handle_tls
 from egressd.proxy.policy import address_policy
 from egressd.proxy.record import TrafficRecorder
 from egressd.registry.profile import NodeProfile
@@ -41,6 +41,11 @@ _SWEEP_S = 0.1
 _SWEEP_ALL_EVERY = 10
 _LAG_S = 0.5
 _DRAIN_POLL_S = 0.05
+_HANDLERS = {
+    ListenerProtocol.HTTP: handle_http,
+    ListenerProtocol.TLS: handle_tls,
+    ListenerProtocol.TCP: handle_tcp,
+}
 
 log = structlog.get_logger("egressd.worker")
 
@@ -57,7 +62,6 @@ def proxy_settings(bootstrap: Bootstrap) -> ProxySettings:
         retry_buffer_bytes=limits.retry_buffer_bytes,
         max_connections=bootstrap.connections_per_worker,
         connect_ports=frozenset(limits.connect_ports),
-        allow_any=bootstrap.outbound_traffic_policy.mode is OutboundMode.ALLOW_ANY,
         source_labels=bootstrap.node.labels,
         namespace=bootstrap.node.namespace,
     )
@@ -147,6 +151,7 @@ class Worker:
         """Take no new connections, let requests finish within the drain timeout. A connection
         between two requests gets a moment for one more, whose answer says close."""
         self.context.draining = True
+        self.directory.drain()
         stop_accepting.set()
         await trio.lowlevel.checkpoint()
         for downstream in tuple(self.context.connections):
@@ -234,11 +239,16 @@ async def _accept(
 ) -> None:
     """Accept until told to stop; then take what is queued already, and close: the supervisor has
     closed its copy, and nobody else would answer these clients."""
+    protocol = next(
+        (one.protocol for one in worker.bootstrap.listeners if one.name == name),
+        ListenerProtocol.HTTP,
+    )
+    served = Listener(worker.context, name, worker.directory.mesh, _HANDLERS[protocol])
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve_listener, worker.context, name, listener)
+        nursery.start_soon(served.serve, listener)
         await stop_accepting.wait()
         nursery.cancel_scope.cancel()
-    accept_waiting(worker.context, name, listener)
+    served.accept_waiting(listener)
     listener.close()
 
 

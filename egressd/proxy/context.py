@@ -32,7 +32,6 @@ class ProxySettings:
     retry_buffer_bytes: int = 65536
     max_connections: int = 0  # downstream, this worker; 0 = no limit
     connect_ports: frozenset[int] = frozenset({443})
-    allow_any: bool = False
     source_labels: Mapping[str, str] = field(default_factory=dict)
     namespace: str = "default"
 
@@ -48,15 +47,17 @@ class Recorder(Protocol):
 
     def connection_closed(self) -> None: ...
 
-    def tunnel_opened(self, exchange: Exchange) -> None: ...
+    def tunnel_opened(self, session: Session) -> None: ...
 
-    def tunnel_closed(self, exchange: Exchange) -> None: ...
+    def tunnel_closed(self, session: Session) -> None: ...
+
+    def session_finished(self, session: Session) -> None: ...
 
     def protocol_error(self, side: str) -> None: ...
 
     def fault_injected(self, kind: str) -> None: ...
 
-    def ejected(self, exchange: Exchange, endpoint: Endpoint, reason: str) -> None: ...
+    def ejected(self, session: Session, endpoint: Endpoint, reason: str) -> None: ...
 
 
 @dataclass(slots=True)
@@ -78,24 +79,72 @@ class WorkerContext:
         return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}".encode()
 
 
-class Exchange:
-    """One request and its response, from head to log line."""
+class Session:
+    """What is known of one exchange or one plain connection, whatever is spoken on it."""
 
     __slots__ = (
-        "aborted",
         "attempts",
-        "body",
         "bytes_received",
         "bytes_sent",
         "cluster",
         "context",
-        "deadline",
-        "destination",
         "details",
         "downstream",
         "endpoint",
         "fiber",
         "flag",
+        "route_name",
+        "started",
+        "status",
+        "stream",
+        "transport_failure",
+    )
+
+    def __init__(self, downstream: Downstream, started: float) -> None:
+        self.downstream = downstream
+        self.context = downstream.context
+        self.fiber = downstream.fiber
+        self.stream = downstream.stream
+        self.started = started
+        self.status = 0  # of the answer to the client; 0 = none was sent
+        self.flag = ""
+        self.details = "via_upstream"
+        self.transport_failure = ""
+        self.route_name = ""
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.attempts = 0
+        self.cluster: ClusterRuntime | None = None
+        self.endpoint: Endpoint | None = None
+
+    @property
+    def sni(self) -> str:
+        """The server name that the client asked for, "" for none."""
+        return self.downstream.sni
+
+    @property
+    def port(self) -> int:
+        """The service port addressed by a plain connection."""
+        return self.downstream.port
+
+    @property
+    def target_address(self) -> str:
+        """The IP address that a plain connection was meant for, "" = not known."""
+        return self.downstream.target_address
+
+    def add_flag(self, flag: str) -> None:
+        """Add a response flag to those that are there."""
+        self.flag = f"{self.flag},{flag}" if self.flag else flag
+
+
+class Exchange(Session):
+    """One request and its response, from head to log line."""
+
+    __slots__ = (
+        "aborted",
+        "body",
+        "deadline",
+        "destination",
         "head",
         "keep_alive",
         "match",
@@ -106,36 +155,19 @@ class Exchange:
         "route",
         "sent_authority",
         "sent_target",
-        "started",
-        "status",
-        "stream",
-        "transport_failure",
         "upstream_started",
         "upstream_time",
     )
 
     def __init__(self, downstream: Downstream, head: RequestHead, started: float) -> None:
-        self.downstream = downstream
-        self.context = downstream.context
-        self.fiber = downstream.fiber
-        self.stream = downstream.stream
+        super().__init__(downstream, started)
         self.request = downstream.request
         self.head = head
-        self.started = started
         self.keep_alive = head.keep_alive
         self.aborted = False  # the response broke off: reset the connection
-        self.status = 0  # of the answer to the client; 0 = none was sent
-        self.flag = ""
-        self.details = "via_upstream"
-        self.transport_failure = ""
-        self.bytes_received = 0
-        self.bytes_sent = 0
-        self.attempts = 0
         self.deadline = _NEVER  # monotonic; the route's timeout
         self.upstream_started = 0.0
         self.upstream_time = -1.0  # seconds from the last attempt to its response head
-        self.cluster: ClusterRuntime | None = None
-        self.endpoint: Endpoint | None = None
         self.route: Route | None = None
         self.match: Match | None = None
         self.destination: WeightedCluster | None = None
@@ -145,10 +177,6 @@ class Exchange:
         self.sent_target = b""
         self.sent_authority = b""
         self.request_id = head.request_id
-
-    def add_flag(self, flag: str) -> None:
-        """Add a response flag to those that are there."""
-        self.flag = f"{self.flag},{flag}" if self.flag else flag
 
     def take_buffer(self) -> bytes:
         """What was read behind the head."""

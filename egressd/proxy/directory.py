@@ -1,5 +1,5 @@
-"""The hosts and clusters that a worker has in use: compiled on first use, dropped when the change
-log names something that they were compiled from.
+"""The clusters that a worker has in use, and its scopes of names: compiled on first use, dropped when
+the change log names something that they were compiled from.
 
 A cluster outlives a recompile: its endpoints that stay keep their connections, counters and health.
 """
@@ -7,18 +7,18 @@ A cluster outlives a recompile: its endpoints that stay keep their connections, 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from time import monotonic
 from typing import Protocol
 
 from egressd.api.service_entry import Resolution
 from egressd.net.readiness import Fiber, Readiness
-from egressd.proxy.http1.request import split_authority
+from egressd.proxy.scope import HostEntry, Scope
+from egressd.registry.exposure import Exposure
 from egressd.registry.lookup import Service, find_service
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.view import RegistryView
-from egressd.routing.compile import compile_routes
 from egressd.routing.table import ClusterKey, RouteTable
 from egressd.telemetry.stats import ClusterStats, Series
 from egressd.upstream.cluster import Cluster
@@ -28,8 +28,6 @@ from egressd.upstream.spec import ClusterSpec, EndpointSpec
 from egressd.upstream.tls import ContextCache, ContextEntry
 
 _UNUSED_S = 300.0
-_MAX_NAMES = 20_000
-"""Spellings of names kept per worker; past it the table starts anew (a client may send anything)."""
 
 
 class Names(Protocol):
@@ -46,18 +44,6 @@ class Names(Protocol):
 
 Denies = Callable[[str], bool]
 _DENIED = "the address of this name is one that limits.deniedAddresses keeps clients from"
-
-
-class HostEntry:
-    """A name in use: its route table, and the clusters that its routes have been to."""
-
-    __slots__ = ("clusters", "host", "port", "table")
-
-    def __init__(self, host: str, port: int, table: RouteTable) -> None:
-        self.host = host
-        self.port = port
-        self.table = table
-        self.clusters: dict[ClusterKey, ClusterRuntime] = {}
 
 
 class ClusterRuntime:
@@ -201,31 +187,43 @@ class Directory:
         self._stats_of = stats_of
         self._tls_cache = tls_cache
         self._profile = profile
-        self._by_authority: dict[bytes, HostEntry | None] = {}
+        self.mesh = Scope(view, profile)
+        self._scopes = [self.mesh]
+        self._retired: list[Scope] = []
         self.clusters: dict[ClusterKey, ClusterRuntime] = {}
 
     # -- names -------------------------------------------------------------------------------
 
-    def lookup(self, authority: bytes) -> HostEntry | None:
-        """The entry of a name as the client spells it; None for a name that nothing claims.
+    def open_scope(
+        self, port: int, exposures: tuple[Exposure, ...], redirecting: tuple[Exposure, ...]
+    ) -> Scope:
+        """The names of a Gateway's port."""
+        scope = Scope(
+            self._view, self._profile, exposures=exposures, redirecting=redirecting, port=port
+        )
+        self._scopes.append(scope)
+        return scope
 
-        Raises `MalformedMessage` for what is no authority.
-        """
-        try:
-            return self._by_authority[authority]
-        except KeyError:
-            pass
-        host, port = split_authority(authority)
-        table = compile_routes(self._view, host, port, profile=self._profile)
-        entry = None if table is None else HostEntry(host, table.port, table)
-        if len(self._by_authority) >= _MAX_NAMES:
-            self._by_authority.clear()
-        self._by_authority[authority] = entry
-        return entry
+    def retire_scope(self, scope: Scope) -> None:
+        """A port, or a server of it, is gone: its connections finish the request that they are at."""
+        scope.draining = True
+        self._retired.append(scope)
+
+    def forget_retired(self, in_use: Set[Scope]) -> None:
+        """Forget retired scopes that no connection is left of."""
+        for scope in tuple(self._retired):
+            if scope not in in_use:
+                self._retired.remove(scope)
+                self._scopes.remove(scope)
+
+    def drain(self) -> None:
+        """The worker stops: connections end after the request that they are at."""
+        for scope in self._scopes:
+            scope.draining = True
 
     def entries(self) -> list[HostEntry]:
         """The compiled names, for dumps."""
-        return [entry for entry in self._by_authority.values() if entry is not None]
+        return [entry for scope in self._scopes for entry in scope.entries()]
 
     def service(self, host: str) -> Service | None:
         """The ServiceEntry side of a name, for tunnels, which no HTTP route serves."""
@@ -304,9 +302,8 @@ class Directory:
     def invalidate(self, changed: Iterable[str] | None) -> None:
         """Forget what was compiled from these host keys (None: everything) and recompile clusters."""
         names = None if changed is None else set(changed)
-        for authority, entry in tuple(self._by_authority.items()):
-            if entry is None or names is None or not names.isdisjoint(entry.table.depends_on):
-                del self._by_authority[authority]
+        for scope in self._scopes:
+            scope.invalidate(names)
         touched = [
             runtime
             for runtime in self.clusters.values()
@@ -344,9 +341,8 @@ class Directory:
         self.clusters.pop(runtime.key, None)
         runtime.stop_following(self._dns)
         runtime.pool.renew()
-        for authority, entry in tuple(self._by_authority.items()):
-            if entry is not None and runtime in entry.clusters.values():
-                del self._by_authority[authority]
+        for scope in self._scopes:
+            scope.forget(runtime)
 
     def sweep(self, now: float) -> None:
         """Close idle connections that are too old, and forget the names of passing clients."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from egressd.net.readiness import Deadline, Fiber
 from egressd.net.stream import Stream, StreamClosed
@@ -14,8 +16,11 @@ from egressd.proxy.context import Exchange, WorkerContext
 from egressd.proxy.exchange import serve_exchange
 from egressd.proxy.http1.fields import MalformedMessage
 from egressd.proxy.http1.request import RequestHead, parse_request
-from egressd.proxy.reply import LocalReply, render_reply
+from egressd.proxy.reply import ClientGone, LocalReply, render_reply
 from egressd.routing.request import Request
+
+if TYPE_CHECKING:
+    from egressd.proxy.scope import Scope
 
 _NEVER = float("inf")
 _LINGER_S = 1.0
@@ -25,75 +30,96 @@ _DRAIN_IDLE_S = 1.0
 
 
 class Downstream:
-    """One client connection on an HTTP listener."""
+    """One client connection. `handle` says what is spoken on it."""
 
     __slots__ = (
+        "_handle",
+        "aborted",
         "buffer",
         "context",
         "fiber",
-        "gateway",
         "idle",
         "local",
+        "port",
+        "principal",
         "remote",
         "request",
+        "scope",
+        "sni",
         "stream",
+        "target_address",
     )
 
     def __init__(
-        self, context: WorkerContext, stream: Stream, gateway: str, local: str, remote: str
+        self,
+        context: WorkerContext,
+        stream: Stream,
+        scope: Scope,
+        handle: Callable[[Downstream], Awaitable[None]],
+        local: str,
+        remote: str,
     ) -> None:
         self.context = context
         self.stream = stream
-        self.gateway = gateway
+        self.scope = scope
+        self._handle = handle
+        self.aborted = False
         self.local = local
         self.remote = remote
+        self.port = 0  # the service port addressed by a plain connection
+        self.target_address = ""  # the IP address that a plain connection was meant for
+        self.sni = ""  # server name of the client's TLS
+        self.principal = ""  # identity of the client's certificate
         self.buffer = b""
         self.idle = True
         settings = context.settings
         self.request = Request(
             b"", b"", b"", b"", "", 0,
-            gateway=gateway,
+            gateway=scope.gateway,
             source_labels=settings.source_labels,
             source_namespace=settings.namespace,
         )  # fmt: skip
 
     async def serve(self, fiber: Fiber) -> None:
-        """Serve until one side ends it."""
+        """Serve until its handler ends."""
         self.fiber = fiber
         context = self.context
         context.connections.add(self)
         context.recorder.connection_opened()
-        aborted = False
         try:
-            going_on = True
-            while going_on:
-                going_on, aborted = await self._serve_one()
-            if not aborted:
-                await self._linger()
-        except (StreamClosed, Deadline):
+            await self._handle(self)
+        except (StreamClosed, Deadline, ClientGone):
             pass
         finally:
-            if aborted:
+            if self.aborted:
                 _reset_on_close(self.stream)
             self.stream.close()
             context.connections.discard(self)
             context.recorder.connection_closed()
 
-    async def _serve_one(self) -> tuple[bool, bool]:
-        """One exchange. Returns whether the connection goes on, and whether it must be reset."""
+    async def serve_http(self) -> None:
+        """Requests one after the other until one side ends it."""
+        while await self._serve_one():
+            pass
+        if not self.aborted:
+            await self._linger()
+
+    async def _serve_one(self) -> bool:
+        """One exchange. Returns whether the connection goes on."""
         try:
             head = await self._read_head()
         except MalformedMessage as error:
             await self._refuse(error)
-            return False, False
+            return False
         if head is None:
-            return False, False
+            return False
         self.idle = False
         self.fiber.set_deadline(_NEVER)  # the head's; from here the exchange sets its own
         x = Exchange(self, head, monotonic())
         going_on = await serve_exchange(x)
         self.idle = True
-        return going_on and not self.stream.dead, x.aborted
+        self.aborted = x.aborted
+        return going_on and not self.stream.dead
 
     async def _read_head(self) -> RequestHead | None:
         """The next head; None at the end of the connection. Raises `MalformedMessage`."""
@@ -101,7 +127,7 @@ class Downstream:
         fiber, stream = self.fiber, self.stream
         buffer = self.buffer
         if not buffer:
-            wait_s = _DRAIN_IDLE_S if self.context.draining else settings.idle_timeout_s
+            wait_s = _DRAIN_IDLE_S if self.scope.draining else settings.idle_timeout_s
             fiber.set_deadline(monotonic() + wait_s)
             buffer = await stream.recv(fiber)
             if not buffer:

@@ -7,11 +7,11 @@ from time import monotonic
 from egressd.net.readiness import Deadline
 from egressd.net.stream import StreamClosed
 from egressd.proxy.context import Exchange
-from egressd.proxy.directory import HostEntry
 from egressd.proxy.forward import forward
 from egressd.proxy.http1.fields import MalformedMessage, header_map
 from egressd.proxy.http1.request import split_authority, split_target
 from egressd.proxy.reply import ClientGone, LocalReply, render_reply
+from egressd.proxy.scope import HostEntry
 from egressd.proxy.tunnel import connect_tunnel
 from egressd.routing.match import choose_destination, match_route, redirect_location
 from egressd.routing.request import Request
@@ -51,7 +51,7 @@ async def _run(x: Exchange) -> None:
     authority, path, query = split_target(x.head)
     x.path, x.query = path, query
     x.sent_authority = authority
-    entry = x.context.directory.lookup(authority)
+    entry = x.downstream.scope.lookup(authority)
     if entry is None:
         entry = _unknown_name(x, authority)
     request = _request(x, authority, entry)
@@ -83,6 +83,7 @@ def _request(x: Exchange, authority: bytes, entry: HostEntry) -> Request:
     request.authority = authority
     request.host = entry.host
     request.port = entry.port
+    request.gateway = entry.table.gateway
     if entry.table.needs_headers:
         request.headers = header_map(head.lines)
     return request
@@ -92,7 +93,15 @@ def _unknown_name(x: Exchange, authority: bytes) -> HostEntry:
     """Istio `outboundTrafficPolicy`: refuse, or pass through to where the client asked."""
     host, port = split_authority(authority)
     context = x.context
-    if not context.settings.allow_any:
+    scope = x.downstream.scope
+    if not scope.is_mesh:
+        raise LocalReply(
+            404,
+            f"{host}: no VirtualService bound to Gateway {scope.gateway} has this host",
+            flag="NR",
+            details="route_not_found",
+        )
+    if not scope.allow_any:
         raise LocalReply(
             502,
             f"{host}: no ServiceEntry or VirtualService names this host "
@@ -150,7 +159,7 @@ async def _answer(x: Exchange, reply: LocalReply) -> None:
     """Send a local reply; a request body that was not read to its end closes the connection."""
     head = x.head
     read = x.skip_buffered_body()
-    x.keep_alive = x.keep_alive and not reply.close and read and not x.context.draining
+    x.keep_alive = x.keep_alive and not reply.close and read and not x.downstream.scope.draining
     x.status = reply.status
     x.flag = reply.flag or x.flag
     x.details = reply.details

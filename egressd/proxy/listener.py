@@ -1,71 +1,132 @@
-"""Accepting: one trio task a listening socket, a fiber a connection."""
+"""Accepting: one trio task a listening socket, a fiber a connection, a handler that says what is
+spoken on it."""
 
 from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Awaitable, Callable
+from time import monotonic
 
 import structlog
 import trio
 
-from egressd.net.readiness import Readiness
 from egressd.net.stream import Stream
-from egressd.proxy.context import WorkerContext
+from egressd.proxy.context import Session, WorkerContext
 from egressd.proxy.downstream import Downstream
+from egressd.proxy.l4 import (
+    original_destination,
+    passthrough_cluster,
+    peek_server_name,
+    serve_session,
+    tcp_cluster,
+    wants_server_name,
+)
+from egressd.proxy.reply import LocalReply
+from egressd.proxy.scope import Scope
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE_S = 0.1
 _ACCEPTS = 256
 """Accepted in one go before other tasks get their turn."""
 
+Handler = Callable[[Downstream], Awaitable[None]]
+
 log = structlog.get_logger("egressd.worker")
 
 
-async def serve_listener(context: WorkerContext, name: str, listener: socket.socket) -> None:
-    """Accept until cancelled. Out of descriptors, it waits: the kernel's queue holds the rest."""
-    listener.setblocking(False)
-    while True:
-        await trio.lowlevel.wait_readable(listener)
-        if not accept_waiting(context, name, listener):
-            await trio.sleep(_PAUSE_S)
+class Listener:
+    """What is served on the sockets of one place. `scope` has the names until more is known."""
 
+    __slots__ = ("context", "handle", "name", "scope")
 
-def accept_waiting(context: WorkerContext, name: str, listener: socket.socket) -> bool:
-    """Start to serve the connections that wait now, a bounded number. False: no more can be had."""
-    for _ in range(_ACCEPTS):
-        if _is_full(context):
-            return False
+    def __init__(self, context: WorkerContext, name: str, scope: Scope, handle: Handler) -> None:
+        self.context = context
+        self.name = name
+        self.scope = scope
+        self.handle = handle
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Accept until cancelled. Out of descriptors, it waits: the kernel's queue holds the rest."""
+        listener.setblocking(False)
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            if not self.accept_waiting(listener):
+                await trio.sleep(_PAUSE_S)
+
+    def accept_waiting(self, listener: socket.socket) -> bool:
+        """Start to serve the connections that wait now, a bounded number. False: no more can be had."""
+        for _ in range(_ACCEPTS):
+            if _is_full(self.context):
+                return False
+            try:
+                sock, address = listener.accept()
+            except (BlockingIOError, ConnectionError):
+                return True
+            except OSError as error:
+                if error.errno not in _OUT_OF_DESCRIPTORS:
+                    raise
+                log.error("cannot accept", listener=self.name, reason=str(error))
+                return False
+            self.start(sock, address)
+        return True
+
+    def start(self, sock: socket.socket, address: object) -> None:
+        """Begin to serve an accepted connection."""
+        loop = self.context.loop
         try:
-            sock, address = listener.accept()
-        except (BlockingIOError, ConnectionError):
-            return True
-        except OSError as error:
-            if error.errno not in _OUT_OF_DESCRIPTORS:
-                raise
-            log.error("cannot accept", listener=name, reason=str(error))
-            return False
-        start_connection(context, sock, address)
+            sock.setblocking(False)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            local = _text(sock.getsockname())
+        except OSError:
+            sock.close()  # the client went before it was served
+            return
+        downstream = Downstream(
+            self.context, Stream(loop, sock), self.scope, self.handle, local, _text(address)
+        )
+        loop.spawn(downstream.serve)
+
+
+async def handle_http(downstream: Downstream) -> None:
+    """Plain HTTP."""
+    await downstream.serve_http()
+
+
+async def handle_tls(downstream: Downstream) -> None:
+    """TLS of the node's own clients, left closed: by SNI (bootstrap listener, protocol TLS)."""
+    session = Session(downstream, monotonic())
+    downstream.target_address, downstream.port = original_destination(downstream.stream.sock)
+    if not await read_server_name(session):
+        return
+    await serve_session(session, passthrough_cluster)
+
+
+async def handle_tcp(downstream: Downstream) -> None:
+    """Any bytes of the node's own clients, by where they were going (protocol TCP)."""
+    session = Session(downstream, monotonic())
+    downstream.target_address, downstream.port = original_destination(downstream.stream.sock)
+    if wants_server_name(session) and not await read_server_name(session):
+        return
+    await serve_session(session, tcp_cluster)
+
+
+async def read_server_name(session: Session) -> bool:
+    """Learn the SNI. False: what came is no TLS; counted, logged, and to be closed."""
+    try:
+        session.downstream.sni = await peek_server_name(session)
+    except LocalReply as reply:
+        session.flag, session.details = reply.flag, reply.details
+        session.transport_failure = str(reply)
+        session.context.recorder.protocol_error("downstream")
+        session.context.recorder.session_finished(session)
+        return False
     return True
 
 
 def _is_full(context: WorkerContext) -> bool:
     limit = context.settings.max_connections
     return limit > 0 and len(context.connections) >= limit
-
-
-def start_connection(context: WorkerContext, sock: socket.socket, address: object) -> None:
-    """Begin to serve an accepted connection."""
-    loop: Readiness = context.loop
-    try:
-        sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        local = _text(sock.getsockname())
-    except OSError:
-        sock.close()  # the client went before it was served
-        return
-    downstream = Downstream(context, Stream(loop, sock), "mesh", local, _text(address))
-    loop.spawn(downstream.serve)
 
 
 def _text(address: object) -> str:

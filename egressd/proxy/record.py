@@ -7,7 +7,7 @@ from time import monotonic, time
 
 import structlog
 
-from egressd.proxy.context import Exchange
+from egressd.proxy.context import Exchange, Session
 from egressd.proxy.downstream import Downstream
 from egressd.telemetry.access_log import AccessEntry, AccessLog
 from egressd.telemetry.stats import Series, SeriesLabels, TcpLabels, TcpSeries, WorkerStats
@@ -99,25 +99,36 @@ class TrafficRecorder:
     def connection_closed(self) -> None:
         self._stats.process.downstream_active -= 1
 
-    def tunnel_opened(self, exchange: Exchange) -> None:
-        self._tcp(exchange).opened += 1
+    def tunnel_opened(self, session: Session) -> None:
+        self._tcp(session).opened += 1
 
-    def tunnel_closed(self, exchange: Exchange) -> None:
-        series = self._tcp(exchange)
+    def tunnel_closed(self, session: Session) -> None:
+        series = self._tcp(session)
         series.closed += 1
-        series.received_bytes += exchange.bytes_received
-        series.sent_bytes += exchange.bytes_sent
+        series.received_bytes += session.bytes_received
+        series.sent_bytes += session.bytes_sent
 
-    def _tcp(self, x: Exchange) -> TcpSeries:
-        assert x.cluster is not None
-        key = x.cluster.key
+    def session_finished(self, session: Session) -> None:
+        """A connection without HTTP ended: counted if it never became a tunnel, and logged."""
+        if session.cluster is None or session.endpoint is None:
+            series = self._tcp(session, session.flag or "-")
+            series.opened += 1
+            series.closed += 1
+        if self._log is not None:
+            self._log.add(_session_entry(session))
+
+    def _tcp(self, x: Session, flag: str = "-") -> TcpSeries:
+        host, port = "", x.port
+        if x.cluster is not None:
+            host, port = x.cluster.key.host, x.cluster.key.port
         return self._stats.tcp_series(
             TcpLabels(
                 source_workload=self._node_id,
                 source_workload_namespace=x.context.settings.namespace,
-                destination_service=key.host,
-                destination_service_name=key.host.partition(".")[0],
-                destination_port=str(key.port),
+                destination_service=host,
+                destination_service_name=host.partition(".")[0],
+                destination_port=str(port),
+                response_flags=flag,
                 connection_security_policy=security_of(x),
             )
         )
@@ -128,21 +139,44 @@ class TrafficRecorder:
     def fault_injected(self, kind: str) -> None:
         self._stats.process.fault(kind)
 
-    def ejected(self, exchange: Exchange, endpoint: Endpoint, reason: str) -> None:
+    def ejected(self, session: Session, endpoint: Endpoint, reason: str) -> None:
         """This worker ejected an endpoint for the node."""
-        assert exchange.cluster is not None
-        exchange.cluster.stats.ejected(reason)
+        assert session.cluster is not None
+        session.cluster.stats.ejected(reason)
         log.warning(
-            "endpoint ejected", cluster=str(exchange.cluster.key), endpoint=endpoint.id, rule=reason
+            "endpoint ejected", cluster=str(session.cluster.key), endpoint=endpoint.id, rule=reason
         )
 
 
-def security_of(x: Exchange) -> str:
+def security_of(x: Session) -> str:
     """Istio `connection_security_policy` of the upstream connection."""
     tls = x.cluster.cluster.spec.tls if x.cluster is not None else None
-    if tls is None or x.head.method == b"CONNECT":
+    if tls is None or (isinstance(x, Exchange) and x.head.method == b"CONNECT"):
         return "none"
     return "mutual_tls" if tls.certificate_file else "tls"
+
+
+def _session_entry(x: Session) -> AccessEntry:
+    duration_s = monotonic() - x.started
+    return AccessEntry(
+        start_time_s=time() - duration_s,
+        method=b"",
+        path=b"",
+        protocol=b"",
+        response_code=0,
+        response_flags=x.flag or "-",
+        response_code_details="" if x.details == "via_upstream" else x.details,
+        bytes_received=x.bytes_received,
+        bytes_sent=x.bytes_sent,
+        duration_ms=int(duration_s * 1000),
+        upstream_host=x.endpoint.id if x.endpoint is not None else "",
+        upstream_cluster=str(x.cluster.key) if x.cluster is not None else "",
+        downstream_local_address=x.downstream.local,
+        downstream_remote_address=x.downstream.remote,
+        route_name=x.route_name,
+        upstream_transport_failure_reason=x.transport_failure,
+        requested_server_name=x.sni.encode(),
+    )
 
 
 def _entry(x: Exchange, route: str, duration_s: float) -> AccessEntry:
@@ -178,4 +212,5 @@ def _entry(x: Exchange, route: str, duration_s: float) -> AccessEntry:
         route_name=route,
         original_path=head.target if sent != head.target else b"",
         upstream_transport_failure_reason=x.transport_failure,
+        requested_server_name=x.downstream.sni.encode() if x.downstream.sni else b"",
     )

@@ -24,7 +24,7 @@ async def respond(x: Exchange, this: Attempt, response: ResponseHead) -> None:
     reencode = head.minor == 1 and (response.chunked or length == UNTIL_CLOSE)
     if (length < 0 or response.chunked) and not reencode:
         x.keep_alive = False  # HTTP/1.0: the close ends the body
-    if x.context.draining or (x.body is not None and not x.body.complete):
+    if x.downstream.scope.draining or (x.body is not None and not x.body.complete):
         x.keep_alive = False
     data = downstream_head(x, response, reencode)
     try:

@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING
 
 from egressd.net.readiness import Deadline, Fiber
 from egressd.net.stream import Stream, StreamClosed
-from egressd.proxy.context import Exchange
+from egressd.proxy.context import Exchange, Session
 from egressd.proxy.http1.request import split_authority
 from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.registry.lookup import choose_port
+from egressd.routing.l4 import Connection, L4Table, match_l4
+from egressd.routing.match import choose_destination
 from egressd.routing.table import ClusterKey
 from egressd.upstream.cluster import Outcome
 from egressd.upstream.connection import ConnectFailed, UpstreamConnection
 from egressd.upstream.pool import Overflow
+from egressd.upstream.tls import TlsConfigError
 
 if TYPE_CHECKING:
     from egressd.proxy.attempt import Attempt
@@ -62,7 +65,7 @@ async def connect_tunnel(x: Exchange) -> None:
                 await x.context.directory.resolve(x.fiber, runtime)
             if runtime.failure:
                 raise LocalReply(runtime.failure_status, runtime.failure, flag="NC", close=True)
-        connection = await _connect(x, runtime)
+        connection = await connect_endpoint(x, runtime, originate_tls=False)
         try:
             await _established(x)
             await relay_both(x, connection.stream, x.take_buffer())
@@ -74,11 +77,16 @@ async def connect_tunnel(x: Exchange) -> None:
 
 
 def _cluster_of(x: Exchange, host: str, port: int) -> ClusterRuntime:
+    """What a CONNECT leads to: `tls` routes by the name, `tcp` ones by the port; a name that a
+    VirtualService has only `http` routes for goes to its service, as do those without one."""
     context = x.context
     settings = context.settings
+    table = x.downstream.scope.l4(host, port)
+    if table.tls or table.tcp:
+        return _by_route(x, table, host, port)
     service = context.directory.service(host)
     if service is None:
-        if not settings.allow_any:
+        if not x.downstream.scope.allow_any:
             raise LocalReply(
                 502,
                 f"{host}: no ServiceEntry names this host (outboundTrafficPolicy REGISTRY_ONLY)",
@@ -100,8 +108,32 @@ def _cluster_of(x: Exchange, host: str, port: int) -> ClusterRuntime:
     return context.directory.cluster_of(host, ClusterKey(service.host, "", port))
 
 
-async def _connect(x: Exchange, runtime: ClusterRuntime) -> UpstreamConnection:
-    """A plain connection to one of the endpoints; another one is tried when a connect fails."""
+def _by_route(x: Exchange, table: L4Table, host: str, port: int) -> ClusterRuntime:
+    settings = x.context.settings
+    connection = Connection(
+        port=port,
+        sni=host,
+        gateway=table.gateway,
+        source=x.downstream.remote.rpartition(":")[0].strip("[]"),
+        labels=settings.source_labels,
+        namespace=settings.namespace,
+    )
+    route = match_l4((*table.tls, *table.tcp), connection)
+    if route is None or not route.destinations:
+        raise LocalReply(
+            502, f"{host}: no tls or tcp route of {', '.join(table.resources)} matches port {port}",
+            flag="NR", details="route_not_found", close=True,
+        )  # fmt: skip
+    x.route_name = route.place
+    point = x.context.rng() if len(route.destinations) > 1 else 0.0
+    return x.context.directory.cluster_of(host, choose_destination(route, point).key)
+
+
+async def connect_endpoint(
+    x: Session, runtime: ClusterRuntime, *, originate_tls: bool
+) -> UpstreamConnection:
+    """A connection to one of the endpoints for this client alone; another one is tried when a connect
+    fails. Raises `LocalReply`."""
     tried: tuple[object, ...] = ()
     failure: ConnectFailed | None = None
     for _ in range(_TRIES):
@@ -114,7 +146,8 @@ async def _connect(x: Exchange, runtime: ClusterRuntime) -> UpstreamConnection:
         endpoint.requests += 1
         x.fiber.set_deadline(float("inf"))
         try:
-            connection = await runtime.pool.open_new(x.fiber, endpoint, None)
+            tls = runtime.tls(monotonic()) if originate_tls else None
+            connection = await runtime.pool.open_new(x.fiber, endpoint, tls)
         except ConnectFailed as error:
             failure = error
             endpoint.active -= 1
@@ -123,7 +156,14 @@ async def _connect(x: Exchange, runtime: ClusterRuntime) -> UpstreamConnection:
             if reason := runtime.cluster.report(endpoint, Outcome.LOCAL_ORIGIN, monotonic()):
                 x.context.recorder.ejected(x, endpoint, reason)
         except Overflow as overflow:
+            endpoint.active -= 1
+            x.endpoint = None
+            runtime.stats.overflow(overflow.limit)
             raise LocalReply(503, f"overflow ({overflow.limit})", flag="UO") from None
+        except TlsConfigError as error:
+            endpoint.active -= 1
+            x.endpoint = None
+            raise LocalReply(503, f"TLS origination: {error}", flag="UF", close=True) from None
         else:
             runtime.cluster.report_success(endpoint)
             return connection
@@ -162,7 +202,7 @@ async def tunnel(x: Exchange, this: Attempt) -> None:
         this.abandon(x)
 
 
-async def relay_both(x: Exchange, upstream: Stream, first: bytes) -> None:
+async def relay_both(x: Session, upstream: Stream, first: bytes) -> None:
     """Move bytes both ways until both sides ended, one broke, or nothing moved for too long."""
     main = x.fiber
     x.context.recorder.tunnel_opened(x)

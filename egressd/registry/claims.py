@@ -3,7 +3,10 @@ start with "/" and so are no host."""
 
 from __future__ import annotations
 
+import ipaddress
+
 from egressd.api.destination_rule import DestinationRule
+from egressd.api.names import is_http
 from egressd.api.resource import Kind, Resource
 from egressd.api.service_entry import ServiceEntry
 from egressd.api.virtual_service import VirtualService
@@ -19,6 +22,24 @@ def gateway_names(resource: Resource) -> tuple[str, ...]:
     named = (spec.gateways if isinstance(spec, VirtualService) else ()) or (MESH,)
     namespace = resource.metadata.namespace
     return tuple(name if name == MESH or "/" in name else f"{namespace}/{name}" for name in named)
+
+
+def _unnamed_keys(spec: ServiceEntry) -> list[str]:
+    """Where a service is found by those who name none: its addresses; without any, the ports of it
+    that carry no HTTP."""
+    if spec.addresses:
+        return [network_key(address) for address in spec.addresses]
+    return [port_key(port.number) for port in spec.ports if not is_http(port.protocol or "HTTP")]
+
+
+def network_key(address: str) -> str:
+    """Where the ServiceEntries of a virtual address or block are filed."""
+    return f"/address/{ipaddress.ip_network(address, strict=False)}"
+
+
+def port_key(port: int) -> str:
+    """Where the ServiceEntries with a TCP or TLS port and without addresses are filed."""
+    return f"/port/{port}"
 
 
 def gateway_key(gateway: str) -> str:
@@ -45,7 +66,9 @@ def claimed_hosts(resource: Resource) -> tuple[str, ...]:
     """Lower-case host keys without a trailing dot, or the pseudo key of a kind without hosts."""
     spec = resource.spec
     metadata = resource.metadata
-    if isinstance(spec, (ServiceEntry, VirtualService)):
+    if isinstance(spec, ServiceEntry):
+        hosts = (*spec.hosts, *_unnamed_keys(spec))
+    elif isinstance(spec, VirtualService):
         hosts = spec.hosts
     elif isinstance(spec, DestinationRule):
         hosts = (spec.host,)

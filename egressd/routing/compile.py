@@ -14,6 +14,7 @@ from egressd.api.virtual_service import (
     HTTPRouteDestination,
     VirtualService,
 )
+from egressd.registry.addresses import host_of_address
 from egressd.registry.exposure import Exposure, find_bound
 from egressd.registry.lookup import (
     MESH_GATEWAY,
@@ -65,6 +66,7 @@ def compile_routes(
     recording = RecordingView(view)
     if exposures:
         return _gateway_table(recording, host, requested_port or 80, exposures)
+    host = host_of_address(recording, host) or host  # a client may call a service by its address
     service = find_service(recording, host)
     port = _addressed_port(service, requested_port)
     found = find_virtual_service(recording, host, gateway)

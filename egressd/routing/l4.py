@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from egressd.api.resource import Resource
 from egressd.api.virtual_service import (
@@ -37,7 +37,7 @@ class Connection:
     destination: str = ""  # IP address that the client meant, "" = not known
     source: str = ""  # IP address of the client
     gateway: str = MESH
-    labels: Mapping[str, str] = {}
+    labels: Mapping[str, str] = field(default_factory=dict)
     namespace: str = "default"
 
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from egressd.routing.request import Request
 from egressd.routing.table import HeaderOps, Match, Redirect, Route, RouteTable, WeightedCluster
 
@@ -33,7 +35,17 @@ def match_route(table: RouteTable, request: Request) -> tuple[Route, Match | Non
     return None
 
 
-def choose_destination(route: Route, point: float) -> WeightedCluster:
+class Split(Protocol):
+    """A route with weighted destinations: of HTTP, or of connections."""
+
+    @property
+    def destinations(self) -> tuple[WeightedCluster, ...]: ...
+
+    @property
+    def total_weight(self) -> int: ...
+
+
+def choose_destination(route: Split, point: float) -> WeightedCluster:
     """One destination by weight; `point` is in [0, 1). The route has at least one."""
     destinations = route.destinations
     if len(destinations) == 1:

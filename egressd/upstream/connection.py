@@ -179,7 +179,7 @@ async def _handshake(
             session=entry.session(endpoint.id),
         )
         stream.start_tls(tls)
-        await _drive_handshake(stream, fiber, tls)
+        await drive_handshake(stream, fiber, tls)
     except ssl.SSLError as error:
         raise ConnectFailed(endpoint.id, f"TLS: {_tls_reason(error)}", tls=True) from None
     except OSError as error:
@@ -189,7 +189,8 @@ async def _handshake(
         entry.remember_session(endpoint.id, tls.session)
 
 
-async def _drive_handshake(stream: Stream, fiber: Fiber, tls: ssl.SSLSocket) -> None:
+async def drive_handshake(stream: Stream, fiber: Fiber, tls: ssl.SSLSocket) -> None:
+    """Handshake, either side. Raises `ssl.SSLError`, `OSError`, `Deadline`."""
     while True:
         try:
             tls.do_handshake()

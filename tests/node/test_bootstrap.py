@@ -82,7 +82,7 @@ WRONG = [
     ("listeners: [{name: A, port: 1}]", "listeners[0].name", "lower-case"),
     ("listeners: [{name: a, port: 70000}]", "listeners[0].port", "65535"),
     ("listeners: [{name: a, port: 1, address: host}]", "listeners[0].address", "IPv4"),
-    ("listeners: [{name: a, port: 1, protocol: TCP}]", "listeners[0].protocol", "one of HTTP"),
+    ("listeners: [{name: a, port: 1, protocol: UDP}]", "listeners[0].protocol", "one of HTTP"),
     ("listeners: [{name: a, port: 1}, {name: a, port: 2}]", "listeners[1].name", "listeners[0]"),
     ("listeners: [{name: a, port: 1}, {name: b, port: 1}]", "listeners[1].port", "listeners[0]"),
     ("adapters: [{name: x}]", "adapters[0].type", "required"),
