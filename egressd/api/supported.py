@@ -32,17 +32,13 @@ from egressd.api.virtual_service import (
 from egressd.api.workload_entry import WorkloadEntry
 
 NOT_YET_KINDS: Final[Mapping[Kind, str]] = {
-    Kind.GATEWAY: "no listener is opened for it; the node's listeners stand in its own config",
     Kind.WORKLOAD_ENTRY: "no ServiceEntry selects it; list endpoints in the ServiceEntry",
 }
 
 NOT_YET_FIELDS: Final[Mapping[tuple[type[Message], str], str]] = {
-    (ServiceEntry, "addresses"): "services are found by host name only",
     (ServiceEntry, "workloadSelector"): "no workload is selected; list endpoints",
     (WorkloadEntry, "network"): "every endpoint is called directly",
     (WorkloadEntry, "serviceAccount"): "the identity of an endpoint is not checked against it",
-    (VirtualService, "tls"): "TLS connections follow the ServiceEntry",
-    (VirtualService, "tcp"): "TCP connections follow the ServiceEntry",
     (VirtualService, "exportTo"): "the node reads resources of every namespace",
     (HTTPRoute, "delegate"): "the route answers 404",
     (HTTPRoute, "mirror"): "no copy of the request is sent",
@@ -78,7 +74,6 @@ NOT_YET_VALUES: Final[Mapping[tuple[type[Message], str, str], str]] = {
 }
 
 _DELEGATE: Final = "without hosts it could only be another VirtualService's delegate"
-_OTHER_GATEWAYS: Final = "only the node's own egress (mesh) is served"
 
 
 def report_unsupported(resource: Resource, report: Report) -> None:
@@ -102,8 +97,6 @@ def _walk(message: Message, path: str, report: Report) -> None:
         reason = NOT_YET_FIELDS.get((cls, name))
         if isinstance(value, str):
             reason = reason or NOT_YET_VALUES.get((cls, name, value))
-        if name == "gateways" and set(value) != {"mesh"}:
-            reason = _OTHER_GATEWAYS
         if reason:
             shown = f"{name}: {value}" if isinstance(value, str) else name
             report.warn(where, _not_yet(shown, reason), "")

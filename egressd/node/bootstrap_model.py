@@ -181,6 +181,20 @@ class OutlierConfig(Message, frozen=True):
     always_eject_one: bool = True  # one endpoint of several may be ejected past maxEjectionPercent
 
 
+class TlsConfig(Message, frozen=True):
+    """Where the node keeps its secrets: directories of PEM files, re-read on change."""
+
+    credentials_dir: str = ""  # one directory a `credentialName`; "" = none can be named
+    identity_dir: str = ""  # the mesh identity for ISTIO_MUTUAL; "" = the node has none
+
+
+class GatewayConfig(Message, frozen=True):
+    """How the ports of Istio Gateways are opened on this machine."""
+
+    address: str = "0.0.0.0"  # of servers without `bind`
+    ports: Mapping[str, PortNumber] = msgspec.field(default_factory=dict)  # "80": 8080
+
+
 class Bootstrap(Message, frozen=True):
     """Everything a node is told at start. `Bootstrap()` is a working node."""
 
@@ -197,6 +211,8 @@ class Bootstrap(Message, frozen=True):
     log: LogConfig = LogConfig()
     limits: Limits = Limits()
     dns: DnsConfig = DnsConfig()
+    tls: TlsConfig = TlsConfig()
+    gateways: GatewayConfig = GatewayConfig()
     outlier: OutlierConfig = OutlierConfig()
     state_dir: str = "/var/lib/egressd"
     run_dir: str = "/run/egressd"

@@ -17,6 +17,7 @@ from typing import NoReturn
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.restart import early_deaths, is_crash_loop, restart_pause
 from egressd.node.signals import HANDLED, signals_held
+from egressd.node.socket_desk import Line
 from egressd.node.sockets import Named
 from egressd.node.status import ChildState
 
@@ -38,6 +39,7 @@ class Child:
     started_at: float  # Unix time
     state: ChildState = ChildState.STARTING
     kill_at: float = inf  # monotonic: when patience ends
+    line: Line | None = None  # where it asks for listening sockets
     aborted: bool = False  # SIGABRT was sent; SIGKILL is next
 
     def send(self, number: signal.Signals) -> None:
@@ -66,6 +68,7 @@ class Seat:
     deaths: int = 0  # early ones in a row
     restarts: int = 0
     last_exit: str = ""
+    slot: int = 0  # place among the workers of its generation: who has which listening socket
     replacing: bool = False  # its child was told to end: the next one is no restart
 
     @property

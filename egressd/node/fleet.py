@@ -19,6 +19,7 @@ from egressd.node.children import Child, Seat, fork_child, reap
 from egressd.node.holdings import Holdings
 from egressd.node.inherited import Inherited
 from egressd.node.lifeline import Lifeline, is_stuck
+from egressd.node.socket_desk import Line, SocketDesk
 from egressd.node.status import ChildState, ChildStatus
 
 WorkerEntry = Callable[[Bootstrap, Inherited, int, Callable[[], None], Callable[[], None]], None]
@@ -59,7 +60,11 @@ class Fleet:
         self._holdings = holdings
         self._entries = entries
         self._selector = selector
+        self.desk = SocketDesk(selector, holdings.listeners.name_at, self._desk_changed)
         self._leave_behind = leave_behind  # closes in a child what is only the supervisor's
+
+    def _desk_changed(self) -> None:
+        self.changed = True
 
     # -- filling -----------------------------------------------------------------------------
 
@@ -76,22 +81,27 @@ class Fleet:
     def _fill(self, seat: Seat, now: float) -> None:
         ready_fd, child_ready_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         slot = self._holdings.pulses.take_slot()
-        before = partial(self._prepare_child, ready_fd)
+        line = self.desk.open_line(seat, seat.slot) if seat.role == "worker" else None
+        before = partial(self._prepare_child, ready_fd, line)
         try:
             pid, pidfd = fork_child(
                 f"egressd-{seat.role[0]}{seat.index}" if seat.role == "worker" else "egressd-reg",
                 before,
-                self._entry(seat, child_ready_fd, slot),
+                self._entry(seat, child_ready_fd, slot, line),
             )
         except OSError as error:
             log.error("cannot start a process", role=seat.role, index=seat.index, error=str(error))
             os.close(ready_fd)
             self._holdings.pulses.give_back(slot)
+            if line is not None:
+                self.desk.close_line(line)
             seat.due = now + _FORK_RETRY_S
             return
         finally:
             os.close(child_ready_fd)
-        child = Child(pid, pidfd, ready_fd, slot, now, time())
+            if line is not None:
+                line.child_end.close()
+        child = Child(pid, pidfd, ready_fd, slot, now, time(), line=line)
         seat.child = child
         if seat.role == "registry":  # workers do not wait for it: it has no ready of its own
             child.state = ChildState.READY
@@ -100,11 +110,12 @@ class Fleet:
         self.changed = True
         log.info("started", role=seat.role, index=seat.index, pid=pid)
 
-    def _entry(self, seat: Seat, ready_fd: int, slot: int) -> Callable[[], None]:
+    def _entry(self, seat: Seat, ready_fd: int, slot: int, line: Line | None) -> Callable[[], None]:
         """What the child of `seat` does, after closing what is not its own."""
         holdings, entries = self._holdings, self._entries
-        if seat.role == "worker":
-            inherited = holdings.for_worker(seat.index, seat.share, ready_fd, slot)
+        if line is not None:
+            desk_fd = line.child_end.fileno()
+            inherited = holdings.for_worker(seat.index, seat.share, ready_fd, slot, desk_fd)
         else:
             inherited = holdings.for_registry(ready_fd, slot)
 
@@ -118,8 +129,9 @@ class Fleet:
 
         return enter
 
-    def _prepare_child(self, ready_fd: int) -> None:
+    def _prepare_child(self, ready_fd: int, line: Line | None) -> None:
         self._leave_behind()
+        self.desk.close_in_child(line)
         os.close(ready_fd)
         for child in self.children():
             child.close()
@@ -145,6 +157,8 @@ class Fleet:
         if child.ready_fd >= 0:
             self._selector.unregister(child.ready_fd)
         child.close()
+        if child.line is not None:
+            self.desk.close_line(child.line)
         self._holdings.pulses.give_back(child.pulse_slot)
         self.changed = True
         if seat.child is child:
@@ -182,6 +196,7 @@ class Fleet:
         self.seats = [seat for seat in self.seats if seat not in gone]
         self.changed = True
         for seat in gone:
+            self.desk.forget(seat)
             child, seat.child = seat.child, None
             if child is not None:
                 child.state = ChildState.DRAINING

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.inherited import Inherited
-from egressd.node.lifeline import PULSE_FD, PULSE_SLOT, READY_FD, Pulses
+from egressd.node.lifeline import DESK_FD, PULSE_FD, PULSE_SLOT, READY_FD, Pulses
 from egressd.node.sockets import (
     ADMIN_NAME,
     ListenerPool,
@@ -73,12 +73,16 @@ class Holdings:
                 os.write(bell, _BELL)
 
     def for_worker(
-        self, index: int, share: tuple[Named, ...], ready_fd: int, pulse_slot: int
+        self, index: int, share: tuple[Named, ...], ready_fd: int, pulse_slot: int, desk_fd: int
     ) -> Inherited:
         """What worker `index` gets: its own sockets only."""
         listeners = tuple(share if at == index else () for at in range(len(self.bells)))
         return Inherited(
-            listeners, tuple(self.bells), self.health_fd, None, self._extra(ready_fd, pulse_slot)
+            listeners,
+            tuple(self.bells),
+            self.health_fd,
+            None,
+            {**self._extra(ready_fd, pulse_slot), DESK_FD: desk_fd},
         )
 
     def for_registry(self, ready_fd: int, pulse_slot: int) -> Inherited:

@@ -19,6 +19,7 @@ SLOTS = 512
 
 _WORD = struct.Struct("<q")
 READY_FD, PULSE_FD, PULSE_SLOT = "ready_fd", "pulse_fd", "pulse_slot"
+DESK_FD = "desk_fd"
 """Keys of `Inherited.extra`."""
 
 

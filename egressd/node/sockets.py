@@ -78,6 +78,14 @@ class ListenerPool:
                 bound.append((listener.name, str(name[0]), int(name[1])))
         return bound
 
+    def name_at(self, place: tuple[str, int]) -> str:
+        """The name of the listener that has this address and port, "" for none."""
+        for sockets in (*self._opened.values(), *self._passed.values()):
+            bound = sockets[0].getsockname() if sockets else ""
+            if isinstance(bound, tuple) and bound[:2] == place:
+                return f"{bound[0]}:{bound[1]}"
+        return ""
+
     def counts(self) -> dict[tuple[str, int], int]:
         """How many sockets are open in each place; for `close_beyond`."""
         return {place: len(sockets) for place, sockets in self._opened.items()}
@@ -119,9 +127,9 @@ class ListenerPool:
         sockets = self._opened.get(place, [])
         fresh: list[socket.socket] = []
         try:
-            port = sockets[0].getsockname()[1] if sockets else _probe(listener)
+            port = sockets[0].getsockname()[1] if sockets else probe(listener)
             while len(sockets) + len(fresh) < workers:
-                fresh.append(_listen(listener, port))
+                fresh.append(listen(listener, port))
         except OSError as error:
             for sock in fresh:
                 sock.close()
@@ -142,7 +150,7 @@ def _family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def _probe(listener: ListenerConfig) -> int:
+def probe(listener: ListenerConfig) -> int:
     """The port to listen on. Raises OSError where another process has it.
 
     SO_REUSEPORT alone would silently share the port with another node of the same user.
@@ -155,7 +163,8 @@ def _probe(listener: ListenerConfig) -> int:
         return int(sock.getsockname()[1])
 
 
-def _listen(listener: ListenerConfig, port: int) -> socket.socket:
+def listen(listener: ListenerConfig, port: int) -> socket.socket:
+    """A listening SO_REUSEPORT socket. Raises OSError."""
     sock = socket.socket(_family(listener.address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -171,12 +180,18 @@ def _listen(listener: ListenerConfig, port: int) -> socket.socket:
 
 
 def _explain(listener: ListenerConfig, error: OSError) -> str:
-    where = f"listener {listener.name!r} on {listener.address} port {listener.port}"
+    return explain_place(
+        f"listener {listener.name!r} on {listener.address} port {listener.port}", error
+    )
+
+
+def explain_place(where: str, error: OSError) -> str:
+    """Why nobody can listen there, and what to do."""
     fix = {
         errno.EADDRINUSE: "another process has this port: stop it, or set another port",
         errno.EADDRNOTAVAIL: "this machine has no such address: set one that it has",
         errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE, or a socket from systemd",
-    }.get(error.errno or 0, "see listeners in the bootstrap file")
+    }.get(error.errno or 0, "see the address and port that were asked for")
     return f"{where}: {error.strerror}; {fix}"
 
 

@@ -40,6 +40,7 @@ class ListenerStatus(msgspec.Struct, frozen=True, rename="camel"):
     name: str
     address: str
     port: int
+    error: str = ""  # why it is not open
 
 
 class SupervisorStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

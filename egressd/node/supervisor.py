@@ -247,8 +247,8 @@ class Supervisor:
         self._holdings.need_bells(2 * bootstrap.workers)
         shares = self._holdings.listeners.shares(bootstrap)
         return [
-            Seat("worker", index, bootstrap, share)
-            for index, share in zip(indices, shares, strict=False)
+            Seat("worker", index, bootstrap, share, slot=slot)
+            for slot, (index, share) in enumerate(zip(indices, shares, strict=False))
         ]
 
     # -- stop --------------------------------------------------------------------------------
@@ -266,6 +266,7 @@ class Supervisor:
         # Workers have their own copies: they take what waits in the queue, then close, and from
         # then on connections are refused.
         self._holdings.listeners.close()
+        self._fleet.desk.close_sockets()
         patience = self._bootstrap.limits.drain_timeout + _DRAIN_MARGIN_S
         self._fleet.retire(self._fleet.workers(), now, patience)
 
@@ -276,6 +277,7 @@ class Supervisor:
         self._notifier.close()
 
     def _close(self) -> None:
+        self._fleet.desk.close()
         self._selector.close()
         self._signals.close()
         self._notifier.close()
@@ -310,6 +312,14 @@ class Supervisor:
             text += "; last reload refused"
         return text
 
+    def _listeners(self) -> tuple[ListenerStatus, ...]:
+        own = self._holdings.listeners.addresses(self._bootstrap)
+        asked = self._fleet.desk.places()
+        return (
+            *(ListenerStatus(*place) for place in own),
+            *(ListenerStatus(one.name, one.address, one.port, error) for one, error in asked),
+        )
+
     def _write_status(self) -> None:
         bootstrap, fleet = self._bootstrap, self._fleet
         stopping = self._phase is Phase.STOPPING
@@ -323,11 +333,7 @@ class Supervisor:
             admin_address=bootstrap.admin_address,
             worker_restarts=fleet.restarts["worker"],
             registry_restarts=fleet.restarts["registry"],
-            listeners=()
-            if stopping
-            else tuple(
-                ListenerStatus(*place) for place in self._holdings.listeners.addresses(bootstrap)
-            ),
+            listeners=() if stopping else self._listeners(),
             children=fleet.statuses(),
         )
         self._notifier.status(self._summary())

@@ -14,16 +14,21 @@ from time import monotonic
 import structlog
 import trio
 
+from egressd.api.resource import Kind
 from egressd.net.readiness import Readiness
 from egressd.node.bootstrap_model import AccessLogFormat, Bootstrap, ListenerProtocol, OutboundMode
 from egressd.node.inherited import Inherited
+from egressd.node.lifeline import DESK_FD
+from egressd.node.socket_desk import child_line
 from egressd.node.worker_control import serve_control
+from egressd.node.worker_ports import GatewayPorts
 from egressd.node.worker_report import WorkerReport
 from egressd.proxy.context import ProxySettings, WorkerContext
 from egressd.proxy.directory import Directory
 from egressd.proxy.listener import Listener, handle_http, handle_tcp, handle_tls
 from egressd.proxy.policy import address_policy
 from egressd.proxy.record import TrafficRecorder
+from egressd.registry.claims import kind_key
 from egressd.registry.profile import NodeProfile
 from egressd.registry.store import StoreError, StoreReader
 from egressd.telemetry.access_log import AccessLog
@@ -37,6 +42,8 @@ from egressd.upstream.tls import ContextCache
 _OPEN_RETRY_S = 0.02
 _FIRST_VERSION_S = 5.0
 """How long a node without any last-known-good waits for its sources before it serves."""
+_FIRST_PORTS_S = 5.0
+"""How long a starting worker waits for the ports of Gateways before it says that it serves."""
 _SWEEP_S = 0.1
 _SWEEP_ALL_EVERY = 10
 _LAG_S = 0.5
@@ -76,6 +83,8 @@ def node_profile(bootstrap: Bootstrap) -> NodeProfile:
         locality=node.locality_parts,
         allow_any=bootstrap.outbound_traffic_policy.mode is OutboundMode.ALLOW_ANY,
         always_eject_one=bootstrap.outlier.always_eject_one,
+        credentials_dir=bootstrap.tls.credentials_dir,
+        identity_dir=bootstrap.tls.identity_dir,
     )
 
 
@@ -109,6 +118,15 @@ class Worker:
         )
         recorder = TrafficRecorder(self.stats, self.access_log, bootstrap.node.id)
         self.context = WorkerContext(self.loop, self.directory, proxy_settings(bootstrap), recorder)
+        desk_fd = inherited.extra.get(DESK_FD)
+        self.ports = GatewayPorts(
+            self.context,
+            store,
+            node_profile(bootstrap),
+            None if desk_fd is None else child_line(desk_fd),
+            address=bootstrap.gateways.address,
+            ports=bootstrap.gateways.ports,
+        )
 
     # -- tasks -------------------------------------------------------------------------------
 
@@ -127,9 +145,12 @@ class Worker:
         if changes is None:
             self.version = self.store.version()
             self.directory.invalidate(None)
+            self.ports.follow()
         elif changes.version != self.version:
             self.version = changes.version
             self.directory.invalidate(changes.hosts)
+            if kind_key(Kind.GATEWAY) in changes.hosts:
+                self.ports.follow()
 
     async def sweep(self) -> None:
         """Close idle upstream connections that are too old."""
@@ -138,6 +159,7 @@ class Worker:
                 await trio.sleep(_SWEEP_S)
                 self.directory.sweep_limited(monotonic())
             self.directory.sweep(monotonic())
+            self.directory.forget_retired({one.scope for one in self.context.connections})
 
     async def measure_lag(self, beat: Callable[[], None]) -> None:
         """How late timed waits return; each return is also the worker's sign of life."""
@@ -153,6 +175,7 @@ class Worker:
         self.context.draining = True
         self.directory.drain()
         stop_accepting.set()
+        self.ports.drain()
         await trio.lowlevel.checkpoint()
         for downstream in tuple(self.context.connections):
             downstream.drain()
@@ -200,6 +223,7 @@ async def serve_worker(
         async with trio.open_nursery() as nursery:
             stop_accepting = trio.Event()
             sink = _start(nursery, worker, stop_accepting, beat)
+            await worker.ports.first(_FIRST_PORTS_S)
             ready()
             async for number in signals:
                 if number == signal.SIGUSR1:
@@ -221,6 +245,7 @@ def _start(
     nursery.start_soon(worker.dns.run)
     nursery.start_soon(worker.follow_registry)
     nursery.start_soon(worker.sweep)
+    nursery.start_soon(worker.ports.run)
     nursery.start_soon(worker.measure_lag, beat)
     report = WorkerReport(worker)
     path = bootstrap.worker_socket(worker.index)

@@ -46,12 +46,18 @@ class Listener:
         self.scope = scope
         self.handle = handle
 
-    async def serve(self, listener: socket.socket) -> None:
-        """Accept until cancelled. Out of descriptors, it waits: the kernel's queue holds the rest."""
+    async def serve(
+        self, listener: socket.socket, current: Callable[[], Listener] | None = None
+    ) -> None:
+        """Accept until cancelled. Out of descriptors, it waits: the kernel's queue holds the rest.
+
+        `current` says what new connections get, where that may change.
+        """
         listener.setblocking(False)
         while True:
             await trio.lowlevel.wait_readable(listener)
-            if not self.accept_waiting(listener):
+            served = self if current is None else current()
+            if not served.accept_waiting(listener):
                 await trio.sleep(_PAUSE_S)
 
     def accept_waiting(self, listener: socket.socket) -> bool:

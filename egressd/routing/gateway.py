@@ -74,6 +74,12 @@ class GatewayListener:
     service_port: int = 0  # the port as resources name it; differs where the node maps ports
 
     @property
+    def owner(self) -> str:
+        """The resources that ask for it."""
+        gateways = dict.fromkeys(server.exposure.gateway for server in self.servers)
+        return ",".join(f"Gateway/{gateway}" for gateway in gateways)
+
+    @property
     def name(self) -> str:
         """How the listener is called in logs and tables (Envoy style)."""
         return f"{self.address}_{self.port}"

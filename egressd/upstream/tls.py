@@ -140,7 +140,7 @@ def verify_peer(tls: ssl.SSLSocket, spec: TlsSpec) -> str | None:
     entries = certificate.get("subjectAltName", ())
     found = [str(entry[1]) for entry in entries if isinstance(entry, tuple) and len(entry) > 1]
     for name in found:
-        if any(_names_match(name, wanted) for wanted in spec.subject_alt_names):
+        if any(names_match(name, wanted) for wanted in spec.subject_alt_names):
             return None
     return (
         "certificate verify failed: SAN matcher: "
@@ -149,7 +149,7 @@ def verify_peer(tls: ssl.SSLSocket, spec: TlsSpec) -> str | None:
     )
 
 
-def _names_match(found: str, wanted: str) -> bool:
+def names_match(found: str, wanted: str) -> bool:
     """DNS names compare without case, a wildcard covers one label; URIs and addresses exactly."""
     if "://" in found or "://" in wanted:
         return found == wanted

@@ -1,0 +1,231 @@
+"""The supervisor's desk for listening sockets that resources ask for (Istio Gateways).
+
+A worker says which places it wants, always all of them; the desk opens one SO_REUSEPORT socket a place
+and worker slot, keeps it open across the worker's death so that its accept queue is served by the
+replacement, and closes it when no seat of that slot wants the place any more. The supervisor learns
+addresses and ports this way, and no registry data.
+
+A line between desk and worker carries one JSON message a packet; it is never waited on.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+
+import msgspec
+import structlog
+
+from egressd.node.bootstrap_model import ListenerConfig
+from egressd.node.sockets import explain_place, listen, probe
+
+_MOST = 1 << 20  # bytes of one message; a place takes about 60
+log = structlog.get_logger("egressd.supervisor")
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a listener stands. `name` is for logs: the resource that asks for it."""
+
+    address: str
+    port: int
+    name: str = ""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.address, self.port
+
+
+class Wants(msgspec.Struct, frozen=True, tag="wants"):
+    """Worker to desk: every place that it wants now."""
+
+    places: tuple[Place, ...]
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """Desk to worker, with the descriptor unless there is an error; or `released`."""
+
+    address: str
+    port: int
+    error: str = ""
+    released: bool = False
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.address, self.port
+
+
+_encode = msgspec.json.Encoder().encode
+_wants = msgspec.json.Decoder(Wants)
+
+
+class Line:
+    """The desk's end of one child's line."""
+
+    def __init__(self, seat: Hashable, slot: int) -> None:
+        self.seat = seat
+        self.slot = slot
+        self.given: set[tuple[str, int]] = set()
+        self.sock, self.child_end = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
+        )
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
+        self.child_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
+
+
+class SocketDesk:
+    """Every socket that resources asked for, and who wants it."""
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        is_taken: Callable[[tuple[str, int]], str],
+        changed: Callable[[], None],
+    ) -> None:
+        self._selector = selector
+        self._is_taken = is_taken  # the bootstrap listener that has a place, "" = none
+        self._changed = changed
+        self._lines: list[Line] = []
+        self._wants: dict[Hashable, tuple[int, dict[tuple[str, int], Place]]] = {}
+        self._sockets: dict[tuple[tuple[str, int], int], socket.socket] = {}
+        self._errors: dict[tuple[str, int], str] = {}
+
+    # -- lines -------------------------------------------------------------------------------
+
+    def open_line(self, seat: Hashable, slot: int) -> Line:
+        """For a child that is about to be forked; `child_end` is the child's to keep open."""
+        line = Line(seat, slot)
+        self._lines.append(line)
+        self._selector.register(line.sock, selectors.EVENT_READ, lambda: self._heard(line))
+        return line
+
+    def close_line(self, line: Line) -> None:
+        """The child has ended. What its seat wants stays open for the next one."""
+        if line in self._lines:
+            self._lines.remove(line)
+            self._selector.unregister(line.sock)
+            line.sock.close()
+
+    def _heard(self, line: Line) -> None:
+        try:
+            data = line.sock.recv(_MOST)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close_line(line)
+            return
+        try:
+            wants = _wants.decode(data)
+        except msgspec.DecodeError as error:
+            log.error("a worker asked for sockets in a way not understood", error=str(error))
+            return
+        self._wants[line.seat] = (line.slot, {place.key: place for place in wants.places})
+        for key in line.given - self._wants[line.seat][1].keys():
+            line.given.discard(key)
+            self._settle(key, line.slot)
+            self._say(line, Answer(*key, released=True))
+        for place in wants.places:
+            if place.key not in line.given:
+                self._give(line, place)
+        self._settle_all()
+        self._changed()
+
+    def _give(self, line: Line, place: Place) -> None:
+        key = place.key
+        error = ""
+        sock = self._sockets.get((key, line.slot))
+        if sock is None:
+            try:
+                sock = self._open(place)
+                self._sockets[key, line.slot] = sock
+            except OSError as reason:
+                error = self._reason(place, reason)
+        if error:
+            if self._errors.get(key) != error:
+                log.error("cannot listen", place=place.name, reason=error)
+            self._errors[key] = error
+        else:
+            self._errors.pop(key, None)
+            line.given.add(key)
+        self._say(line, Answer(*key, error=error), sock)
+
+    def _open(self, place: Place) -> socket.socket:
+        if taken := self._is_taken(place.key):
+            raise OSError(0, f"the bootstrap's listener {taken!r} has it")
+        config = ListenerConfig(name="gateway", address=place.address, port=place.port)
+        if not any(key == place.key for key, _ in self._sockets):
+            probe(config)
+        return listen(config, place.port)
+
+    @staticmethod
+    def _reason(place: Place, error: OSError) -> str:
+        where = f"{place.name or 'listener'} on {place.address} port {place.port}"
+        return explain_place(where, error) if error.errno else f"{where}: {error.strerror}"
+
+    def _say(self, line: Line, answer: Answer, sock: socket.socket | None = None) -> None:
+        try:
+            fds = [sock.fileno()] if sock is not None and not answer.error else []
+            socket.send_fds(line.sock, [_encode(answer)], fds)
+        except OSError as error:
+            # A worker that does not read its answers is stuck, and its heartbeat ends it.
+            line.given.discard(answer.key)
+            log.error("a worker does not take its sockets", error=str(error))
+
+    # -- who wants what ----------------------------------------------------------------------
+
+    def forget(self, seat: Hashable) -> None:
+        """The seat is no more: what only it wanted closes."""
+        if self._wants.pop(seat, None) is not None:
+            self._settle_all()
+
+    def _settle_all(self) -> None:
+        for key, slot in tuple(self._sockets):
+            self._settle(key, slot)
+        wanted = {key for _, places in self._wants.values() for key in places}
+        for key in self._errors.keys() - wanted:
+            del self._errors[key]
+
+    def _settle(self, key: tuple[str, int], slot: int) -> None:
+        """Close the socket of a place and slot that no seat wants."""
+        if not any(at == slot and key in places for at, places in self._wants.values()):
+            sock = self._sockets.pop((key, slot), None)
+            if sock is not None:
+                sock.close()
+
+    # -- looking and ending ------------------------------------------------------------------
+
+    def places(self) -> list[tuple[Place, str]]:
+        """Each wanted place with the reason why it is not open, "" when it is."""
+        found = {key: place for _, places in self._wants.values() for key, place in places.items()}
+        return [(place, self._errors.get(key, "")) for key, place in sorted(found.items())]
+
+    def close_sockets(self) -> None:
+        """The node stops: workers have their own copies."""
+        self._wants.clear()
+        self._settle_all()
+
+    def close_in_child(self, own: Line | None) -> None:
+        """In a fresh child: all that is not its own line's end."""
+        for line in self._lines:
+            line.sock.close()
+            if line is not own:
+                with suppress(OSError):
+                    line.child_end.close()
+        for sock in self._sockets.values():
+            sock.close()
+
+    def close(self) -> None:
+        """Close everything."""
+        for line in tuple(self._lines):
+            self.close_line(line)
+        self.close_sockets()
+
+
+def child_line(fd: int) -> socket.socket:
+    """The worker's end from its descriptor."""
+    os.set_blocking(fd, False)
+    return socket.socket(fileno=fd)

@@ -1,0 +1,204 @@
+"""The worker's Gateway ports: what the resources ask for is opened, changed and closed while the others
+serve on."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+
+import msgspec
+import structlog
+import trio
+
+from egressd.api.resource import Problem
+from egressd.node.socket_desk import Answer, Place, Wants
+from egressd.proxy.context import WorkerContext
+from egressd.proxy.gateway import GatewayPort
+from egressd.registry.profile import NodeProfile
+from egressd.registry.view import RegistryView
+from egressd.routing.gateway import GatewayListener, compile_listeners
+from egressd.upstream.server_tls import ServerContextCache
+
+_RETRY_S = 2.0
+_RELEASE_S = 1.0
+_MOST = 1 << 16
+_answer = msgspec.json.Decoder(Answer)
+Key = tuple[str, int]
+
+log = structlog.get_logger("egressd.worker")
+
+
+class _Open:
+    """A port that is served: its socket, and what ends the accepting."""
+
+    def __init__(self, port: GatewayPort) -> None:
+        self.port = port
+        self.sock: socket.socket | None = None
+        self.accepting = trio.CancelScope()
+        self.released = trio.Event()
+
+
+class GatewayPorts:
+    """Keeps the open ports at what the Gateways say. One a worker."""
+
+    def __init__(
+        self,
+        context: WorkerContext,
+        view: RegistryView,
+        profile: NodeProfile,
+        line: socket.socket | None,
+        *,
+        address: str,
+        ports: Mapping[str, int],
+    ) -> None:
+        self._context = context
+        self._view = view
+        self._profile = profile
+        self._line = line
+        self._address = address
+        self._port_map = {int(port): target for port, target in ports.items()}
+        self._contexts = ServerContextCache()
+        self._open: dict[Key, _Open] = {}
+        self._waiting: dict[Key, GatewayPort] = {}  # asked for, no socket yet
+        self._closing: dict[Key, _Open] = {}
+        self._nursery: trio.Nursery | None = None
+        self._unanswered: set[Key] = set()
+        self._answered = trio.Event()
+        self.problems: tuple[Problem, ...] = ()
+
+    def follow(self) -> None:
+        """Bring the ports to what the registry says now."""
+        listeners, self.problems = compile_listeners(
+            self._view, self._profile, bind=self._address, ports=self._port_map
+        )
+        wanted = {(one.address, one.port): one for one in listeners}
+        for key in (self._open.keys() | self._waiting.keys()) - wanted.keys():
+            self._release(key)
+        for key, spec in wanted.items():
+            self._serve(key, spec)
+        self._ask()
+
+    def _serve(self, key: Key, spec: GatewayListener) -> None:
+        found = self._open[key].port if key in self._open else self._waiting.get(key)
+        if found is None:
+            port = GatewayPort(self._context, spec, self._contexts, self._profile)
+            self._waiting[key] = port
+        elif found.spec.speech is spec.speech:
+            if found.spec != spec:
+                found.update(spec)
+        else:  # another protocol: the socket stays, the new connections get the new port
+            found.retire()
+            port = GatewayPort(self._context, spec, self._contexts, self._profile)
+            if key in self._open:
+                self._open[key].port = port
+            else:
+                self._waiting[key] = port
+
+    def _release(self, key: Key) -> None:
+        port = self._waiting.pop(key, None)
+        if port is not None:
+            port.retire()
+        opened = self._open.pop(key, None)
+        if opened is not None:
+            self._closing[key] = opened
+            assert self._nursery is not None
+            self._nursery.start_soon(self._close, key, opened)
+
+    def _ask(self) -> None:
+        """Say every place that is wanted; the desk answers for those that are new."""
+        if self._line is None:
+            return
+        keys = [*self._open.items(), *((k, _Open(p)) for k, p in self._waiting.items())]
+        places = tuple(Place(*key, opened.port.spec.owner) for key, opened in keys)
+        self._unanswered = set(self._waiting)
+        if not self._waiting:
+            self._answered.set()
+        with suppress(OSError):  # the supervisor is gone: so are we, soon
+            self._line.send(msgspec.json.encode(Wants(places)))
+
+    # -- tasks -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Take sockets as they come, and ask again for those that could not be had."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self.follow()
+            nursery.start_soon(self._retry)
+            while self._line is not None:
+                await trio.lowlevel.wait_readable(self._line)
+                self._take_answers(self._line)
+
+    async def first(self, within_s: float) -> None:
+        """Wait until every port that is wanted at start is open or refused."""
+        with trio.move_on_after(within_s):
+            await self._answered.wait()
+
+    async def _retry(self) -> None:
+        while True:
+            await trio.sleep(_RETRY_S)
+            if self._waiting:
+                self._ask()
+
+    def _take_answers(self, line: socket.socket) -> None:
+        while True:
+            try:
+                data, fds, _, _ = socket.recv_fds(line, _MOST, 4)
+            except BlockingIOError:
+                return
+            if not data:
+                self._line = None  # the supervisor is gone; SIGTERM follows
+                return
+            answer = _answer.decode(data)
+            if answer.released:
+                closing = self._closing.get(answer.key)
+                if closing is not None:
+                    closing.released.set()
+                continue
+            for fd in fds:
+                self._take(answer.key, socket.socket(fileno=fd))
+            self._unanswered.discard(answer.key)
+            if not self._unanswered:
+                self._answered.set()
+
+    def _take(self, key: Key, sock: socket.socket) -> None:
+        port = self._waiting.pop(key, None)
+        if port is None or self._nursery is None:
+            sock.close()  # not wanted any more
+            return
+        opened = self._open[key] = _Open(port)
+        opened.sock = sock
+        self._nursery.start_soon(self._accept, opened, sock)
+
+    async def _accept(self, opened: _Open, sock: socket.socket) -> None:
+        with opened.accepting:
+            sock.setblocking(False)
+            await opened.port.listener.serve(sock, lambda: opened.port.listener)
+
+    async def _close(self, key: Key, opened: _Open) -> None:
+        """The desk closes its copy first, then what waits in the queue is taken, then ours closes."""
+        with trio.move_on_after(_RELEASE_S):
+            await opened.released.wait()
+        self._stop(opened)
+        if self._closing.get(key) is opened:
+            del self._closing[key]
+
+    @staticmethod
+    def _stop(opened: _Open) -> None:
+        opened.accepting.cancel()
+        if opened.sock is not None:
+            opened.port.listener.accept_waiting(opened.sock)
+            opened.sock.close()
+        opened.port.retire()
+
+    def drain(self) -> None:
+        """The worker stops: take what is queued, then close."""
+        for opened in (*self._open.values(), *self._closing.values()):
+            self._stop(opened)
+        self._open.clear()
+        self._closing.clear()
+        self._waiting.clear()
+
+    def sockets(self) -> list[socket.socket]:
+        """The open sockets, for tests and the loop guard."""
+        return [one.sock for one in self._open.values() if one.sock is not None]
