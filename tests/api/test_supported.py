@@ -69,11 +69,6 @@ def test_a_resource_that_is_acted_on_in_full_has_no_warning() -> None:
         assert parse_text(VALID[name], "a").problems == (), name
 
 
-def test_a_gateway_other_than_mesh_is_warned_of() -> None:
-    parsed = parse_text(VALID["VirtualService: gateways and a host for all"], "a")
-    assert [problem.field for problem in parsed.problems] == ["spec.gateways"]
-
-
 def test_the_document_lists_exactly_the_table() -> None:
     section = DOCUMENT.read_text().split("## Valid but not yet acted on")[1].split("\n## ")[0]
     listed = dict(re.findall(r"^\| `([^`]+)` \| (.+) \|$", section, re.MULTILINE))
