@@ -13,7 +13,6 @@ from egressd.api.decode import join
 from egressd.api.destination_rule import (
     ClientTLSMode,
     ClientTLSSettings,
-    DestinationRule,
     HTTPSettings,
     LoadBalancerSettings,
     TrafficPolicy,
@@ -23,11 +22,7 @@ from egressd.api.report import Report
 from egressd.api.resource import Kind, Resource
 from egressd.api.service_entry import Resolution, ServiceEntry
 from egressd.api.virtual_service import (
-    FaultAbort,
-    HTTPMatchRequest,
     HTTPRetry,
-    HTTPRoute,
-    VirtualService,
 )
 from egressd.api.workload_entry import WorkloadEntry
 
@@ -39,19 +34,7 @@ NOT_YET_FIELDS: Final[Mapping[tuple[type[Message], str], str]] = {
     (ServiceEntry, "workloadSelector"): "no workload is selected; list endpoints",
     (WorkloadEntry, "network"): "every endpoint is called directly",
     (WorkloadEntry, "serviceAccount"): "the identity of an endpoint is not checked against it",
-    (VirtualService, "exportTo"): "the node reads resources of every namespace",
-    (HTTPRoute, "delegate"): "the route answers 404",
-    (HTTPRoute, "mirror"): "no copy of the request is sent",
-    (HTTPRoute, "mirrors"): "no copy of the request is sent",
-    (HTTPRoute, "mirrorPercent"): "no copy of the request is sent",
-    (HTTPRoute, "mirrorPercentage"): "no copy of the request is sent",
-    (HTTPRoute, "corsPolicy"): "CORS headers come from the origin alone",
-    (HTTPMatchRequest, "statPrefix"): "metrics are named by host",
     (HTTPRetry, "retryRemoteLocalities"): "a retry prefers an endpoint that was not tried",
-    (HTTPRetry, "retryIgnorePreviousHosts"): "a retry prefers an endpoint that was not tried",
-    (FaultAbort, "grpcStatus"): "requests are not aborted",
-    (DestinationRule, "exportTo"): "the node reads resources of every namespace",
-    (DestinationRule, "workloadSelector"): "the rule applies to every client of the node",
     (TrafficPolicy, "tunnel"): "connections go straight to the endpoint",
     (TrafficPolicy, "proxyProtocol"): "no PROXY header is sent",
     (TrafficPolicy, "retryBudget"): "connectionPool.http.maxRetries limits retries",
@@ -73,16 +56,12 @@ NOT_YET_VALUES: Final[Mapping[tuple[type[Message], str, str], str]] = {
     "requests answer 503",
 }
 
-_DELEGATE: Final = "without hosts it could only be another VirtualService's delegate"
-
 
 def report_unsupported(resource: Resource, report: Report) -> None:
     """Warns of everything in a valid resource that this release does not act on."""
     if reason := NOT_YET_KINDS.get(resource.kind):
         report.warn("kind", _not_yet(str(resource.kind), reason), "")
         return
-    if isinstance(resource.spec, VirtualService) and not resource.spec.hosts:
-        report.warn("spec.hosts", _not_yet("no host", _DELEGATE), "")
     _walk(resource.spec, "spec", report)
 
 

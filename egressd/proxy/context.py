@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from egressd.proxy.directory import ClusterRuntime, Directory
     from egressd.proxy.downstream import Downstream
     from egressd.proxy.http1.request import RequestHead
-    from egressd.routing.table import Match, Route, WeightedCluster
+    from egressd.routing.table import HeaderOps, Match, Route, WeightedCluster
     from egressd.upstream.cluster import Endpoint
 
 _NEVER = float("inf")
@@ -57,6 +57,8 @@ class Recorder(Protocol):
 
     def fault_injected(self, kind: str) -> None: ...
 
+    def mirrored(self, how: str) -> None: ...
+
     def ejected(self, session: Session, endpoint: Endpoint, reason: str) -> None: ...
 
 
@@ -72,6 +74,7 @@ class WorkerContext:
     bits: Callable[[int], int] = random.getrandbits
     connections: set[Downstream] = field(default_factory=set)
     draining: bool = False
+    mirrors: int = 0  # copies of requests under way
 
     def new_request_id(self) -> bytes:
         """A version 4 UUID (RFC 9562), as Envoy makes for x-request-id."""
@@ -145,6 +148,7 @@ class Exchange(Session):
         "body",
         "deadline",
         "destination",
+        "extra_headers",
         "head",
         "keep_alive",
         "match",
@@ -171,6 +175,7 @@ class Exchange(Session):
         self.route: Route | None = None
         self.match: Match | None = None
         self.destination: WeightedCluster | None = None
+        self.extra_headers: HeaderOps | None = None  # of filters, on the response
         self.body: RequestBody | None = None
         self.path = b""
         self.query = b""

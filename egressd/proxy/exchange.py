@@ -7,15 +7,16 @@ from time import monotonic
 from egressd.net.readiness import Deadline
 from egressd.net.stream import StreamClosed
 from egressd.proxy.context import Exchange
+from egressd.proxy.cors import answer_preflight, response_ops
 from egressd.proxy.forward import forward
 from egressd.proxy.http1.fields import MalformedMessage, header_map
 from egressd.proxy.http1.request import split_authority, split_target
-from egressd.proxy.reply import ClientGone, LocalReply, render_reply
+from egressd.proxy.reply import ClientGone, LocalReply, as_grpc, is_grpc, render_reply
 from egressd.proxy.scope import HostEntry
 from egressd.proxy.tunnel import connect_tunnel
 from egressd.routing.match import choose_destination, match_route, redirect_location
 from egressd.routing.request import Request
-from egressd.routing.table import Fault, Route, RouteTable, WeightedCluster
+from egressd.routing.table import Cors, Fault, Route, RouteTable, WeightedCluster
 
 
 async def serve_exchange(x: Exchange) -> bool:
@@ -62,6 +63,8 @@ async def _run(x: Exchange) -> None:
         )
     route, x.match = matched
     x.route = route
+    if route.cors is not None:
+        _apply_cors(x, route.cors)
     if route.fault is not None:
         await _inject(x, route.fault)
     if not route.destinations:
@@ -71,6 +74,15 @@ async def _run(x: Exchange) -> None:
     x.destination = destination
     x.cluster = x.context.directory.cluster(entry, destination.key)
     await forward(x)
+
+
+def _apply_cors(x: Exchange, cors: Cors) -> None:
+    headers = header_map(x.head.lines)
+    preflight = answer_preflight(cors, x.head.method, headers)
+    if preflight is not None:
+        raise preflight
+    ops = response_ops(cors, headers)
+    x.extra_headers = ops if ops.set else None
 
 
 def _request(x: Exchange, authority: bytes, entry: HostEntry) -> Request:
@@ -134,7 +146,11 @@ async def _inject(x: Exchange, fault: Fault) -> None:
         x.context.recorder.fault_injected("abort")
         flag = f"{x.flag},FI" if x.flag else "FI"
         raise LocalReply(
-            fault.abort_status, "fault filter abort", flag=flag, details="fault_filter_abort"
+            fault.abort_status,
+            "fault filter abort",
+            flag=flag,
+            details="fault_filter_abort",
+            grpc_status=fault.abort_grpc_status,
         )
 
 
@@ -158,6 +174,10 @@ def _answer_of(x: Exchange, route: Route, request: Request) -> LocalReply:
 async def _answer(x: Exchange, reply: LocalReply) -> None:
     """Send a local reply; a request body that was not read to its end closes the connection."""
     head = x.head
+    if is_grpc(head.lines):
+        reply = as_grpc(reply)
+    if x.extra_headers is not None:
+        reply.headers = (*reply.headers, *x.extra_headers.set)
     read = x.skip_buffered_body()
     x.keep_alive = x.keep_alive and not reply.close and read and not x.downstream.scope.draining
     x.status = reply.status

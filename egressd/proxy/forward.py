@@ -11,6 +11,7 @@ from egressd.proxy.context import Exchange
 from egressd.proxy.directory import ClusterRuntime
 from egressd.proxy.heads import upstream_head
 from egressd.proxy.http1.response import ResponseHead
+from egressd.proxy.mirror import send_mirrors
 from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.proxy.respond import respond
 from egressd.proxy.retry import Failure, backoff_s, retries_failure, retries_response
@@ -55,8 +56,14 @@ async def _forward_admitted(x: Exchange) -> None:
     if x.route.timeout_s and (x.body is None or x.body.complete):
         x.deadline = monotonic() + x.route.timeout_s
     head = upstream_head(x)
+    mirrors = x.route.mirrors
+    early = bool(mirrors) and (x.body is None or x.body.complete)
+    if early:
+        send_mirrors(x, head, mirrors)
     try:
         this = await _attempts(x, head)
+        if mirrors and not early:
+            send_mirrors(x, head, mirrors)
     except Deadline:
         raise LocalReply(
             504, "upstream request timeout", flag="UT", details="response_timeout"
@@ -156,7 +163,7 @@ async def _back_off(x: Exchange, tried: tuple[Endpoint, ...], retries: int) -> t
     except BaseException:
         x.cluster.cluster.done_retry()
         raise
-    return tried
+    return tried if x.route.retry.ignore_previous_hosts else ()
 
 
 async def _try_next(x: Exchange, head: bytes, tried: tuple[Endpoint, ...]) -> Attempt:

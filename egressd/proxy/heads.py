@@ -67,9 +67,9 @@ def downstream_head(x: Exchange, response: ResponseHead, reencode: bool) -> byte
     route, destination = x.route, x.destination
     assert route is not None and destination is not None
     lines = response.end_to_end_lines()
-    if route.response_headers or destination.response_headers:
+    if route.response_headers or destination.response_headers or x.extra_headers:
         fields = split_fields(lines)
-        for ops in (route.response_headers, destination.response_headers):
+        for ops in (route.response_headers, destination.response_headers, x.extra_headers):
             if ops is not None:
                 fields = apply_header_ops(fields, ops)
         lines = join_fields(fields)

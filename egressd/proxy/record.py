@@ -33,6 +33,8 @@ class TrafficRecorder:
         """An exchange ended, however."""
         runtime = x.cluster
         route = x.route.name if x.route is not None else ""
+        if x.match is not None and x.match.stat_prefix:
+            route = x.match.stat_prefix
         if runtime is None:
             series = self._unrouted.get((x.status, x.flag))
             if series is None:
@@ -138,6 +140,10 @@ class TrafficRecorder:
 
     def fault_injected(self, kind: str) -> None:
         self._stats.process.fault(kind)
+
+    def mirrored(self, how: str) -> None:
+        """A copy of a request was sent, dropped, failed, or its body was not kept."""
+        self._stats.process.mirror(how)
 
     def ejected(self, session: Session, endpoint: Endpoint, reason: str) -> None:
         """This worker ejected an endpoint for the node."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
+from urllib.parse import quote
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -23,6 +25,7 @@ class LocalReply(Exception):
         headers: tuple[tuple[bytes, bytes], ...] = (),
         body: bytes | None = None,
         close: bool = False,
+        grpc_status: int | None = None,
     ) -> None:
         super().__init__(text)
         self.status = status
@@ -31,6 +34,38 @@ class LocalReply(Exception):
         self.headers = headers
         self.body = text.encode() if body is None else body
         self.close = close
+        self.text = text
+        self.grpc_status = grpc_status  # for gRPC clients; None: what fits the HTTP status
+
+
+is_grpc = re.compile(
+    rb"\r\ncontent-type:[ \t]*application/grpc(?:[+; \t\r]|$)", re.IGNORECASE
+).search
+"""Whether field lines say that a client speaks gRPC."""
+
+_GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+
+
+def as_grpc(reply: LocalReply) -> LocalReply:
+    """The same answer for a gRPC client: 200 and the status in the headers (Envoy: trailers-only)."""
+    status = reply.grpc_status
+    if status is None:
+        if reply.status < 400:
+            return reply
+        status = _GRPC_OF_HTTP.get(reply.status, 2)
+    fields = [(b"content-type", b"application/grpc"), (b"grpc-status", b"%d" % status)]
+    if reply.text:
+        fields.append(
+            (b"grpc-message", quote(reply.text, safe=" !#$&'()*+,/:;=?@[]{}<>|").encode())
+        )
+    return LocalReply(
+        200,
+        "",
+        flag=reply.flag,
+        details=reply.details,
+        headers=(*reply.headers, *fields),
+        close=reply.close,
+    )
 
 
 class ClientGone(Exception):

@@ -12,6 +12,7 @@ from egressd.api.service_entry import ServiceEntry
 from egressd.api.virtual_service import VirtualService
 from egressd.api.workload_entry import WorkloadEntry
 
+CLUSTER_DOMAIN = ".svc.cluster.local"
 MESH = "mesh"
 """The gateway that is the node's own egress listeners, and the default (Istio)."""
 
@@ -20,8 +21,17 @@ def gateway_names(resource: Resource) -> tuple[str, ...]:
     """The gateways that a VirtualService lists, as "namespace/name" or "mesh"."""
     spec = resource.spec
     named = (spec.gateways if isinstance(spec, VirtualService) else ()) or (MESH,)
-    namespace = resource.metadata.namespace
-    return tuple(name if name == MESH or "/" in name else f"{namespace}/{name}" for name in named)
+    return qualified_gateways(named, resource.metadata.namespace)
+
+
+def qualified_gateways(names: tuple[str, ...], namespace: str) -> tuple[str, ...]:
+    """Gateway names relative to a resource's namespace, as "namespace/name" or "mesh"."""
+    return tuple(name if name == MESH or "/" in name else f"{namespace}/{name}" for name in names)
+
+
+def qualified(host: str, namespace: str) -> str:
+    """Istio: a host without a dot is short for that service in the resource's namespace."""
+    return host if "." in host or host == "*" else f"{host}.{namespace}{CLUSTER_DOMAIN}"
 
 
 def _unnamed_keys(spec: ServiceEntry) -> list[str]:
@@ -81,4 +91,8 @@ def claimed_hosts(resource: Resource) -> tuple[str, ...]:
     if isinstance(spec, VirtualService):
         bound = [gateway_key(name) for name in gateway_names(resource) if name != MESH]
         hosts = (*hosts, *bound)
-    return tuple(dict.fromkeys(host.lower().removesuffix(".") for host in hosts))
+    keys = dict.fromkeys(host.lower().removesuffix(".") for host in hosts)
+    if not isinstance(spec, ServiceEntry):
+        short = [key for key in keys if "." not in key and key[0] != "/"]
+        keys.update(dict.fromkeys(qualified(key, metadata.namespace) for key in short))
+    return tuple(keys)

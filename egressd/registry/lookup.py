@@ -13,8 +13,9 @@ import msgspec
 from egressd.api.destination_rule import DestinationRule
 from egressd.api.resource import Kind
 from egressd.api.service_entry import Location, Resolution, ServiceEntry, ServicePort
-from egressd.api.virtual_service import VirtualService
 from egressd.api.workload_entry import WorkloadEntry
+from egressd.registry.claims import gateway_names, qualified
+from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.records import Record
 from egressd.registry.view import RegistryView
 
@@ -33,6 +34,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     subject_alt_names: tuple[str, ...]
     refs: tuple[str, ...]
     source: str
+    namespace: str = "default"
 
 
 class RecordingView:
@@ -71,24 +73,84 @@ def candidates(host: str) -> Iterator[str]:
 
 
 def find_virtual_service(
-    view: RegistryView, host: str, gateway: str = MESH_GATEWAY
+    view: RegistryView, host: str, gateway: str = MESH_GATEWAY, namespace: str = ""
 ) -> tuple[str, Record] | None:
-    """The claim and the VirtualService bound to `gateway` that owns a name."""
+    """The claim and the VirtualService bound to `gateway` that owns a name. A short host of another
+    namespace than the client's names that one's service, not this name."""
     for key in candidates(host):
         for record in view.claims(Kind.VIRTUAL_SERVICE, key):
-            spec = record.resource.spec
-            if isinstance(spec, VirtualService) and gateway in (spec.gateways or (MESH_GATEWAY,)):
+            if gateway not in gateway_names(record.resource):
+                continue
+            if "." in key or key == "*" or record.resource.metadata.namespace == namespace:
+                return key, record
+            if not namespace:
                 return key, record
     return None
 
 
-def find_destination_rule(view: RegistryView, host: str) -> Record | None:
-    """The DestinationRule of the most specific host."""
-    for key in candidates(host):
-        for record in view.claims(Kind.DESTINATION_RULE, key):
-            if isinstance(record.resource.spec, DestinationRule):
-                return record
+def full_name(view: RegistryView, host: str, namespace: str) -> str:
+    """A name that is short for a service of the mesh, in full (Istio: `svc`, `svc.ns`, `svc.ns.svc` of
+    `svc.ns.svc.cluster.local`); else the name itself. What is claimed as written stays as it is."""
+    dots = host.count(".")
+    if dots > 2 or any(view.claims(kind, host) for kind in _CLAIMING):
+        return host
+    full = (f"{host}.{namespace}.svc", f"{host}.svc", host)[dots] + ".cluster.local"
+    return full if any(view.claims(kind, full) for kind in _CLAIMING) else host
+
+
+_CLAIMING = (Kind.SERVICE_ENTRY, Kind.VIRTUAL_SERVICE)
+
+
+def find_destination_rule(
+    view: RegistryView,
+    host: str,
+    profile: NodeProfile = DEFAULT_PROFILE,
+    service_namespace: str = "default",
+) -> Record | None:
+    """The DestinationRule for a host: of the client's namespace, else of the service's, else of the
+    root namespace, in each the most specific host (Istio). A rule whose `workloadSelector` is this node
+    comes before one without; several rules of a host and namespace count as one, their subsets
+    together, the first trafficPolicy."""
+    found = [
+        (key, record)
+        for key in candidates(host)
+        for record in view.claims(Kind.DESTINATION_RULE, key)
+        if _selects(record, profile)
+    ]
+    for namespace in (profile.namespace, service_namespace, profile.root_namespace):
+        tier = [pair for pair in found if pair[1].resource.metadata.namespace == namespace]
+        if tier:
+            return _merged_rule([record for key, record in tier if key == tier[0][0]])
     return None
+
+
+def _selects(record: Record, profile: NodeProfile) -> bool:
+    spec = record.resource.spec
+    assert isinstance(spec, DestinationRule)
+    selector = spec.workload_selector
+    if selector is None:
+        return True
+    same = record.resource.metadata.namespace == profile.namespace
+    return same and selector.labels.items() <= profile.labels.items()
+
+
+def _merged_rule(records: list[Record]) -> Record:
+    def rule(record: Record) -> DestinationRule:
+        spec = record.resource.spec
+        assert isinstance(spec, DestinationRule)
+        return spec
+
+    selected = [record for record in records if rule(record).workload_selector is not None]
+    if selected:
+        return selected[0]
+    first = rule(records[0])
+    if len(records) == 1:
+        return records[0]
+    subsets = {subset.name: subset for r in reversed(records) for subset in rule(r).subsets}
+    policy = next((rule(r).traffic_policy for r in records if rule(r).traffic_policy), None)
+    spec = msgspec.structs.replace(first, subsets=tuple(subsets.values()), traffic_policy=policy)
+    resource = msgspec.structs.replace(records[0].resource, spec=spec)
+    return msgspec.structs.replace(records[0], resource=resource)
 
 
 def find_service(view: RegistryView, host: str) -> Service | None:
@@ -120,6 +182,7 @@ def _merge(host: str, source: str, records: list[Record]) -> Service:
         subject_alt_names=tuple(names),
         refs=tuple(r.resource.ref for r in records),
         source=source,
+        namespace=records[0].resource.metadata.namespace,
     )
 
 
@@ -138,3 +201,18 @@ def choose_port(service: Service, requested: int | None) -> ServicePort | None:
         if port.protocol.upper() in _HTTP_PROTOCOLS or not port.protocol:
             return port
     return service.ports[0] if service.ports else None
+
+
+__all__ = [
+    "MESH_GATEWAY",
+    "RecordingView",
+    "Service",
+    "candidates",
+    "choose_port",
+    "find_destination_rule",
+    "find_service",
+    "find_virtual_service",
+    "full_name",
+    "host_key",
+    "qualified",
+]

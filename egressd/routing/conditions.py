@@ -8,6 +8,7 @@ import re2
 
 from egressd.api.message import StringMatch
 from egressd.api.virtual_service import HTTPMatchRequest
+from egressd.registry.claims import qualified_gateways
 from egressd.routing.request import Request
 from egressd.routing.table import Match, Predicate
 
@@ -59,8 +60,9 @@ def in_words(match: StringMatch) -> str:
     return "present"
 
 
-def compile_match(match: HTTPMatchRequest, index: int) -> Match:
-    """One match block; its conditions are ANDed in a fixed order, the path first."""
+def compile_match(match: HTTPMatchRequest, index: int, namespace: str = "default") -> Match:
+    """One match block; its conditions are ANDed in a fixed order, the path first. `namespace` is that of
+    the resource: gateways are named relative to it."""
     kind, path, path_predicate = "", b"", None
     text: list[tuple[str, str, Predicate]] = []
     place = f"match[{index}]"
@@ -68,7 +70,7 @@ def compile_match(match: HTTPMatchRequest, index: int) -> Match:
         kind, path, path_predicate, test = _path(match.uri, match.ignore_uri_case)
         case = " ignoring case" if match.ignore_uri_case else ""
         text.append((f"{place}.uri", in_words(match.uri) + case, test))
-    rest = _conditions(match, place)
+    rest = _conditions(match, place, namespace)
     return Match(
         path_kind=kind,
         path=path,
@@ -76,6 +78,8 @@ def compile_match(match: HTTPMatchRequest, index: int) -> Match:
         path_predicate=path_predicate,
         predicates=tuple(predicate for _, _, predicate in rest),
         text=(*text, *rest),
+        needs_headers=bool(match.headers or match.without_headers),
+        stat_prefix=match.stat_prefix,
     )
 
 
@@ -93,7 +97,9 @@ def _path(uri: StringMatch, ignore_case: bool) -> tuple[str, bytes, Predicate | 
     return "prefix", path, predicate if ignore_case else None, predicate
 
 
-def _conditions(match: HTTPMatchRequest, place: str) -> list[tuple[str, str, Predicate]]:
+def _conditions(
+    match: HTTPMatchRequest, place: str, namespace: str
+) -> list[tuple[str, str, Predicate]]:
     found: list[tuple[str, str, Predicate]] = []
 
     def add(field: str, words: str, predicate: Predicate) -> None:
@@ -119,10 +125,11 @@ def _conditions(match: HTTPMatchRequest, place: str) -> list[tuple[str, str, Pre
         words = "has " + ",".join(f"{k}={v}" for k, v in match.source_labels.items())
         add("sourceLabels", words, _on_labels(match.source_labels))
     if match.source_namespace:
-        namespace = match.source_namespace
-        add("sourceNamespace", f"is {namespace}", _on_namespace(namespace))
+        source = match.source_namespace
+        add("sourceNamespace", f"is {source}", _on_namespace(source))
     if match.gateways:
-        add("gateways", f"one of {','.join(match.gateways)}", _on_gateway(match.gateways))
+        gateways = qualified_gateways(match.gateways, namespace)
+        add("gateways", f"one of {','.join(gateways)}", _on_gateway(gateways))
     return found
 
 

@@ -17,11 +17,12 @@ from egressd.api.virtual_service import (
     TLSMatchAttributes,
     VirtualService,
 )
-from egressd.registry.claims import MESH, gateway_names
+from egressd.registry.claims import MESH, gateway_names, qualified_gateways
 from egressd.registry.exposure import Exposure, bound_records, find_bound
 from egressd.registry.lookup import RecordingView, candidates, find_virtual_service, host_key
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.view import RegistryView
+from egressd.registry.visibility import VisibleView
 from egressd.routing.compile import destination_key
 from egressd.routing.table import WeightedCluster
 
@@ -83,7 +84,7 @@ def compile_l4(
 ) -> L4Table:
     """The routes of a name (SNI or CONNECT host; "" = none known) in the scope of a gateway's port
     (`exposures`) or of the mesh. Nothing found is an empty table."""
-    recording = RecordingView(view)
+    recording = RecordingView(VisibleView(view, profile.namespace))
     gateway = MESH
     found: list[Resource] = []
     if exposures:
@@ -188,7 +189,7 @@ def _common(
         tests.append((f"{path}.sourceNamespace", namespace, _on_namespace(namespace)))
     if match.gateways:
         own = resource.metadata.namespace
-        names = tuple(n if n == MESH or "/" in n else f"{own}/{n}" for n in match.gateways)
+        names = qualified_gateways(match.gateways, own)
         tests.append((f"{path}.gateways", f"one of {','.join(names)}", _on_gateway(names)))
     return tests
 

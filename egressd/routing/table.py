@@ -136,6 +136,7 @@ class Match:
     path_predicate: Predicate | None  # regex or ignore-case forms; None for plain exact and prefix
     predicates: tuple[Predicate, ...]
     text: tuple[tuple[str, str, Predicate], ...]  # (field path, condition in words, its predicate)
+    needs_headers: bool = False  # some condition looks at headers other than Host
     stat_prefix: str = ""  # Istio HTTPMatchRequest.statPrefix: names the route in metrics
 
 

@@ -179,6 +179,7 @@ def _process(totals: StatsSnapshot) -> Iterator[Metric]:
     for name, label, counts, text in (
         ("egressd_faults_injected", "kind", process.faults, "Faults injected"),
         ("egressd_protocol_errors", "side", process.protocol_errors, "Malformed messages"),
+        ("egressd_mirrored_requests", "result", process.mirrors, "Copies sent to mirrors"),
     ):
         family = CounterMetricFamily(name, text, labels=[label])
         for key, count in counts.items():

@@ -160,6 +160,7 @@ class ProcessStats(msgspec.Struct, array_like=True):
     series_overflows: int = 0  # label sets folded into "other" by the cap
     faults: dict[str, int] = {}
     protocol_errors: dict[str, int] = {}
+    mirrors: dict[str, int] = {}
     lag_sum_s: float = 0.0
     lag_max_s: float = 0.0  # gauge: the worst since the worker started
     lags: list[int] = msgspec.field(default_factory=lambda: [0] * (len(LAG_BOUNDS_S) + 1))
@@ -171,6 +172,10 @@ class ProcessStats(msgspec.Struct, array_like=True):
     def protocol_error(self, side: str) -> None:
         """One malformed message, by the side that sent it: "downstream" or "upstream"."""
         self.protocol_errors[side] = self.protocol_errors.get(side, 0) + 1
+
+    def mirror(self, how: str) -> None:
+        """One copy of a request: "sent", "failed", "dropped" or "not_kept"."""
+        self.mirrors[how] = self.mirrors.get(how, 0) + 1
 
     def observe_lag(self, lag_s: float) -> None:
         """How late the event loop came back from a timed wait, seconds."""
@@ -187,6 +192,7 @@ class ProcessStats(msgspec.Struct, array_like=True):
         self.series_overflows += other.series_overflows
         _add_dicts(self.faults, other.faults)
         _add_dicts(self.protocol_errors, other.protocol_errors)
+        _add_dicts(self.mirrors, other.mirrors)
         self.lag_sum_s += other.lag_sum_s
         self.lag_max_s = max(self.lag_max_s, other.lag_max_s)
         _add_lists(self.lags, other.lags)

@@ -21,6 +21,7 @@ from egressd.api.workload_entry import WorkloadEntry
 from egressd.registry.lookup import RecordingView, Service, find_destination_rule, find_service
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.view import RegistryView
+from egressd.registry.visibility import VisibleView
 from egressd.routing.table import ClusterKey
 from egressd.upstream.spec import (
     Balancer,
@@ -56,7 +57,7 @@ def compile_cluster(
     view: RegistryView, key: ClusterKey, profile: NodeProfile = DEFAULT_PROFILE
 ) -> ClusterSpec:
     """The cluster of a destination. Raises `UnknownCluster`."""
-    recording = RecordingView(view)
+    recording = RecordingView(VisibleView(view, profile.namespace))
     try:
         return _compile(recording, key, profile)
     except UnknownCluster as unknown:
@@ -65,9 +66,9 @@ def compile_cluster(
 
 def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> ClusterSpec:
     service = find_service(view, key.host)
-    record = find_destination_rule(view, key.host)
     if service is None:
         raise UnknownCluster(f"destination {key.host}: no ServiceEntry has this host")
+    record = find_destination_rule(view, key.host, profile, service.namespace)
     port = next((port for port in service.ports if port.number == key.port), None)
     if port is None and service.ports:
         declared = ", ".join(str(port.number) for port in service.ports)

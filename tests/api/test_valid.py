@@ -91,7 +91,6 @@ def test_a_valid_document_is_read_beside_a_broken_one() -> None:
             "DestinationRule: TLS switched off but with names",
             {"spec.trafficPolicy.tls.subjectAltNames": "another mode"},
         ),
-        ("VirtualService: a delegate", {"spec.hosts": "not yet acted on"}),
     ],
 )
 def test_old_spellings_and_idle_fields_are_read_with_a_warning(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from egressd.proxy.retry import Failure, backoff_s, retries_failure, retries_response
-from egressd.routing.compile import DEFAULT_RETRY
+from egressd.routing.actions import DEFAULT_RETRY
 from egressd.routing.table import RetryPolicy
 
 

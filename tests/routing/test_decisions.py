@@ -133,7 +133,7 @@ def test_a_virtual_service_of_another_gateway_does_not_bind() -> None:
     text = virtual("v", ["a.example"], "[{route: [{destination: {host: a.example}}]}]")
     view = view_of(text.replace("spec: {", "spec: {gateways: [edge], "))
     assert compile_routes(view, "a.example", None) is None
-    assert compile_routes(view, "a.example", None, gateway="edge") is not None
+    assert compile_routes(view, "a.example", None, gateway="default/edge") is not None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,158 @@
+"""Mirroring: a copy of a request to another cluster, sent and forgotten.
+
+Source: Istio `HTTPRoute.mirror`, `mirrors`; Envoy request mirroring (shadowing). The copy never delays
+or fails the request: it has a deadline of its own, a bound on how many are under way in a worker, and is
+dropped past it. A body that was too large to keep is not mirrored.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from time import monotonic
+
+from egressd.net.readiness import Deadline, Fiber
+from egressd.net.stream import StreamClosed
+from egressd.proxy.context import Exchange, WorkerContext
+from egressd.proxy.directory import ClusterRuntime
+from egressd.proxy.http1.fields import MalformedMessage
+from egressd.proxy.http1.response import UNTIL_CLOSE, parse_response
+from egressd.routing.table import Mirror
+from egressd.upstream.cluster import Outcome
+from egressd.upstream.connection import ConnectFailed, UpstreamConnection
+from egressd.upstream.pool import Overflow
+from egressd.upstream.tls import TlsConfigError
+
+MOST_UNDER_WAY = 256
+"""Copies under way at a time in a worker; more are dropped and counted."""
+
+_TIMEOUT_S = 15.0  # Envoy's default route timeout, which shadow requests have
+_MOST_ANSWER = 65536  # of a mirror's answer read to keep its connection
+_FAILURES = (ConnectFailed, Overflow, TlsConfigError, StreamClosed, MalformedMessage, Deadline)
+
+
+def shadow_authority(authority: bytes) -> bytes:
+    """Envoy: "-shadow" behind the host, before a port."""
+    host, colon, port = authority.rpartition(b":")
+    if colon and port.isdigit():
+        return b"%b-shadow:%b" % (host, port)
+    return authority + b"-shadow"
+
+
+def shadow_head(head: bytes, authority: bytes) -> bytes:
+    """The request head as a mirror gets it."""
+    request_line, _, fields = head.partition(b"\r\n")
+    kept = [line for line in fields.split(b"\r\n") if line[:5].lower() != b"host:"]
+    host = b"Host: " + shadow_authority(authority)
+    return b"\r\n".join([request_line, host, *kept])
+
+
+def send_mirrors(x: Exchange, head: bytes, mirrors: tuple[Mirror, ...]) -> None:
+    """Start the copies of a request whose body, if any, has come whole."""
+    context = x.context
+    for mirror in mirrors:
+        if mirror.percent < 100.0 and context.rng() * 100.0 >= mirror.percent:
+            continue
+        body = b""
+        if x.body is not None:
+            if x.body.kept is None or not x.body.complete:
+                context.recorder.mirrored("not_kept")
+                continue
+            body = x.body.kept_encoded()
+        if context.mirrors >= MOST_UNDER_WAY or context.draining:
+            context.recorder.mirrored("dropped")
+            continue
+        runtime = context.directory.cluster_of(x.request.host, mirror.key)
+        data = shadow_head(head, x.sent_authority) + body
+        _start(context, runtime, data, x.head.method)
+
+
+def _start(context: WorkerContext, runtime: ClusterRuntime, data: bytes, method: bytes) -> None:
+    async def run(fiber: Fiber) -> None:
+        context.mirrors += 1
+        try:
+            fiber.set_deadline(monotonic() + _TIMEOUT_S)
+            sent = await _send(context, runtime, fiber, data, method)
+            context.recorder.mirrored("sent" if sent else "failed")
+        except _FAILURES:
+            context.recorder.mirrored("failed")
+        finally:
+            context.mirrors -= 1
+
+    context.loop.spawn(run)
+
+
+async def _send(
+    context: WorkerContext, runtime: ClusterRuntime, fiber: Fiber, data: bytes, method: bytes
+) -> bool:
+    cluster = runtime.cluster
+    if runtime.failure or not cluster.admit_request():
+        return False
+    runtime.stats.requests_active += 1
+    try:
+        if not runtime.resolved:
+            await context.directory.resolve(fiber, runtime)
+        endpoint = cluster.pick(monotonic(), context.rng)
+        if endpoint is None or runtime.failure:
+            return False
+        endpoint.active += 1
+        endpoint.requests += 1
+        runtime.used = monotonic()
+        runtime.stats.requests_total += 1
+        try:
+            connection = runtime.pool.take_idle(endpoint)
+            if connection is None:
+                tls = runtime.tls(monotonic())
+                connection = await runtime.pool.open_new(fiber, endpoint, tls)
+            await _talk(runtime, connection, fiber, data, method)
+            cluster.report_success(endpoint)
+        except ConnectFailed:
+            cluster.report(endpoint, Outcome.LOCAL_ORIGIN, monotonic())
+            raise
+        finally:
+            endpoint.active -= 1
+        return True
+    finally:
+        runtime.stats.requests_active -= 1
+        cluster.done_request()
+
+
+async def _talk(
+    runtime: ClusterRuntime,
+    connection: UpstreamConnection,
+    fiber: Fiber,
+    data: bytes,
+    method: bytes,
+) -> None:
+    """Send, and read the answer away; a short one leaves the connection to be used again."""
+    keep = False
+    try:
+        connection.requests += 1
+        await connection.stream.send_all(fiber, data)
+        keep = await _read_away(connection, fiber, method)
+    finally:
+        if keep:
+            runtime.pool.release(connection)
+        else:
+            runtime.pool.discard(connection)
+
+
+async def _read_away(connection: UpstreamConnection, fiber: Fiber, method: bytes) -> bool:
+    stream = connection.stream
+    buffer, connection.buffer = connection.buffer, b""
+    while (end := buffer.find(b"\r\n\r\n")) < 0:
+        data = await stream.recv(fiber)
+        if not data or len(buffer) > _MOST_ANSWER:
+            raise StreamClosed("no response head")
+        buffer += data
+    response = parse_response(buffer[: end + 4], method)
+    left = response.length - (len(buffer) - end - 4)
+    if response.chunked or response.length == UNTIL_CLOSE or not 0 <= left <= _MOST_ANSWER:
+        return False
+    with suppress(StreamClosed):
+        while left > 0:
+            data = await stream.recv(fiber)
+            if not data:
+                return False
+            left -= len(data)
+        return response.keep_alive and left == 0 and response.status >= 200
+    return False
