@@ -14,35 +14,24 @@ from egressd.api.destination_rule import (
     ClientTLSMode,
     ClientTLSSettings,
     HTTPSettings,
-    LoadBalancerSettings,
     TrafficPolicy,
+    ZoneAwareLoadBalancerSetting,
 )
 from egressd.api.message import Message, fields_of
 from egressd.api.report import Report
 from egressd.api.resource import Kind, Resource
-from egressd.api.service_entry import Resolution, ServiceEntry
-from egressd.api.virtual_service import (
-    HTTPRetry,
-)
 from egressd.api.workload_entry import WorkloadEntry
 
-NOT_YET_KINDS: Final[Mapping[Kind, str]] = {
-    Kind.WORKLOAD_ENTRY: "no ServiceEntry selects it; list endpoints in the ServiceEntry",
-}
+NOT_YET_KINDS: Final[Mapping[Kind, str]] = {}
 
 NOT_YET_FIELDS: Final[Mapping[tuple[type[Message], str], str]] = {
-    (ServiceEntry, "workloadSelector"): "no workload is selected; list endpoints",
-    (WorkloadEntry, "network"): "every endpoint is called directly",
+    (WorkloadEntry, "network"): "failoverPriority reads it; every endpoint is called directly, as "
+    "there are no network gateways on VMs",
     (WorkloadEntry, "serviceAccount"): "the identity of an endpoint is not checked against it",
-    (HTTPRetry, "retryRemoteLocalities"): "a retry prefers an endpoint that was not tried",
     (TrafficPolicy, "tunnel"): "connections go straight to the endpoint",
     (TrafficPolicy, "proxyProtocol"): "no PROXY header is sent",
-    (TrafficPolicy, "retryBudget"): "connectionPool.http.maxRetries limits retries",
-    (LoadBalancerSettings, "consistentHash"): "LEAST_REQUEST balances",
-    (LoadBalancerSettings, "localityLbSetting"): "all localities are alike",
-    (LoadBalancerSettings, "zoneAwareLbSetting"): "all zones are alike",
-    (LoadBalancerSettings, "warmupDurationSecs"): "a new endpoint takes its full share at once",
-    (LoadBalancerSettings, "warmup"): "a new endpoint takes its full share at once",
+    (ZoneAwareLoadBalancerSetting, "minClusterSize"): "a node cannot know how many clients each "
+    "zone has, so zones are priorities, as with localityLbSetting",
     (HTTPSettings, "h2UpgradePolicy"): "upstream connections speak HTTP/1.1",
     (HTTPSettings, "useClientProtocol"): "upstream connections speak HTTP/1.1",
     (HTTPSettings, "maxConcurrentStreams"): "upstream connections speak HTTP/1.1",
@@ -51,7 +40,6 @@ NOT_YET_FIELDS: Final[Mapping[tuple[type[Message], str], str]] = {
 }
 
 NOT_YET_VALUES: Final[Mapping[tuple[type[Message], str, str], str]] = {
-    (ServiceEntry, "resolution", Resolution.DYNAMIC_DNS): "requests to it answer 503",
     (ClientTLSSettings, "mode", ClientTLSMode.ISTIO_MUTUAL): "the node has no mesh identity; "
     "requests answer 503",
 }

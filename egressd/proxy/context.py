@@ -149,6 +149,7 @@ class Exchange(Session):
         "deadline",
         "destination",
         "extra_headers",
+        "hash_value",
         "head",
         "keep_alive",
         "match",
@@ -176,6 +177,7 @@ class Exchange(Session):
         self.match: Match | None = None
         self.destination: WeightedCluster | None = None
         self.extra_headers: HeaderOps | None = None  # of filters, on the response
+        self.hash_value: int | None = None  # key of consistent hashing
         self.body: RequestBody | None = None
         self.path = b""
         self.query = b""

@@ -28,6 +28,7 @@ from egressd.upstream.spec import ClusterSpec, EndpointSpec
 from egressd.upstream.tls import ContextCache, ContextEntry
 
 _UNUSED_S = 300.0
+_BY_NAME = (Resolution.NONE, Resolution.DYNAMIC_DNS)
 
 
 class Names(Protocol):
@@ -151,7 +152,7 @@ def _needs_name(spec: ClusterSpec) -> bool:
     """Whether the requested name takes part in connecting: as the address, or as the name that the
     server's certificate is verified against."""
     nameless_tls = spec.tls is not None and not spec.tls.sni
-    return spec.resolution is Resolution.NONE or nameless_tls
+    return spec.resolution in _BY_NAME or nameless_tls
 
 
 def _is_address(text: str) -> bool:
@@ -264,7 +265,7 @@ class Directory:
         tls = base.tls
         if tls is not None and not tls.sni:
             tls = replace(tls, sni=host)
-        if base.resolution is Resolution.NONE:
+        if base.resolution in _BY_NAME:
             base = replace(base, resolution=Resolution.DNS, endpoints=(endpoint,))
         return self._keep(replace(base, key=key, tls=tls))
 

@@ -177,7 +177,7 @@ async def _answer(x: Exchange, reply: LocalReply) -> None:
     if is_grpc(head.lines):
         reply = as_grpc(reply)
     if x.extra_headers is not None:
-        reply.headers = (*reply.headers, *x.extra_headers.set)
+        reply.headers = (*reply.headers, *x.extra_headers.set, *x.extra_headers.add)
     read = x.skip_buffered_body()
     x.keep_alive = x.keep_alive and not reply.close and read and not x.downstream.scope.draining
     x.status = reply.status

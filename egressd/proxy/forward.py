@@ -9,6 +9,7 @@ from egressd.proxy.attempt import Attempt, AttemptFailed, attempt
 from egressd.proxy.body import RequestBody
 from egressd.proxy.context import Exchange
 from egressd.proxy.directory import ClusterRuntime
+from egressd.proxy.hash_key import hash_value
 from egressd.proxy.heads import upstream_head
 from egressd.proxy.http1.response import ResponseHead
 from egressd.proxy.mirror import send_mirrors
@@ -55,6 +56,10 @@ async def _forward_admitted(x: Exchange) -> None:
     assert x.route is not None
     if x.route.timeout_s and (x.body is None or x.body.complete):
         x.deadline = monotonic() + x.route.timeout_s
+    assert x.cluster is not None
+    by = x.cluster.cluster.spec.hash_policy
+    if by is not None:
+        x.hash_value = hash_value(x, by)
     head = upstream_head(x)
     mirrors = x.route.mirrors
     early = bool(mirrors) and (x.body is None or x.body.complete)
@@ -168,7 +173,11 @@ async def _back_off(x: Exchange, tried: tuple[Endpoint, ...], retries: int) -> t
 
 async def _try_next(x: Exchange, head: bytes, tried: tuple[Endpoint, ...]) -> Attempt:
     assert x.cluster is not None
-    endpoint = x.cluster.cluster.pick(monotonic(), x.context.rng, tried)
+    assert x.route is not None
+    cluster = x.cluster.cluster
+    key = x.hash_value if cluster.spec.hash_policy is not None else None
+    remote = bool(tried) and x.route.retry is not None and x.route.retry.remote_localities
+    endpoint = cluster.pick(monotonic(), x.context.rng, tried, key, remote)
     if endpoint is None:
         raise LocalReply(
             503,

@@ -14,6 +14,7 @@ from egressd.net.stream import StreamClosed
 from egressd.proxy.client_hello import MOST_BYTES, NotTls, server_name
 from egressd.proxy.context import Session
 from egressd.proxy.directory import ClusterRuntime
+from egressd.proxy.policy import address_of
 from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.proxy.tunnel import connect_endpoint, relay_both
 from egressd.registry.addresses import host_of_address, hosts_of_port
@@ -195,11 +196,6 @@ def _connection(session: Session) -> Connection:
         labels=settings.source_labels,
         namespace=settings.namespace,
     )
-
-
-def address_of(endpoint: str) -> str:
-    """The IP of "10.0.0.1:80" or "[::1]:80"."""
-    return endpoint.rpartition(":")[0].strip("[]")
 
 
 def original_destination(sock: socket.socket) -> tuple[str, int]:

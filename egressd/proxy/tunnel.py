@@ -17,6 +17,7 @@ from egressd.net.readiness import Deadline, Fiber
 from egressd.net.stream import Stream, StreamClosed
 from egressd.proxy.context import Exchange, Session
 from egressd.proxy.http1.request import split_authority
+from egressd.proxy.policy import address_of
 from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.registry.lookup import choose_port
 from egressd.routing.l4 import Connection, L4Table, match_l4
@@ -114,7 +115,7 @@ def _by_route(x: Exchange, table: L4Table, host: str, port: int) -> ClusterRunti
         port=port,
         sni=host,
         gateway=table.gateway,
-        source=x.downstream.remote.rpartition(":")[0].strip("[]"),
+        source=address_of(x.downstream.remote),
         labels=settings.source_labels,
         namespace=settings.namespace,
     )

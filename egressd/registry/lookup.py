@@ -6,7 +6,7 @@ The most specific host wins as a whole: exact, then the longest wildcard, then `
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -35,6 +35,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     refs: tuple[str, ...]
     source: str
     namespace: str = "default"
+    selectors: tuple[tuple[str, Mapping[str, str]], ...] = ()  # (namespace, labels) of workloads
 
 
 class RecordingView:
@@ -183,6 +184,11 @@ def _merge(host: str, source: str, records: list[Record]) -> Service:
         refs=tuple(r.resource.ref for r in records),
         source=source,
         namespace=records[0].resource.metadata.namespace,
+        selectors=tuple(
+            (record.resource.metadata.namespace, entry.workload_selector.labels)
+            for record, entry in zip(records, entries, strict=True)
+            if entry.workload_selector is not None
+        ),
     )
 
 

@@ -7,7 +7,7 @@ endpoints there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import gcd
 from typing import Generic, Protocol, TypeVar
 
@@ -21,6 +21,7 @@ class Weighted(Protocol):
 
 
 E = TypeVar("E", bound=Weighted)
+C = TypeVar("C", covariant=True)
 Random = Callable[[], float]
 _MOST_LOTS = 4096
 
@@ -39,11 +40,17 @@ def reduce_weights(weights: Sequence[int]) -> list[int]:
     return [max(1, round(weight * _MOST_LOTS / total)) for weight in reduced]
 
 
+class Table(Protocol[C]):
+    """A built table of consistent hashing (`egressd.upstream.hashing`)."""
+
+    def choose(self, key: int, avoid: Collection[object] = ()) -> C: ...
+
+
 class Lots(Generic[E]):
     """Endpoints to choose from: at least one. `starts` has, for each lot, the first of its
     endpoint's lots; those of one endpoint lie together."""
 
-    __slots__ = ("endpoints", "lots", "starts", "total")
+    __slots__ = ("endpoints", "lots", "starts", "table", "total")
 
     def __init__(self, endpoints: Sequence[E]) -> None:
         self.endpoints = tuple(endpoints)
@@ -55,6 +62,7 @@ class Lots(Generic[E]):
         self.lots = tuple(lots)
         self.starts = tuple(starts)
         self.total = len(lots)
+        self.table: Table[E] | None = None  # for consistent hashing, built on first use
 
 
 def choose_random(among: Lots[E], rng: Random) -> E:

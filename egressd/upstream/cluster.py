@@ -7,16 +7,19 @@ agree on is in `node_state`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from time import monotonic
 from typing import NamedTuple
 
+from egressd.upstream.arrange import Levels, arrange, choose_level, set_weights
 from egressd.upstream.balancer import (
     Lots,
     Random,
     RoundRobin,
+    Table,
     choose_least_request,
     choose_random,
-    reduce_weights,
 )
+from egressd.upstream.hashing import DEFAULT_MIN_RING_SIZE, Maglev, Ring
 from egressd.upstream.node_state import (
     CONNECTIONS,
     EPOCH,
@@ -35,7 +38,9 @@ from egressd.upstream.outlier import (
     observe,
     outcome_of_status,
 )
-from egressd.upstream.spec import Balancer, ClusterSpec, EndpointSpec
+from egressd.upstream.retry_budget import most_retries
+from egressd.upstream.spec import Balancer, ClusterSpec, EndpointSpec, HashTable
+from egressd.upstream.warmup import STEPS
 
 __all__ = ["Cluster", "Endpoint", "EndpointHealth", "Outcome"]
 
@@ -54,6 +59,7 @@ class Endpoint:
         "ejected_until",
         "failures",
         "id",
+        "joined",
         "key",
         "requests",
         "slot",
@@ -73,6 +79,9 @@ class Endpoint:
         self.requests = 0
         self.failures = 0
         self.draining = False
+        self.joined = (
+            0.0  # monotonic, when it came to a cluster that was in use; 0 = from the start
+        )
         self.slot = -1  # in the node's health table; -1 = nothing bad seen
         self.ejected_until = 0.0
 
@@ -108,13 +117,20 @@ class Cluster:
         self._words = node.words
         self._name = str(spec.key)
         self.endpoints: tuple[Endpoint, ...] = ()
-        self._among: Lots[Endpoint] | None = None  # None: no endpoint may be chosen
+        self._among: Lots[Endpoint] | None = None  # None: see `_levels`
+        self._levels: Levels[
+            Endpoint
+        ] = ()  # percent up to and with each level; (): none may be chosen
+        self._ready: tuple[Endpoint, ...] | None = None  # what these were made from
         self._fresh_until = 0.0  # when the next ejection ends
         self._epoch = -1
         self._breaker = -1  # slot in the node's counts; -1 = none needed, or none to be had
         self._held = [0, 0, 0, 0]  # this worker's counts, by what `node_state` calls them
         self._choose = _chooser(spec.balancer)
+        self._in_use = False
+        self._was_warming = False
         self.update(spec, spec.endpoints)
+        self._in_use = True
 
     # -- membership --------------------------------------------------------------------------
 
@@ -130,7 +146,8 @@ class Cluster:
             limits.max_requests,
             limits.max_retries,
         )
-        if self._breaker < 0 and any(limit is not None for limit in limited):
+        limited_at_all = any(limit is not None for limit in limited)
+        if self._breaker < 0 and (limited_at_all or spec.retry_budget is not None):
             self._breaker = self._node.breaker(slot_key(self._name))
             if self._breaker >= 0:
                 for which, held in enumerate(self._held):
@@ -139,12 +156,14 @@ class Cluster:
 
     def set_resolved(self, endpoints: Sequence[EndpointSpec]) -> None:
         """The endpoints as they are now (configured, or what names resolve to)."""
+        joined = monotonic() if self._in_use and self.endpoints else 0.0
         known = {endpoint.id: endpoint for endpoint in self.endpoints}
         kept: dict[str, Endpoint] = {}
         for spec in endpoints:
             endpoint = known.get(spec.id)
             if endpoint is None:
                 endpoint = Endpoint(spec, slot_key(f"{self._name} {spec.id}"))
+                endpoint.joined = joined
             endpoint.spec = spec
             endpoint.draining = False
             kept[spec.id] = endpoint
@@ -152,26 +171,69 @@ class Cluster:
             if name not in kept:
                 endpoint.draining = True
         self.endpoints = tuple(kept.values())
-        if self.endpoints:
-            weights = reduce_weights([endpoint.spec.weight for endpoint in self.endpoints])
-            for endpoint, weight in zip(self.endpoints, weights, strict=True):
-                endpoint.weight = weight
+        set_weights(self.endpoints, None, 0.0)
+        self._ready = None
         self._epoch = -1
 
     # -- choosing ----------------------------------------------------------------------------
 
-    def pick(self, now: float, rng: Random, tried: Collection[object] = ()) -> Endpoint | None:
-        """An endpoint that may be chosen, rather one not tried yet; None when there is none."""
+    def pick(
+        self,
+        now: float,
+        rng: Random,
+        tried: Collection[object] = (),
+        hash_value: int | None = None,
+        remote: bool = False,
+    ) -> Endpoint | None:
+        """An endpoint that may be chosen, rather one not tried yet; None when there is none.
+
+        `hash_value` is the key of consistent hashing; `remote` asks for another locality than those
+        tried (Istio `retryRemoteLocalities`).
+        """
         if now >= self._fresh_until or self._epoch != self._words[EPOCH]:
             self._refresh(now)
         among = self._among
         if among is None:
-            return None
+            if not self._levels:
+                return None
+            among = choose_level(self._levels, rng)
         if tried:
-            untried = [endpoint for endpoint in among.endpoints if endpoint not in tried]
+            return self._pick_again(among, rng, tried, hash_value, remote)
+        if hash_value is not None:
+            return self._table(among).choose(hash_value)
+        return self._choose(among, rng)
+
+    def _pick_again(
+        self,
+        among: Lots[Endpoint],
+        rng: Random,
+        tried: Collection[object],
+        hash_value: int | None,
+        remote: bool,
+    ) -> Endpoint:
+        """For a retry: from the same level what was not tried, else from any, else any at all."""
+        ready = self._ready or among.endpoints
+        if remote:
+            seen = {one.spec.locality for one in tried if isinstance(one, Endpoint)}
+            far = [one for one in ready if one.spec.locality not in seen]
+            if far:
+                return self._choose(Lots(far), rng)
+        if hash_value is not None and self.spec.hash_table is not None:
+            return self._table(among).choose(hash_value, tried)
+        for pool in (among.endpoints, ready):
+            untried = [endpoint for endpoint in pool if endpoint not in tried]
             if untried:
                 return self._choose(Lots(untried), rng)
         return self._choose(among, rng)
+
+    def _table(self, among: Lots[Endpoint]) -> Table[Endpoint]:
+        if among.table is None:
+            kind, size = self.spec.hash_table or HashTable("ring", DEFAULT_MIN_RING_SIZE)
+            if kind == "maglev":
+                among.table = Maglev(among.endpoints, size)
+            else:
+                among.table = Ring(among.endpoints, size, self.endpoints)
+        return among.table
 
     def _refresh(self, now: float) -> None:
         node = self._node
@@ -189,7 +251,13 @@ class Cluster:
                 ready.append(endpoint)
         if policy is not None and self._is_panic(policy.min_health_percent, len(ready)):
             ready = list(self.endpoints)
-        self._among = Lots(ready) if ready else None
+        warming = set_weights(self.endpoints, self.spec.warmup, now)
+        if warming and self.spec.warmup is not None:
+            fresh_until = min(fresh_until, now + self.spec.warmup.duration_s / STEPS)
+        if warming or self._was_warming or self._ready != tuple(ready):
+            self._ready = tuple(ready)
+            self._among, self._levels = arrange(self.spec.locality, self.endpoints, self._ready)
+        self._was_warming = warming
         self._fresh_until = fresh_until
 
     def _is_panic(self, min_health_percent: int, ready: int) -> bool:
@@ -324,8 +392,16 @@ class Cluster:
         self._done(CONNECTIONS)
 
     def admit_retry(self) -> bool:
-        """Istio `maxRetries`: retries under way to the whole cluster."""
-        return self._admit(RETRIES, self.spec.limits.max_retries)
+        """Istio `maxRetries`, or `retryBudget`: retries under way to the whole cluster."""
+        budget = self.spec.retry_budget
+        if budget is None:
+            return self._admit(RETRIES, self.spec.limits.max_retries)
+        requests = (
+            self._node.total(self._breaker, REQUESTS)
+            if self._breaker >= 0
+            else self._held[REQUESTS]
+        )
+        return self._admit(RETRIES, most_retries(budget, requests))
 
     def done_retry(self) -> None:
         self._done(RETRIES)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import msgspec
+
 from egressd.api.destination_rule import (
     ClientTLSMode,
     ClientTLSSettings,
@@ -12,17 +14,26 @@ from egressd.api.destination_rule import (
     LoadBalancerSettings,
     OutlierDetection,
     PortTrafficPolicy,
+    RetryBudget,
     SimpleLB,
     TrafficPolicy,
 )
-from egressd.api.resource import Resource
+from egressd.api.resource import Kind, Resource
 from egressd.api.service_entry import Resolution, ServicePort
 from egressd.api.workload_entry import WorkloadEntry
+from egressd.registry.claims import namespace_key
 from egressd.registry.lookup import RecordingView, Service, find_destination_rule, find_service
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.view import RegistryView
 from egressd.registry.visibility import VisibleView
 from egressd.routing.table import ClusterKey
+from egressd.upstream.compile_lb import (
+    hash_policy,
+    hash_table,
+    locality_policy,
+    retry_budget_of,
+    warmup_of,
+)
 from egressd.upstream.spec import (
     Balancer,
     ClusterSpec,
@@ -84,15 +95,27 @@ def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> Clus
     outlier = _section(policies, key.port, "outlier_detection", OutlierDetection)
     tls = _section(policies, key.port, "tls", ClientTLSSettings)
     simple = balancer.simple if balancer is not None else None
+    hashing = balancer.consistent_hash if balancer is not None else None
+    resolution = service.resolution
+    if simple is SimpleLB.PASSTHROUGH and not hashing:
+        resolution = Resolution.NONE  # Istio: the connection goes to where the client asked
+    budget = _section(policies, key.port, "retry_budget", RetryBudget)
     return ClusterSpec(
         key=key,
-        resolution=service.resolution,
-        endpoints=_endpoints(service, port, key.port, labels),
+        resolution=resolution,
+        endpoints=()
+        if resolution in (Resolution.NONE, Resolution.DYNAMIC_DNS)
+        else _endpoints(view, service, port, key.port, labels),
         protocol=(port.protocol.upper() if port is not None else "") or "HTTP",
         balancer=_BALANCERS[simple or SimpleLB.UNSPECIFIED],
         limits=pool_limits(pool),
         outlier=outlier_policy(outlier, profile.always_eject_one),
         tls=tls_spec(tls, service, key.host),
+        hash_policy=hash_policy(hashing),
+        hash_table=hash_table(hashing),
+        locality=locality_policy(balancer, profile, detects_outliers=outlier is not None),
+        warmup=warmup_of(balancer),
+        retry_budget=retry_budget_of(budget),
         destination_rule=resource.ref if resource is not None else "",
         service_entries=service.refs,
         depends_on=frozenset(view.asked),
@@ -147,14 +170,16 @@ def _port_level(policy: TrafficPolicy | None, port: int) -> PortTrafficPolicy | 
 
 
 def _endpoints(
-    service: Service, port: ServicePort | None, number: int, labels: dict[str, str]
+    view: RecordingView,
+    service: Service,
+    port: ServicePort | None,
+    number: int,
+    labels: dict[str, str],
 ) -> tuple[EndpointSpec, ...]:
     target = (port.target_port if port is not None else 0) or number
     name = port.name if port is not None else ""
-    if service.resolution is Resolution.NONE:
-        return ()
-    entries = service.endpoints
-    if not entries and service.resolution is not Resolution.STATIC:
+    entries = (*service.endpoints, *_selected(view, service))
+    if not entries and not service.selectors and service.resolution is not Resolution.STATIC:
         entries = (WorkloadEntry(address=service.host),)
     found = []
     for entry in entries:
@@ -163,9 +188,26 @@ def _endpoints(
     return tuple(found)
 
 
+def _selected(view: RecordingView, service: Service) -> list[WorkloadEntry]:
+    """The WorkloadEntries that a ServiceEntry's `workloadSelector` joins to it (same namespace)."""
+    found = []
+    for namespace, wanted in service.selectors:
+        for record in view.claims(
+            Kind.WORKLOAD_ENTRY, namespace_key(Kind.WORKLOAD_ENTRY, namespace)
+        ):
+            spec = record.resource.spec
+            assert isinstance(spec, WorkloadEntry)
+            labels = {**record.resource.metadata.labels, **spec.labels}
+            if wanted.items() <= labels.items():
+                found.append(msgspec.structs.replace(spec, labels=labels))
+    return found
+
+
 def _endpoint(entry: WorkloadEntry, port: int) -> EndpointSpec:
     address = entry.address.removeprefix("unix://")
-    parts = (*entry.locality.split("/"), "", "", "")[:3] if entry.locality else ("", "", "")
+    # Istio: without `locality` a label says it, with dots for slashes.
+    place = entry.locality or entry.labels.get("istio-locality", "").replace(".", "/")
+    parts = (*place.split("/"), "", "", "")[:3] if place else ("", "", "")
     return EndpointSpec(
         address=address,
         port=0 if address.startswith("/") else port,

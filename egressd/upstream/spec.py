@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from egressd.api.service_entry import Resolution
 from egressd.routing.table import ClusterKey
+from egressd.upstream.locality import LocalityPolicy
+from egressd.upstream.retry_budget import RetryBudget
+from egressd.upstream.warmup import Warmup
 
 
 class Locality(NamedTuple):
@@ -42,6 +45,25 @@ class EndpointSpec:
             return f"unix:{self.address}"
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class HashPolicy:
+    """What of a request decides its endpoint (Istio `ConsistentHashLB`). A cookie with `ttl_s` is made
+    where the client has none; 0 = for the session."""
+
+    kind: str  # "header" | "cookie" | "source_ip" | "query"
+    name: bytes = b""
+    ttl_s: float | None = None
+    path: bytes = b""
+    attributes: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class HashTable(NamedTuple):
+    """How keys are spread over endpoints."""
+
+    kind: str  # "ring" | "maglev"
+    size: int  # of a ring at least, of a Maglev table exactly
 
 
 class Balancer(enum.StrEnum):
@@ -111,6 +133,11 @@ class ClusterSpec:
     limits: PoolLimits = PoolLimits()
     outlier: OutlierPolicy | None = None
     tls: TlsSpec | None = None
+    hash_policy: HashPolicy | None = None
+    hash_table: HashTable | None = None
+    locality: LocalityPolicy | None = None
+    warmup: Warmup | None = None
+    retry_budget: RetryBudget | None = None
     destination_rule: str = ""  # ref, for explain and dumps
     service_entries: tuple[str, ...] = ()
     depends_on: frozenset[str] = frozenset()  # host keys looked up; a change of one recompiles

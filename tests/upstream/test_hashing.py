@@ -1,0 +1,92 @@
+"""Ring hash and Maglev: the same key the same endpoint, few keys move, weights count."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from egressd.upstream.hashing import Maglev, Ring, hash64
+
+KEYS = [hash64(f"user-{n}") for n in range(4000)]
+
+
+@dataclass(frozen=True)
+class Host:
+    id: str
+    weight: int = 1
+
+
+def hosts(count: int) -> list[Host]:
+    return [Host(f"10.0.0.{n}:80") for n in range(count)]
+
+
+def test_the_hash_is_envoys() -> None:
+    assert hash64(b"foo") == 3728699739546630719  # xxHash64, seed 0
+
+
+def test_a_ring_has_the_points_that_envoy_gives_it() -> None:
+    assert len(Ring(hosts(3), 12)) == 12
+    assert len(Ring(hosts(3), 1024)) == 1026  # 342 whole points each
+    assert len(Ring([Host("a", 1), Host("b", 2)], 12)) == 12
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(2, 20), st.data())
+def test_only_keys_of_an_ejected_endpoint_move_on_a_ring(count: int, data: st.DataObject) -> None:
+    before = hosts(count)
+    lost = data.draw(st.sampled_from(before))
+    left = [host for host in before if host is not lost]
+    old, new = Ring(before), Ring(left, everyone=before)
+    for key in KEYS[:500]:
+        owner = old.choose(key)
+        assert new.choose(key) == owner or owner is lost
+
+
+@pytest.mark.parametrize("count", [3, 5, 10])
+def test_few_keys_move_when_an_endpoint_leaves_for_good(count: int) -> None:
+    before = hosts(count)
+    old, new = Ring(before), Ring(before[:-1])
+    stayed = [key for key in KEYS if old.choose(key) is not before[-1]]
+    moved = sum(new.choose(key) is not old.choose(key) for key in stayed)
+    assert moved / len(stayed) < 0.25
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(3, 12))
+def test_few_keys_move_when_a_maglev_endpoint_is_lost(count: int) -> None:
+    before = hosts(count)
+    old, new = Maglev(before, 5003), Maglev(before[:-1], 5003)
+    moved = sum(
+        new.choose(key) != old.choose(key) for key in KEYS if old.choose(key) is not before[-1]
+    )
+    assert moved / len(KEYS) < 0.15  # the paper: a few percent; a plain modulo would move most
+
+
+@pytest.mark.parametrize("make", [lambda h: Ring(h, 20_000), lambda h: Maglev(h, 5003)])
+def test_keys_are_spread_by_weight(make) -> None:  # type: ignore[no-untyped-def]
+    table = make([Host("a", 1), Host("b", 3)])
+    counted = Counter(table.choose(key).id for key in KEYS)
+    assert 0.65 < counted["b"] / len(KEYS) < 0.85
+
+
+@pytest.mark.parametrize("make", [Ring, lambda h: Maglev(h, 101)])
+def test_a_retry_goes_to_another_endpoint_while_there_is_one(make) -> None:  # type: ignore[no-untyped-def]
+    table = make(hosts(3))
+    for key in KEYS[:100]:
+        first = table.choose(key)
+        second = table.choose(key, (first,))
+        third = table.choose(key, (first, second))
+        assert len({first, second, third}) == 3
+        assert table.choose(key, (first, second, third)) is first
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=12))
+def test_every_maglev_slot_and_endpoint_is_in_use(weights: list[int]) -> None:
+    endpoints = [Host(f"h{n}", weight) for n, weight in enumerate(weights)]
+    table = Maglev(endpoints, 1009)
+    assert {table.choose(slot) for slot in range(1009)} == set(endpoints)
