@@ -11,5 +11,5 @@ REPLACEMENTS: Final[Mapping[str, str]] = {
     "minimumRingSize": "ringHash.minimumRingSize",
     "mirrorPercent": "mirrorPercentage",
     "percent": "percentage",
-    "targetPort": "no targetPort: it means nothing in a Gateway",
+    "targetPort": "no targetPort: it means nothing in a Gateway or Sidecar",
 }

@@ -25,7 +25,10 @@ from egressd.api.rules import check_spec
 from egressd.api.supported import report_unsupported
 
 GROUP: Final = "networking.istio.io"
+SECURITY_GROUP: Final = "security.istio.io"
 API_VERSIONS: Final = tuple(f"{GROUP}/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
+SECURITY_VERSIONS: Final = tuple(f"{SECURITY_GROUP}/{version}" for version in ("v1", "v1beta1"))
+_SECURITY_KINDS: Final = frozenset((Kind.AUTHORIZATION_POLICY,))
 _KINDS: Final = ", ".join(Kind)
 _TOP_FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _LISTS: Final = frozenset(("List", *(f"{kind}List" for kind in Kind)))
@@ -114,7 +117,7 @@ def _read_resource(
             line = report.lines[name]
             report.undecodable(name, line, f"unknown field {quoted(name)}", expected)
     metadata = decode_metadata(fields.get("metadata"), node.line, kind, report)
-    version = _api_version(fields, node, report)
+    version = _api_version(kind, fields, node, report)
     if version is None:
         return None
     spec_node = fields.get("spec")
@@ -148,22 +151,27 @@ def _kind(fields: Mapping[str, nodes.Node], node: nodes.Mapping, report: Report)
     version = fields.get("apiVersion")
     of = f" of {version.text}" if isinstance(version, nodes.Scalar) and version.text else ""
     found = f"kind {quoted(name)}{of}"
-    report.undecodable("kind", kind_node.line, found, f"one of {_KINDS} of {GROUP}")
+    report.undecodable(
+        "kind", kind_node.line, found, f"one of {_KINDS} of {GROUP} or {SECURITY_GROUP}"
+    )
     return None
 
 
 def _api_version(
-    fields: Mapping[str, nodes.Node], node: nodes.Mapping, report: Report
+    kind: Kind, fields: Mapping[str, nodes.Node], node: nodes.Mapping, report: Report
 ) -> str | None:
     """The version as written; None where it names another API, whose spec says nothing to us."""
     version_node = fields.get("apiVersion")
-    expected = f"one of {', '.join(API_VERSIONS)}"
+    group, versions = GROUP, API_VERSIONS
+    if kind in _SECURITY_KINDS:
+        group, versions = SECURITY_GROUP, SECURITY_VERSIONS
+    expected = f"one of {', '.join(versions)}"
     if version_node is None or is_null(version_node):
         report.undecodable("apiVersion", node.line, "nothing", expected)
-        return API_VERSIONS[0]
+        return versions[0]
     version = version_node.value() if isinstance(version_node, nodes.Scalar) else None
-    if isinstance(version, str) and version in API_VERSIONS:
+    if isinstance(version, str) and version in versions:
         return version
     report.undecodable("apiVersion", version_node.line, describe(version_node), expected)
-    is_other_api = isinstance(version, str) and "/" in version and not version.startswith(GROUP)
-    return None if is_other_api else API_VERSIONS[0]
+    is_other_api = isinstance(version, str) and "/" in version and not version.startswith(group)
+    return None if is_other_api else versions[0]

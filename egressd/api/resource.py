@@ -7,14 +7,24 @@ from collections.abc import Mapping
 
 import msgspec
 
+from egressd.api.authorization_policy import AuthorizationPolicy
 from egressd.api.destination_rule import DestinationRule
 from egressd.api.gateway import Gateway
 from egressd.api.message import Message
 from egressd.api.service_entry import ServiceEntry
+from egressd.api.sidecar import Sidecar
 from egressd.api.virtual_service import VirtualService
 from egressd.api.workload_entry import WorkloadEntry
 
-Spec = ServiceEntry | WorkloadEntry | VirtualService | DestinationRule | Gateway
+Spec = (
+    ServiceEntry
+    | WorkloadEntry
+    | VirtualService
+    | DestinationRule
+    | Gateway
+    | Sidecar
+    | AuthorizationPolicy
+)
 
 
 class Kind(enum.StrEnum):
@@ -25,6 +35,8 @@ class Kind(enum.StrEnum):
     VIRTUAL_SERVICE = "VirtualService"
     DESTINATION_RULE = "DestinationRule"
     GATEWAY = "Gateway"
+    SIDECAR = "Sidecar"
+    AUTHORIZATION_POLICY = "AuthorizationPolicy"
 
 
 SPEC_TYPES: Mapping[Kind, type[Spec]] = {
@@ -33,6 +45,8 @@ SPEC_TYPES: Mapping[Kind, type[Spec]] = {
     Kind.VIRTUAL_SERVICE: VirtualService,
     Kind.DESTINATION_RULE: DestinationRule,
     Kind.GATEWAY: Gateway,
+    Kind.SIDECAR: Sidecar,
+    Kind.AUTHORIZATION_POLICY: AuthorizationPolicy,
 }
 
 

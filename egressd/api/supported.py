@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from egressd.api.authorization_policy import AuthorizationPolicy, Source
 from egressd.api.decode import join
 from egressd.api.destination_rule import (
     ClientTLSMode,
@@ -20,6 +21,11 @@ from egressd.api.destination_rule import (
 from egressd.api.message import Message, fields_of
 from egressd.api.report import Report
 from egressd.api.resource import Kind, Resource
+from egressd.api.sidecar import (
+    IstioEgressListener,
+    OutboundTrafficPolicy,
+    Sidecar,
+)
 from egressd.api.workload_entry import WorkloadEntry
 
 NOT_YET_KINDS: Final[Mapping[Kind, str]] = {}
@@ -37,6 +43,16 @@ NOT_YET_FIELDS: Final[Mapping[tuple[type[Message], str], str]] = {
     (HTTPSettings, "maxConcurrentStreams"): "upstream connections speak HTTP/1.1",
     (HTTPSettings, "http2KeepAlive"): "upstream connections speak HTTP/1.1",
     (ClientTLSSettings, "credentialName"): "no secret store is asked; name files instead",
+    (Sidecar, "ingress"): "the node is no workload's sidecar: nothing comes in for one",
+    (Sidecar, "inboundConnectionPool"): "the node is no workload's sidecar: nothing comes in",
+    (IstioEgressListener, "port"): "no listener is opened; its hosts count for the node's own",
+    (IstioEgressListener, "captureMode"): "how traffic gets to the node is not for it to say",
+    (OutboundTrafficPolicy, "egressProxy"): "unknown names are passed through straight",
+    (AuthorizationPolicy, "targetRef"): "it names a Kubernetes object: the policy applies nowhere",
+    (AuthorizationPolicy, "targetRefs"): "it names Kubernetes objects: the policy applies nowhere",
+    (AuthorizationPolicy, "provider"): "no provider is known; what the rules match is denied",
+    (Source, "requestPrincipals"): "no JWT is validated: no request has a principal",
+    (Source, "notRequestPrincipals"): "no JWT is validated: no request has a principal",
 }
 
 NOT_YET_VALUES: Final[Mapping[tuple[type[Message], str, str], str]] = {

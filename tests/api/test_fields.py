@@ -9,7 +9,15 @@ from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 
-from egressd.api import destination_rule, gateway, message, service_entry, virtual_service
+from egressd.api import (
+    authorization_policy,
+    destination_rule,
+    gateway,
+    message,
+    service_entry,
+    sidecar,
+    virtual_service,
+)
 from egressd.api.deprecated import REPLACEMENTS
 from egressd.api.message import Message, fields_of
 from egressd.api.workload_entry import WorkloadEntry
@@ -36,6 +44,8 @@ MODULES = {
     "Gateway": gateway,
     "WorkloadEntry": service_entry,
     "WorkloadSelector": message,
+    "Sidecar": sidecar,
+    "AuthorizationPolicy": authorization_policy,
 }
 STATUS_ONLY = {"ServiceEntryStatus", "ServiceEntryAddress"}  # written by a control plane, not read
 
@@ -141,7 +151,7 @@ def test_the_list_names_every_message_type_that_we_have() -> None:
     listed = {find(kind, name) for kind, name, _ in MESSAGES} | {WorkloadEntry}
     ours = {
         value
-        for module in (message, service_entry, virtual_service, destination_rule, gateway)
+        for module in {message, *MODULES.values()}
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Message) and value is not Message
     }

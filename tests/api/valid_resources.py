@@ -515,17 +515,64 @@ spec:
     + "---\n# nothing\n...\n",
 }
 
+_SIDECARS = {
+    "default of a namespace": """
+spec:
+  egress:
+  - hosts: ["./*", "istio-system/*"]
+""",
+    "only known hosts": """
+spec:
+  workloadSelector: {labels: {app: gateway}}
+  outboundTrafficPolicy: {mode: REGISTRY_ONLY}
+  egress: [{hosts: ["*/*"]}]
+""",
+    "one host, nothing else": """
+spec: {egress: [{hosts: ["~/*", "./a.example.com", "prod/*.example.com"]}]}
+""",
+}
+
+_POLICIES = {
+    "allow nothing": """
+spec: {}
+""",
+    "allow all": """
+spec: {rules: [{}]}
+""",
+    "deny by host and port": """
+spec:
+  action: DENY
+  rules: [{to: [{operation: {hosts: [a.example.com, "a.example.com:*"], ports: ["80"]}}]}]
+""",
+    "audit by address": """
+spec:
+  action: AUDIT
+  selector: {matchLabels: {app: gateway}}
+  rules: [{from: [{source: {ipBlocks: [10.0.0.0/8, "::1"]}}]}]
+""",
+}
+
 _KINDS = {
     "ServiceEntry": _SERVICE_ENTRIES,
     "VirtualService": _VIRTUAL_SERVICES,
     "DestinationRule": _DESTINATION_RULES,
     "Gateway": _GATEWAYS,
     "WorkloadEntry": _WORKLOADS,
+    "Sidecar": _SIDECARS,
 }
 
-VALID: Final[dict[str, str]] = {
-    f"{kind}: {name}": _resource(kind, spec.lstrip("\n"))
-    for kind, specs in _KINDS.items()
-    for name, spec in specs.items()
-} | _OTHER_FORMS
+VALID: Final[dict[str, str]] = (
+    {
+        f"{kind}: {name}": _resource(kind, spec.lstrip("\n"))
+        for kind, specs in _KINDS.items()
+        for name, spec in specs.items()
+    }
+    | {
+        f"AuthorizationPolicy: {name}": _resource("AuthorizationPolicy", spec.lstrip("\n")).replace(
+            "networking", "security"
+        )
+        for name, spec in _POLICIES.items()
+    }
+    | _OTHER_FORMS
+)
 """Name and text of each; the text holds exactly one resource."""

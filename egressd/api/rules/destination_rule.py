@@ -93,7 +93,7 @@ def _check_parts(policy: TrafficPolicy | PortTrafficPolicy, path: str, report: R
     """The sections that a rule, a subset and a port have in common."""
     outlier = policy.outlier_detection
     _check_outlier(outlier, f"{path}.outlierDetection", report)
-    _check_pool(policy.connection_pool, f"{path}.connectionPool", report)
+    check_pool(policy.connection_pool, f"{path}.connectionPool", report)
     has_outlier = outlier is not None
     check_load_balancer(policy.load_balancer, has_outlier, f"{path}.loadBalancer", report)
     _check_tls(policy.tls, f"{path}.tls", report)
@@ -132,7 +132,7 @@ def _check_outlier(outlier: OutlierDetection | None, path: str, report: Report) 
             report.error(where, str(code), "an HTTP status from 100 to 599")
 
 
-def _check_pool(pool: ConnectionPoolSettings | None, path: str, report: Report) -> None:
+def check_pool(pool: ConnectionPoolSettings | None, path: str, report: Report) -> None:
     if pool is None:
         return
     if pool.tcp is None and pool.http is None:

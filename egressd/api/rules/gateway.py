@@ -39,7 +39,7 @@ def check_gateway(spec: Gateway, report: Report) -> None:
         names.add(server.port.name)
         _check_bind(server, path, report)
         if server.tls is not None:
-            _check_tls(server.tls, f"{path}.tls", report)
+            check_server_tls(server.tls, f"{path}.tls", report)
         _check_tls_fits_port(server, path, report)
 
 
@@ -104,7 +104,7 @@ def _check_tls_fits_port(server: Server, path: str, report: Report) -> None:
         report.error(f"{path}.tls", "TLS settings for a plain text port", expected, given)
 
 
-def _check_tls(tls: ServerTLSSettings, path: str, report: Report) -> None:
+def check_server_tls(tls: ServerTLSSettings, path: str, report: Report) -> None:
     """Istio `validateTLSOptions`."""
     given = [f"{path}.mode"]
     certificates = {

@@ -289,6 +289,99 @@ spec:
     tls: {mode: PASSTHROUGH}
 """)
 
+SIDECAR = _load("""
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: shop, namespace: shop}
+spec:
+  workloadSelector: {labels: {app: gateway}}
+  ingress:
+  - port: {number: 9080, protocol: HTTP, name: http}
+    bind: 127.0.0.1
+    captureMode: NONE
+    defaultEndpoint: 127.0.0.1:8080
+    tls: {mode: SIMPLE, serverCertificate: /s.pem, privateKey: /k.pem}
+    connectionPool: {http: {http1MaxPendingRequests: 10}}
+  - port: {number: 9081, protocol: TCP, name: tcp}
+    defaultEndpoint: "unix:///run/a.sock"
+  inboundConnectionPool: {tcp: {maxConnections: 10}}
+  egress:
+  - port: {number: 3306, protocol: MYSQL, name: egressmysql}
+    bind: 127.0.0.1
+    captureMode: IPTABLES
+    hosts: ["./mysql.example.com"]
+  - port: {protocol: HTTP, name: socket}
+    bind: "unix:///run/http.sock"
+    hosts: ["./a.example.com"]
+  - hosts: ["./*", "istio-system/*", "*/*.example.com", "~/b.example.org"]
+  outboundTrafficPolicy:
+    mode: ALLOW_ANY
+    egressProxy: {host: proxy.example.com, subset: v1, port: {number: 3128}}
+""")
+
+AUTHORIZATION_POLICY = _load("""
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: shop, namespace: shop, annotations: {istio.io/dry-run: "true"}}
+spec:
+  selector: {matchLabels: {app: gateway}}
+  action: DENY
+  rules:
+  - from:
+    - source:
+        principals: [cluster.local/ns/default/sa/sleep]
+        notPrincipals: ["*/sa/root"]
+        requestPrincipals: ["*"]
+        notRequestPrincipals: [a/b]
+        namespaces: [dev]
+        notNamespaces: [prod-*]
+        ipBlocks: [10.0.0.0/8]
+        notIpBlocks: [10.1.2.3]
+        remoteIpBlocks: ["2001:db8::/32"]
+        notRemoteIpBlocks: ["2001:db8::1"]
+    - source: {serviceAccounts: [dev/sleep, root], notServiceAccounts: [a]}
+    to:
+    - operation:
+        hosts: [a.example.com, "*.example.org"]
+        notHosts: [b.example.org]
+        ports: ["80", "443"]
+        notPorts: ["8080"]
+        methods: [GET]
+        notMethods: [HEAD]
+        paths: [/info*, "*/x", "/a/{*}/b/{**}"]
+        notPaths: [/admin]
+    when:
+    - {key: "request.headers[x-token]", values: [admin, "*"], notValues: [guest]}
+    - {key: source.ip, values: [10.0.0.0/8]}
+    - {key: destination.port, notValues: ["1"]}
+    - {key: connection.sni, values: ["*.example.com"]}
+    - {key: "request.auth.claims[iss]", values: [a]}
+    - {key: "experimental.envoy.filters.a[b]", values: [a]}
+""")
+
+CUSTOM_POLICY = _load("""
+apiVersion: security.istio.io/v1beta1
+kind: AuthorizationPolicy
+metadata: {name: custom}
+spec:
+  action: CUSTOM
+  provider: {name: my-authz}
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
+  rules:
+  - from: [{source: {ipBlocks: [10.0.0.0/8]}}]
+    to: [{operation: {paths: [/admin]}}]
+    when: [{key: source.ip, values: [10.0.0.1]}]
+""")
+
+TARGET_POLICY = _load("""
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: target}
+spec:
+  targetRef: {kind: Service, name: reviews}
+  rules: [{to: [{operation: {methods: [GET]}}]}]
+""")
+
 BASES = (
     SERVICE_ENTRY,
     DNS_ENTRY,
@@ -298,4 +391,8 @@ BASES = (
     DESTINATION_RULE,
     HASHING_RULE,
     GATEWAY,
+    SIDECAR,
+    AUTHORIZATION_POLICY,
+    CUSTOM_POLICY,
+    TARGET_POLICY,
 )
