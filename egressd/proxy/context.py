@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from egressd.proxy.directory import ClusterRuntime, Directory
     from egressd.proxy.downstream import Downstream
     from egressd.proxy.http1.request import RequestHead
+    from egressd.routing.authorization import Verdict
     from egressd.routing.table import HeaderOps, Match, Route, WeightedCluster
     from egressd.upstream.cluster import Endpoint
 
@@ -56,6 +57,8 @@ class Recorder(Protocol):
     def protocol_error(self, side: str) -> None: ...
 
     def fault_injected(self, kind: str) -> None: ...
+
+    def authorized(self, verdict: Verdict) -> None: ...
 
     def mirrored(self, how: str) -> None: ...
 

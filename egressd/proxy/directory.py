@@ -19,6 +19,7 @@ from egressd.registry.exposure import Exposure
 from egressd.registry.lookup import Service, find_service
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.view import RegistryView
+from egressd.routing.authorization import POLICIES_KEY, compile_authorizer
 from egressd.routing.table import ClusterKey, RouteTable
 from egressd.telemetry.stats import ClusterStats, Series
 from egressd.upstream.cluster import Cluster
@@ -191,6 +192,7 @@ class Directory:
         self.mesh = Scope(view, profile)
         self._scopes = [self.mesh]
         self._retired: list[Scope] = []
+        self.authorizer = compile_authorizer(view, profile)
         self.clusters: dict[ClusterKey, ClusterRuntime] = {}
 
     # -- names -------------------------------------------------------------------------------
@@ -303,6 +305,8 @@ class Directory:
     def invalidate(self, changed: Iterable[str] | None) -> None:
         """Forget what was compiled from these host keys (None: everything) and recompile clusters."""
         names = None if changed is None else set(changed)
+        if names is None or POLICIES_KEY in names:
+            self.authorizer = compile_authorizer(self._view, self._profile)
         for scope in self._scopes:
             scope.invalidate(names)
         touched = [

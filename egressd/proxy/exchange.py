@@ -6,6 +6,7 @@ from time import monotonic
 
 from egressd.net.readiness import Deadline
 from egressd.net.stream import StreamClosed
+from egressd.proxy.authorization import authorize_request
 from egressd.proxy.context import Exchange
 from egressd.proxy.cors import answer_preflight, response_ops
 from egressd.proxy.forward import forward
@@ -53,6 +54,9 @@ async def _run(x: Exchange) -> None:
     x.path, x.query = path, query
     x.sent_authority = authority
     entry = x.downstream.scope.lookup(authority)
+    authorizer = x.context.directory.authorizer
+    if authorizer is not None:
+        authorize_request(x, authorizer, authority, _addressed_port(x, authority, entry))
     if entry is None:
         entry = _unknown_name(x, authority)
     request = _request(x, authority, entry)
@@ -74,6 +78,13 @@ async def _run(x: Exchange) -> None:
     x.destination = destination
     x.cluster = x.context.directory.cluster(entry, destination.key)
     await forward(x)
+
+
+def _addressed_port(x: Exchange, authority: bytes, entry: HostEntry | None) -> int:
+    """The port of the service that the client addresses; on a Gateway the server's."""
+    if not x.downstream.scope.is_mesh:
+        return x.downstream.scope.port
+    return entry.port if entry is not None else split_authority(authority)[1] or 80
 
 
 def _apply_cors(x: Exchange, cors: Cors) -> None:

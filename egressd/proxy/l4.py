@@ -11,6 +11,7 @@ from time import monotonic
 
 from egressd.net.readiness import Deadline
 from egressd.net.stream import StreamClosed
+from egressd.proxy.authorization import authorize_session
 from egressd.proxy.client_hello import MOST_BYTES, NotTls, server_name
 from egressd.proxy.context import Session
 from egressd.proxy.directory import ClusterRuntime
@@ -63,6 +64,9 @@ async def serve_session(session: Session, find: ClusterOf) -> None:
     """Serve one connection to the cluster that `find` answers. Every end is counted and logged."""
     recorder = session.context.recorder
     try:
+        authorizer = session.context.directory.authorizer
+        if authorizer is not None:
+            authorize_session(session, authorizer)
         runtime = session.cluster = find(session)
         await _carry(session, runtime)
     except LocalReply as reply:

@@ -9,6 +9,7 @@ import structlog
 
 from egressd.proxy.context import Exchange, Session
 from egressd.proxy.downstream import Downstream
+from egressd.routing.authorization import Verdict
 from egressd.telemetry.access_log import AccessEntry, AccessLog
 from egressd.telemetry.stats import Series, SeriesLabels, TcpLabels, TcpSeries, WorkerStats
 from egressd.upstream.cluster import Endpoint
@@ -140,6 +141,16 @@ class TrafficRecorder:
 
     def fault_injected(self, kind: str) -> None:
         self._stats.process.fault(kind)
+
+    def authorized(self, verdict: Verdict) -> None:
+        """AuthorizationPolicies gave their verdict on a request or connection."""
+        count = self._stats.process.authorization
+        count("allowed" if verdict.allowed else "denied", "" if verdict.allowed else verdict.rule)
+        if verdict.shadow_allowed is not None:
+            shadow = "shadow_allowed" if verdict.shadow_allowed else "shadow_denied"
+            count(shadow, verdict.shadow_rule)
+        for rule in verdict.audited:
+            count("audited", rule)
 
     def mirrored(self, how: str) -> None:
         """A copy of a request was sent, dropped, failed, or its body was not kept."""

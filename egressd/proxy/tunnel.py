@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from egressd.net.readiness import Deadline, Fiber
 from egressd.net.stream import Stream, StreamClosed
+from egressd.proxy.authorization import authorize_request
 from egressd.proxy.context import Exchange, Session
 from egressd.proxy.http1.request import split_authority
 from egressd.proxy.policy import address_of
@@ -46,6 +47,9 @@ async def connect_tunnel(x: Exchange) -> None:
     x.sent_authority = x.sent_target = x.head.target
     if port is None:
         raise LocalReply(400, "CONNECT needs host:port", flag="DPE", close=True)
+    authorizer = x.context.directory.authorizer
+    if authorizer is not None:
+        authorize_request(x, authorizer, x.head.target, port)
     runtime = x.cluster = _cluster_of(x, host, port)
     if runtime.failure:
         raise LocalReply(

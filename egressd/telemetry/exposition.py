@@ -180,6 +180,8 @@ def _process(totals: StatsSnapshot) -> Iterator[Metric]:
         ("egressd_faults_injected", "kind", process.faults, "Faults injected"),
         ("egressd_protocol_errors", "side", process.protocol_errors, "Malformed messages"),
         ("egressd_mirrored_requests", "result", process.mirrors, "Copies sent to mirrors"),
+        ("egressd_rbac", "result", process.authorizations, "Verdicts of AuthorizationPolicies"),
+        ("egressd_rbac_rule", "rule", process.authorization_rules, "Verdicts that name a rule"),
     ):
         family = CounterMetricFamily(name, text, labels=[label])
         for key, count in counts.items():

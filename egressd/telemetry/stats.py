@@ -161,6 +161,8 @@ class ProcessStats(msgspec.Struct, array_like=True):
     faults: dict[str, int] = {}
     protocol_errors: dict[str, int] = {}
     mirrors: dict[str, int] = {}
+    authorizations: dict[str, int] = {}
+    authorization_rules: dict[str, int] = {}  # that denied, or would have, or were audited
     lag_sum_s: float = 0.0
     lag_max_s: float = 0.0  # gauge: the worst since the worker started
     lags: list[int] = msgspec.field(default_factory=lambda: [0] * (len(LAG_BOUNDS_S) + 1))
@@ -176,6 +178,13 @@ class ProcessStats(msgspec.Struct, array_like=True):
     def mirror(self, how: str) -> None:
         """One copy of a request: "sent", "failed", "dropped" or "not_kept"."""
         self.mirrors[how] = self.mirrors.get(how, 0) + 1
+
+    def authorization(self, result: str, rule: str) -> None:
+        """One verdict of AuthorizationPolicies ("allowed", "denied", "shadow_allowed",
+        "shadow_denied", "audited") and the rule that it names, "" = none."""
+        self.authorizations[result] = self.authorizations.get(result, 0) + 1
+        if rule:
+            self.authorization_rules[rule] = self.authorization_rules.get(rule, 0) + 1
 
     def observe_lag(self, lag_s: float) -> None:
         """How late the event loop came back from a timed wait, seconds."""
@@ -193,6 +202,8 @@ class ProcessStats(msgspec.Struct, array_like=True):
         _add_dicts(self.faults, other.faults)
         _add_dicts(self.protocol_errors, other.protocol_errors)
         _add_dicts(self.mirrors, other.mirrors)
+        _add_dicts(self.authorizations, other.authorizations)
+        _add_dicts(self.authorization_rules, other.authorization_rules)
         self.lag_sum_s += other.lag_sum_s
         self.lag_max_s = max(self.lag_max_s, other.lag_max_s)
         _add_lists(self.lags, other.lags)

@@ -1,0 +1,64 @@
+"""Enforces AuthorizationPolicies: facts of a request or connection in, a refusal out.
+
+Called only where the directory has an `Authorizer`. Source: Envoy's HTTP and network RBAC filters. They
+set no response flag; here a denial carries UAEX, the nearest of Envoy's, besides Envoy's details.
+"""
+
+from __future__ import annotations
+
+from egressd.proxy.context import Exchange, Session
+from egressd.proxy.http1.fields import header_map
+from egressd.proxy.http1.request import split_authority
+from egressd.proxy.reply import LocalReply
+from egressd.routing.authorization import (
+    Authorizer,
+    Facts,
+    comparable_authority,
+    normalized_path,
+    parse_address,
+)
+
+FLAG = "UAEX"
+
+
+def authorize_request(x: Exchange, authorizer: Authorizer, authority: bytes, port: int) -> None:
+    """Raises `LocalReply` 403 for a request that the policies deny. `port` is the addressed one."""
+    downstream = x.downstream
+    facts = _facts(x, port)
+    facts.method = x.head.method.decode("latin-1")
+    facts.authority = comparable_authority(authority.decode("latin-1"))
+    facts.path = normalized_path(x.path.decode("latin-1"))
+    facts.headers = header_map(x.head.lines)
+    if facts.destination is None and downstream.scope.is_mesh:
+        facts.destination = parse_address(split_authority(authority)[0].strip("[]"))
+    _decide(x, authorizer, facts)
+
+
+def authorize_session(session: Session, authorizer: Authorizer) -> None:
+    """Raises `LocalReply` for a plain connection that the policies deny: it is to be closed."""
+    _decide(session, authorizer, _facts(session, session.port))
+
+
+def _facts(session: Session, port: int) -> Facts:
+    downstream = session.downstream
+    target = downstream.target_address
+    if not target and not downstream.scope.is_mesh:
+        target = _address_of(downstream.local)
+    return Facts(
+        source=parse_address(_address_of(downstream.remote)),
+        principal=downstream.principal,
+        destination=parse_address(target) if target else None,
+        port=port,
+        sni=downstream.sni,
+    )
+
+
+def _decide(session: Session, authorizer: Authorizer, facts: Facts) -> None:
+    verdict = authorizer.decide(facts)
+    session.context.recorder.authorized(verdict)
+    if not verdict.allowed:
+        raise LocalReply(403, "RBAC: access denied", flag=FLAG, details=verdict.details)
+
+
+def _address_of(endpoint: str) -> str:
+    return endpoint.rpartition(":")[0].strip("[]")

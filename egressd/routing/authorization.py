@@ -1,0 +1,212 @@
+"""Who may do what: the AuthorizationPolicies that apply to this node, and their verdict. Pure.
+
+Source: Istio `AuthorizationPolicy`, Envoy's RBAC filters. CUSTOM comes first, then DENY, then ALLOW;
+with an ALLOW policy in force, what none allows is denied. AUDIT only marks. A policy with the annotation
+`istio.io/dry-run` is evaluated apart and changes nothing (Envoy's shadow rules).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from egressd.api.authorization_policy import DRY_RUN, Action, AuthorizationPolicy
+from egressd.api.resource import Kind, Resource
+from egressd.registry.claims import kind_key
+from egressd.registry.profile import NodeProfile
+from egressd.registry.view import RegistryView
+from egressd.routing.authorization_rules import Address, CompiledRule, Facts, compile_rule
+
+POLICIES_KEY = kind_key(Kind.AUTHORIZATION_POLICY)
+_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))  # Go ParseBool
+_UNRESERVED = re.compile(r"%(2[dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aAeE])")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the policies say. `rule` is Envoy's name of the one that decided: "ns[a]-policy[b]-rule[0]",
+    "none" when an ALLOW policy is in force and none of its rules matched, "" when nothing decided."""
+
+    allowed: bool
+    rule: str = ""
+    audited: tuple[str, ...] = ()  # AUDIT rules that matched
+    shadow_allowed: bool | None = None  # what dry-run policies would say; None: there are none
+    shadow_rule: str = ""
+
+    @property
+    def details(self) -> str:
+        """Envoy's response code details of a denial."""
+        return f"rbac_access_denied_matched_policy[{self.rule}]"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """The rules of one mode. `allow` is None without any ALLOW policy, () with one that has no rule."""
+
+    deny: tuple[CompiledRule, ...]  # CUSTOM before DENY
+    allow: tuple[CompiledRule, ...] | None
+
+    def decide(self, facts: Facts) -> tuple[bool, str]:
+        """Whether allowed, and the rule that decided."""
+        for rule in self.deny:
+            if rule.matches(facts):
+                return False, rule.id
+        if self.allow is None:
+            return True, ""
+        for rule in self.allow:
+            if rule.matches(facts):
+                return True, rule.id
+        return False, "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """All policies of the node, for requests or for plain connections."""
+
+    enforced: RuleSet
+    shadow: RuleSet | None  # dry run
+    audit: tuple[CompiledRule, ...]
+
+    def decide(self, facts: Facts) -> Verdict:
+        allowed, rule = self.enforced.decide(facts)
+        audited = tuple(one.id for one in self.audit if one.matches(facts)) if self.audit else ()
+        if self.shadow is None:
+            return Verdict(allowed, rule, audited)
+        shadow_allowed, shadow_rule = self.shadow.decide(facts)
+        return Verdict(allowed, rule, audited, shadow_allowed, shadow_rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Authorizer:
+    """The compiled policies of a node; there is none where no policy applies."""
+
+    requests: Engine
+    connections: Engine
+
+    def decide(self, facts: Facts) -> Verdict:
+        """The verdict on a request, or on a plain connection (no method)."""
+        return (self.requests if facts.method else self.connections).decide(facts)
+
+
+def compile_authorizer(view: RegistryView, profile: NodeProfile) -> Authorizer | None:
+    """The policies of the node's namespace and of the root namespace whose selector is the node."""
+    found = [record.resource for record in view.claims(Kind.AUTHORIZATION_POLICY, POLICIES_KEY)]
+    policies = [resource for resource in found if policy_applies(resource, profile)]
+    if not policies:
+        return None
+    root = profile.root_namespace
+    policies.sort(key=lambda r: (r.metadata.namespace != root, r.metadata.name))
+    return Authorizer(_engine(policies, plain=False), _engine(policies, plain=True))
+
+
+def policy_applies(resource: Resource, profile: NodeProfile) -> bool:
+    """Whether a policy is for this node (Istio: namespace and `selector`). One with `targetRef` is for
+    a Kubernetes object, which this node is not."""
+    spec = resource.spec
+    assert isinstance(spec, AuthorizationPolicy)
+    if spec.target_ref is not None or spec.target_refs:
+        return False
+    if resource.metadata.namespace not in (profile.namespace, profile.root_namespace):
+        return False
+    return spec.selector is None or spec.selector.match_labels.items() <= profile.labels.items()
+
+
+def is_dry_run(resource: Resource) -> bool:
+    """Istio's annotation `istio.io/dry-run`."""
+    return resource.metadata.annotations.get(DRY_RUN, "") in _TRUE
+
+
+def _engine(policies: list[Resource], *, plain: bool) -> Engine:
+    shadow = [policy for policy in policies if is_dry_run(policy)]
+    enforced = [policy for policy in policies if not is_dry_run(policy)]
+    return Engine(
+        _rule_set(enforced, plain),
+        _rule_set(shadow, plain) if shadow else None,
+        _rules(enforced, Action.AUDIT, plain),
+    )
+
+
+def _rule_set(policies: list[Resource], plain: bool) -> RuleSet:
+    # No extension provider is known: Istio denies what a CUSTOM policy with an unknown one matches.
+    deny = (*_rules(policies, Action.CUSTOM, plain), *_rules(policies, Action.DENY, plain))
+    has_allow = any(_spec(policy).action is Action.ALLOW for policy in policies)
+    return RuleSet(deny, _rules(policies, Action.ALLOW, plain) if has_allow else None)
+
+
+def _rules(policies: list[Resource], action: Action, plain: bool) -> tuple[CompiledRule, ...]:
+    compiled = []
+    for policy in policies:
+        spec, metadata = _spec(policy), policy.metadata
+        if spec.action is not action:
+            continue
+        for index, rule in enumerate(spec.rules):
+            id = f"ns[{metadata.namespace}]-policy[{metadata.name}]-rule[{index}]"
+            made = compile_rule(rule, id, metadata.namespace, action, plain=plain)
+            if made is not None:
+                compiled.append(made)
+    return tuple(compiled)
+
+
+def _spec(resource: Resource) -> AuthorizationPolicy:
+    assert isinstance(resource.spec, AuthorizationPolicy)
+    return resource.spec
+
+
+# -- facts from the wire -----------------------------------------------------------------------------
+
+
+def parse_address(text: str) -> Address | None:
+    """An IP address, an IPv4 one mapped into IPv6 as IPv4; None for what is none."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def comparable_authority(authority: str) -> str:
+    """Host[:port] as policies compare it: lower case; the dot that ends a full name says nothing."""
+    host, colon, port = authority.lower().rpartition(":")
+    if not colon or not port.isdigit():
+        return authority.lower().removesuffix(".")
+    return f"{host.removesuffix('.')}:{port}"
+
+
+def normalized_path(path: str) -> str:
+    """The path as policies compare it, so that no other spelling gets past them (Istio
+    `pathNormalization: BASE`): unreserved characters decoded, `\\` as `/`, dot segments resolved
+    (RFC 3986 5.2.4). What is forwarded stays as it was sent."""
+    if "%" in path:
+        path = _UNRESERVED.sub(lambda m: chr(int(m[1], 16)), path)
+    if "\\" in path:
+        path = path.replace("\\", "/")
+    if "/." not in path:
+        return path
+    kept: list[str] = []
+    parts = path.split("/")
+    for part in parts:
+        if part == "..":
+            if len(kept) > 1:
+                kept.pop()
+        elif part != ".":
+            kept.append(part)
+    if parts[-1] in (".", ".."):
+        kept.append("")
+    return "/".join(kept)
+
+
+__all__ = [
+    "POLICIES_KEY",
+    "Authorizer",
+    "Facts",
+    "Verdict",
+    "comparable_authority",
+    "compile_authorizer",
+    "is_dry_run",
+    "normalized_path",
+    "parse_address",
+    "policy_applies",
+]

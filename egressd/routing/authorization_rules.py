@@ -1,0 +1,239 @@
+"""One rule of an AuthorizationPolicy as tests of a request's facts. Pure.
+
+Source: Istio `AuthorizationPolicy.rules` and what istiod makes of them for Envoy's RBAC filters. On
+plain connections HTTP attributes are unknown: an ALLOW (or CUSTOM) rule that needs one never matches, a
+DENY or AUDIT rule leaves it out, so that it denies more rather than less.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import re2
+
+from egressd.api.authorization_policy import Action, Condition, Operation, Rule, Source
+from egressd.api.rules.authorization_policy import is_template
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_SPIFFE = "spiffe://"
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is known of a request, or of a connection that carries none (`method` "").
+
+    `source` and `destination` are None where not known; `port` is the one that the client addresses.
+    """
+
+    source: Address | None = None
+    principal: str = ""  # of the client's certificate: its URI SAN, else its first name
+    destination: Address | None = None
+    port: int = 0
+    sni: str = ""
+    method: str = ""
+    authority: str = ""  # as sent, with its port
+    path: str = ""  # without query, normalized
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+
+
+Test = Callable[[Facts], bool]
+Group = tuple[Test, ...]  # all of them
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """`id` is Envoy's name of it. One group of each part must match, and all of `when`."""
+
+    id: str
+    sources: tuple[Group, ...]
+    operations: tuple[Group, ...]
+    when: Group
+
+    def matches(self, facts: Facts) -> bool:
+        return (
+            all(test(facts) for test in self.when)
+            and any(all(test(facts) for test in group) for group in self.operations)
+            and any(all(test(facts) for test in group) for group in self.sources)
+        )
+
+
+class _HttpOnly(Exception):
+    """The rule needs what plain connections do not have."""
+
+
+def compile_rule(
+    rule: Rule, id: str, namespace: str, action: Action, *, plain: bool
+) -> CompiledRule | None:
+    """The rule for requests, or for `plain` connections; None where it can match none of these."""
+    build = _Builder(namespace, plain, action in (Action.ALLOW, Action.CUSTOM))
+    try:
+        return CompiledRule(
+            id,
+            tuple(build.source(one.source or Source()) for one in rule.from_) or ((),),
+            tuple(build.operation(one.operation or Operation()) for one in rule.to) or ((),),
+            tuple(test for condition in rule.when for test in build.condition(condition)),
+        )
+    except _HttpOnly:
+        return None
+
+
+class _Builder:
+    def __init__(self, namespace: str, plain: bool, strict: bool) -> None:
+        self._namespace = namespace
+        self._plain = plain
+        self._strict = strict
+
+    def source(self, source: Source) -> Group:
+        account = self._account
+        return (
+            *_both(source.principals, source.not_principals, _principal),
+            *self._http(source.request_principals, source.not_request_principals, _never),
+            *_both(source.namespaces, source.not_namespaces, _namespace),
+            *_both(source.service_accounts, source.not_service_accounts, account),
+            *_both(source.remote_ip_blocks, source.not_remote_ip_blocks, _source_in),
+            *_both(source.ip_blocks, source.not_ip_blocks, _source_in),
+        )
+
+    def operation(self, operation: Operation) -> Group:
+        return (
+            *self._http(operation.hosts, operation.not_hosts, _host),
+            *self._http(operation.methods, operation.not_methods, _method),
+            *self._http(operation.paths, operation.not_paths, _path),
+            *_both(operation.ports, operation.not_ports, _port),
+        )
+
+    def condition(self, condition: Condition) -> Group:
+        key, values, not_values = condition.key, condition.values, condition.not_values
+        if key.startswith("request.headers["):
+            name = key.removeprefix("request.headers[").removesuffix("]").lower().encode()
+            return self._http(values, not_values, lambda value: _header(name, value))
+        if key.startswith("request."):
+            return self._http(values, not_values, _never)
+        return _both(values, not_values, _ATTRIBUTES.get(key, _never))
+
+    def _http(
+        self, values: tuple[str, ...], not_values: tuple[str, ...], make: Callable[[str], Test]
+    ) -> Group:
+        if not self._plain or not (values or not_values):
+            return _both(values, not_values, make)
+        if self._strict:
+            raise _HttpOnly
+        return ()
+
+    def _account(self, value: str) -> Test:
+        namespace, slash, account = value.rpartition("/")
+        namespace = namespace if slash else self._namespace
+        pattern = re2.compile(
+            f"{_SPIFFE}.+/ns/{re.escape(namespace)}/(.+/|)sa/{re.escape(account)}(/.+)?"
+        )
+        return lambda facts: pattern.fullmatch(facts.principal) is not None
+
+
+def _both(
+    values: Iterable[str], not_values: Iterable[str], make: Callable[[str], Test]
+) -> tuple[Test, ...]:
+    """One of the values, and none of the others."""
+    wanted = tuple(make(value) for value in values)
+    unwanted = tuple(make(value) for value in not_values)
+    tests: list[Test] = []
+    if wanted:
+        tests.append(wanted[0] if len(wanted) == 1 else lambda f: any(test(f) for test in wanted))
+    if unwanted:
+        tests.append(lambda f: not any(test(f) for test in unwanted))
+    return tuple(tests)
+
+
+def _text(value: str) -> Callable[[str], bool]:
+    """Istio's values: exact, `prefix*`, `*suffix`; `*` is anything that is not empty."""
+    if value == "*":
+        return bool
+    if value.startswith("*"):
+        suffix = value[1:]
+        return lambda text: text.endswith(suffix)
+    if value.endswith("*"):
+        prefix = value[:-1]
+        return lambda text: text.startswith(prefix)
+    return lambda text: text == value
+
+
+def _never(value: str) -> Test:
+    """What nothing here has: claims of a JWT, metadata of Envoy's filters."""
+    return lambda facts: False
+
+
+def _principal(value: str) -> Test:
+    """A SPIFFE identity without its scheme, as Istio spells it; other names as they are."""
+    matches = _text(value)
+    return lambda f: bool(f.principal) and matches(f.principal.removeprefix(_SPIFFE))
+
+
+def _namespace(value: str) -> Test:
+    name = re.escape(value).replace(r"\*", ".*")
+    pattern = re2.compile(f"{_SPIFFE}.*/ns/{name}/.*")
+    return lambda facts: pattern.fullmatch(facts.principal) is not None
+
+
+def _source_in(value: str) -> Test:
+    block = ipaddress.ip_network(value, strict=False)
+    return lambda facts: facts.source is not None and facts.source in block
+
+
+def _destination_in(value: str) -> Test:
+    block = ipaddress.ip_network(value, strict=False)
+    return lambda facts: facts.destination is not None and facts.destination in block
+
+
+def _port(value: str) -> Test:
+    number = int(value)
+    return lambda facts: facts.port == number
+
+
+def _sni(value: str) -> Test:
+    matches = _text(value)
+    return lambda facts: matches(facts.sni)
+
+
+def _host(value: str) -> Test:
+    matches = _text(value.lower())
+    return lambda facts: matches(facts.authority)
+
+
+def _method(value: str) -> Test:
+    matches = _text(value)
+    return lambda facts: matches(facts.method)
+
+
+def _path(value: str) -> Test:
+    if not is_template(value):
+        matches = _text(value)
+        return lambda facts: matches(facts.path)
+    parts = re.split(r"(\{\*\*?\})", value)
+    inner = {"{*}": "[^/]+", "{**}": ".*"}
+    pattern = re2.compile("".join(inner.get(part) or re.escape(part) for part in parts))
+    return lambda facts: pattern.fullmatch(facts.path) is not None
+
+
+def _header(name: bytes, value: str) -> Test:
+    if value == "*":
+        return lambda facts: name in facts.headers
+    matches = _text(value)
+
+    def test(facts: Facts) -> bool:
+        sent = facts.headers.get(name)
+        return sent is not None and matches(sent.decode("latin-1"))
+
+    return test
+
+
+_ATTRIBUTES: Mapping[str, Callable[[str], Test]] = {
+    "source.ip": _source_in,
+    "remote.ip": _source_in,
+    "source.namespace": _namespace,
+    "source.principal": _principal,
+    "destination.ip": _destination_in,
+    "destination.port": _port,
+    "connection.sni": _sni,
+}

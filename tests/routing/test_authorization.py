@@ -1,0 +1,133 @@
+"""Verdicts of AuthorizationPolicies."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egressd.api.parse import parse_text
+from egressd.registry.memory import MemoryView
+from egressd.registry.profile import NodeProfile
+from egressd.registry.records import Record
+from egressd.routing.authorization import (
+    Authorizer,
+    Facts,
+    comparable_authority,
+    compile_authorizer,
+    normalized_path,
+    parse_address,
+)
+from tests.routing.authorization_rows import ROWS, Row
+
+PROFILE = NodeProfile(namespace="shop", labels={"app": "gw", "zone": "a"})
+
+
+def authorizer(policies: str, dry_run: str = "") -> Authorizer | None:
+    """Policies as the table writes them."""
+    records = []
+    for policy in filter(None, policies.split("; ")):
+        place, _, spec = policy.partition(": ")
+        namespace, slash, name = place.rpartition("/")
+        where = {"root": "istio-system", "": "shop"}.get(namespace, namespace) if slash else "shop"
+        note = 'annotations: {istio.io/dry-run: "true"}' if name in dry_run.split() else ""
+        text = (
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
+            f"metadata: {{name: {name}, namespace: {where}, {note}}}\nspec: {spec}\n"
+        )
+        parsed = parse_text(text, "p.yaml")
+        assert parsed.errors == (), parsed.errors
+        records += [Record(resource=resource, source="test") for resource in parsed.resources]
+    return compile_authorizer(MemoryView(records), PROFILE)
+
+
+def facts(request: str) -> Facts:
+    method, target, *rest = request.split(" ")
+    found = Facts()
+    if method == "TCP":
+        found.port = int(target)
+    else:
+        authority, slash, path = target.partition("/")
+        found.method, found.authority = method, comparable_authority(authority)
+        found.path = normalized_path(f"{slash}{path.partition('?')[0]}")
+        found.port = 80
+    headers = {}
+    for fact in rest:
+        name, _, value = fact.partition("=")
+        if name.startswith("h:"):
+            headers[name[2:].encode()] = value.encode()
+        elif name == "ip":
+            found.source = parse_address(value)
+        elif name == "to":
+            found.destination = parse_address(value)
+        elif name == "port":
+            found.port = int(value)
+        else:
+            setattr(found, name, value)
+    found.headers = headers
+    return found
+
+
+def verdict_of(row: Row) -> str:
+    compiled = authorizer(row.policies)
+    if compiled is None:
+        return "allow"
+    verdict = compiled.decide(facts(row.request))
+    if verdict.allowed:
+        return "allow"
+    name = verdict.rule.partition("-policy[")[2].replace("]-rule", "").removesuffix("]")
+    return f"deny {name}]" if name else f"deny {verdict.rule}"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.rule}: {row.request}"[:90])
+def test_verdict(row: Row) -> None:
+    assert verdict_of(row) == row.verdict
+
+
+def test_no_policy_that_applies_means_no_authorizer() -> None:
+    assert authorizer("") is None
+    assert authorizer("other/p: {rules: [{}]}") is None
+
+
+def test_a_denial_is_named_as_envoy_names_it() -> None:
+    compiled = authorizer("p: {action: DENY, rules: [{}]}")
+    assert compiled is not None
+    details = "rbac_access_denied_matched_policy[ns[shop]-policy[p]-rule[0]]"
+    assert compiled.decide(facts("GET a/")).details == details
+    compiled = authorizer("p: {}")
+    assert compiled is not None
+    assert compiled.decide(facts("GET a/")).details == "rbac_access_denied_matched_policy[none]"
+
+
+def test_an_audit_policy_marks_what_it_matches_even_where_that_is_denied() -> None:
+    rule = "{to: [{operation: {methods: [GET]}}]}"
+    compiled = authorizer(
+        f"a: {{action: AUDIT, rules: [{rule}]}}; d: {{action: DENY, rules: [{{}}]}}"
+    )
+    assert compiled is not None
+    assert compiled.decide(facts("GET a/")).audited == ("ns[shop]-policy[a]-rule[0]",)
+    assert compiled.decide(facts("PUT a/")).audited == ()
+
+
+def test_a_dry_run_policy_is_told_apart_and_denies_nothing() -> None:
+    compiled = authorizer("a: {rules: [{}]}; d: {action: DENY, rules: [{}]}", dry_run="d")
+    assert compiled is not None
+    verdict = compiled.decide(facts("GET a/"))
+    assert (verdict.allowed, verdict.shadow_allowed) == (True, False)
+    assert verdict.shadow_rule == "ns[shop]-policy[d]-rule[0]"
+
+
+def test_a_dry_run_allow_policy_does_not_close_the_rest() -> None:
+    compiled = authorizer("a: {rules: [{to: [{operation: {methods: [PUT]}}]}]}", dry_run="a")
+    assert compiled is not None
+    verdict = compiled.decide(facts("GET a/"))
+    assert (verdict.allowed, verdict.shadow_allowed, verdict.shadow_rule) == (True, False, "none")
+    assert compiled.decide(facts("PUT a/")).shadow_allowed is True
+
+
+@given(st.lists(st.sampled_from(["a", "..", ".", "", "%2e%2e", "%2E", "%41", "b%2f"]), max_size=8))
+def test_a_normalized_path_has_no_dot_segments_and_is_its_own_normal_form(parts: list[str]) -> None:
+    path = normalized_path("/" + "/".join(parts))
+    assert path.startswith("/")
+    assert not {".", ".."} & set(path.split("/"))
+    assert normalized_path(path) == path
