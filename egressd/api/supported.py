@@ -12,10 +12,8 @@ from typing import Final
 from egressd.api.authorization_policy import AuthorizationPolicy, Source
 from egressd.api.decode import join
 from egressd.api.destination_rule import (
-    ClientTLSMode,
-    ClientTLSSettings,
     HTTPSettings,
-    TrafficPolicy,
+    TunnelSettings,
     ZoneAwareLoadBalancerSetting,
 )
 from egressd.api.message import Message, fields_of
@@ -34,15 +32,8 @@ NOT_YET_FIELDS: Final[Mapping[tuple[type[Message], str], str]] = {
     (WorkloadEntry, "network"): "failoverPriority reads it; every endpoint is called directly, as "
     "there are no network gateways on VMs",
     (WorkloadEntry, "serviceAccount"): "the identity of an endpoint is not checked against it",
-    (TrafficPolicy, "tunnel"): "connections go straight to the endpoint",
-    (TrafficPolicy, "proxyProtocol"): "no PROXY header is sent",
     (ZoneAwareLoadBalancerSetting, "minClusterSize"): "a node cannot know how many clients each "
     "zone has, so zones are priorities, as with localityLbSetting",
-    (HTTPSettings, "h2UpgradePolicy"): "upstream connections speak HTTP/1.1",
-    (HTTPSettings, "useClientProtocol"): "upstream connections speak HTTP/1.1",
-    (HTTPSettings, "maxConcurrentStreams"): "upstream connections speak HTTP/1.1",
-    (HTTPSettings, "http2KeepAlive"): "upstream connections speak HTTP/1.1",
-    (ClientTLSSettings, "credentialName"): "no secret store is asked; name files instead",
     (Sidecar, "ingress"): "the node is no workload's sidecar: nothing comes in for one",
     (Sidecar, "inboundConnectionPool"): "the node is no workload's sidecar: nothing comes in",
     (IstioEgressListener, "port"): "no listener is opened; its hosts count for the node's own",
@@ -53,11 +44,17 @@ NOT_YET_FIELDS: Final[Mapping[tuple[type[Message], str], str]] = {
     (AuthorizationPolicy, "provider"): "no provider is known; what the rules match is denied",
     (Source, "requestPrincipals"): "no JWT is validated: no request has a principal",
     (Source, "notRequestPrincipals"): "no JWT is validated: no request has a principal",
+    (HTTPSettings, "h2UpgradePolicy"): "upstream connections speak HTTP/1.1 until HTTP/2 comes",
+    (HTTPSettings, "useClientProtocol"): "upstream connections speak HTTP/1.1 until HTTP/2 comes",
+    (
+        HTTPSettings,
+        "maxConcurrentStreams",
+    ): "upstream connections speak HTTP/1.1 until HTTP/2 comes",
+    (HTTPSettings, "http2KeepAlive"): "upstream connections speak HTTP/1.1 until HTTP/2 comes",
 }
 
 NOT_YET_VALUES: Final[Mapping[tuple[type[Message], str, str], str]] = {
-    (ClientTLSSettings, "mode", ClientTLSMode.ISTIO_MUTUAL): "the node has no mesh identity; "
-    "requests answer 503",
+    (TunnelSettings, "protocol", "POST"): "CONNECT is sent: POST needs HTTP/2, which is to come",
 }
 
 

@@ -6,6 +6,7 @@ from time import monotonic
 
 from egressd.net.readiness import Deadline, Fiber
 from egressd.net.stream import StreamClosed
+from egressd.proxy.addresses import preface_of
 from egressd.proxy.body import RequestBody, upload
 from egressd.proxy.context import Exchange
 from egressd.proxy.http1.fields import MalformedMessage
@@ -68,7 +69,8 @@ async def attempt(x: Exchange, endpoint: Endpoint, head: bytes) -> Attempt:
     """
     assert x.cluster is not None
     pool = x.cluster.pool
-    connection = pool.take_idle(endpoint)
+    preface = preface_of(x, x.cluster) if x.cluster.cluster.spec.proxy_protocol else b""
+    connection = pool.take_idle(endpoint, preface)
     if connection is not None:
         replayable = x.head.method in IDEMPOTENT and (x.body is None or x.body.kept is not None)
         try:
@@ -78,14 +80,14 @@ async def attempt(x: Exchange, endpoint: Endpoint, head: bytes) -> Attempt:
                 raise
             if x.body is not None and x.body.kept is None:
                 raise
-    return await _send_and_read(x, await _connect(x, endpoint), head, reused=False)
+    return await _send_and_read(x, await _connect(x, endpoint, preface), head, reused=False)
 
 
-async def _connect(x: Exchange, endpoint: Endpoint) -> UpstreamConnection:
+async def _connect(x: Exchange, endpoint: Endpoint, preface: bytes) -> UpstreamConnection:
     assert x.cluster is not None
     try:
         tls = x.cluster.tls(monotonic())
-        return await x.cluster.pool.open_new(x.fiber, endpoint, tls)
+        return await x.cluster.pool.open_new(x.fiber, endpoint, tls, preface)
     except ConnectFailed as failed:
         x.cluster.stats.connect_failures += 1
         what = "connection timeout" if failed.timeout else "connection failure"

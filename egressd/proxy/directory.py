@@ -57,6 +57,7 @@ class ClusterRuntime:
         "failure",
         "failure_status",
         "key",
+        "may_heal",
         "names",
         "pool",
         "resolved",
@@ -76,6 +77,7 @@ class ClusterRuntime:
         self.series: dict[tuple[str, int, str], Series] = {}  # (route, status, flags)
         self.failure = ""  # why the cluster cannot be used (flag NC); "" = it can
         self.failure_status = 503
+        self.may_heal = False  # the failure may go without a change of resources
         self.tls_cache = tls_cache
         self.used = monotonic()
         self.names: tuple[str, ...] = ()
@@ -283,6 +285,7 @@ class Directory:
             )
             runtime = self._keep(spec)
             runtime.failure = str(unknown)
+            runtime.may_heal = unknown.may_heal
             return runtime
         return self._keep(spec)
 
@@ -353,6 +356,9 @@ class Directory:
         """Close idle connections that are too old, and forget the names of passing clients."""
         for runtime in tuple(self.clusters.values()):
             runtime.pool.sweep(now)
+            if runtime.may_heal:
+                self._drop(runtime)  # looked at anew by the next request
+                continue
             if "@" in runtime.key.host and not runtime.pool.open and now - runtime.used > _UNUSED_S:
                 self._drop(runtime)
 

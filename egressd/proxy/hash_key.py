@@ -5,9 +5,9 @@ Source: Istio `ConsistentHashLB`, Envoy hash policies.
 
 from __future__ import annotations
 
+from egressd.proxy.addresses import address_of
 from egressd.proxy.context import Exchange
 from egressd.proxy.http1.fields import header_map, split_fields
-from egressd.proxy.policy import address_of
 from egressd.routing.table import HeaderOps
 from egressd.upstream.hashing import hash64
 from egressd.upstream.spec import HashPolicy

@@ -11,11 +11,11 @@ from time import monotonic
 
 from egressd.net.readiness import Deadline
 from egressd.net.stream import StreamClosed
+from egressd.proxy.addresses import address_of
 from egressd.proxy.authorization import authorize_session
 from egressd.proxy.client_hello import MOST_BYTES, NotTls, server_name
 from egressd.proxy.context import Session
 from egressd.proxy.directory import ClusterRuntime
-from egressd.proxy.policy import address_of
 from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.proxy.tunnel import connect_endpoint, relay_both
 from egressd.registry.addresses import host_of_address, hosts_of_port

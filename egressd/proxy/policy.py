@@ -20,8 +20,3 @@ def address_policy(denied: Sequence[str]) -> Callable[[str], bool]:
         return any(parsed in network for network in networks)
 
     return denies
-
-
-def address_of(endpoint: str) -> str:
-    """The IP of "10.0.0.1:80" or "[::1]:80"."""
-    return endpoint.rpartition(":")[0].strip("[]")

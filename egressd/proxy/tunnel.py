@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from egressd.net.readiness import Deadline, Fiber
 from egressd.net.stream import Stream, StreamClosed
+from egressd.proxy.addresses import address_of, preface_of
 from egressd.proxy.authorization import authorize_request
 from egressd.proxy.context import Exchange, Session
 from egressd.proxy.http1.request import split_authority
-from egressd.proxy.policy import address_of
 from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.registry.lookup import choose_port
 from egressd.routing.l4 import Connection, L4Table, match_l4
@@ -27,6 +27,8 @@ from egressd.routing.table import ClusterKey
 from egressd.upstream.cluster import Outcome
 from egressd.upstream.connection import ConnectFailed, UpstreamConnection
 from egressd.upstream.pool import Overflow
+from egressd.upstream.preface import TunnelRefused, open_tunnel
+from egressd.upstream.spec import TunnelSpec
 from egressd.upstream.tls import TlsConfigError
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ _CHUNK = 1 << 20
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 _F_SETPIPE_SZ = 1031
 _TRIES = 3
+_NEVER = float("inf")
 
 
 async def connect_tunnel(x: Exchange) -> None:
@@ -152,7 +155,10 @@ async def connect_endpoint(
         x.fiber.set_deadline(float("inf"))
         try:
             tls = runtime.tls(monotonic()) if originate_tls else None
-            connection = await runtime.pool.open_new(x.fiber, endpoint, tls)
+            preface = preface_of(x, runtime)
+            connection = await runtime.pool.open_new(x.fiber, endpoint, tls, preface, fresh=True)
+            if originate_tls and runtime.cluster.spec.tunnel is not None:
+                await _through_proxy(x, runtime, connection, runtime.cluster.spec.tunnel)
         except ConnectFailed as error:
             failure = error
             endpoint.active -= 1
@@ -176,6 +182,19 @@ async def connect_endpoint(
         raise LocalReply(503, "no healthy upstream", flag="UH", details="no_healthy_upstream")
     x.transport_failure = failure.reason
     raise LocalReply(503, f"connect failed: {failure.reason}", flag="UF", close=True)
+
+
+async def _through_proxy(
+    x: Session, runtime: ClusterRuntime, connection: UpstreamConnection, tunnel: TunnelSpec
+) -> None:
+    """The endpoint is a proxy that leads further (Istio `tunnel`). Raises `ConnectFailed`."""
+    x.fiber.set_deadline(monotonic() + runtime.cluster.spec.limits.connect_timeout_s)
+    try:
+        await open_tunnel(connection.stream, x.fiber, tunnel)
+    except (TunnelRefused, StreamClosed, Deadline) as error:
+        runtime.pool.discard(connection)
+        reason = str(error) or "no answer to CONNECT in time"
+        raise ConnectFailed(connection.endpoint.id, reason) from None
 
 
 async def _established(x: Exchange) -> None:
@@ -211,8 +230,11 @@ async def relay_both(x: Session, upstream: Stream, first: bytes) -> None:
     """Move bytes both ways until both sides ended, one broke, or nothing moved for too long."""
     main = x.fiber
     x.context.recorder.tunnel_opened(x)
-    idle_s = x.context.settings.idle_timeout_s
-    flow = _Flow(monotonic() + idle_s, idle_s)
+    assert x.cluster is not None
+    limits = x.cluster.cluster.spec.limits
+    idle_s = min(x.context.settings.idle_timeout_s, limits.tcp_idle_timeout_s)
+    lifetime = limits.max_connection_duration_s
+    flow = _Flow(idle_s, monotonic() + lifetime if lifetime is not None else _NEVER)
     ended: list[bool] = []
 
     async def up(fiber: Fiber) -> None:
@@ -254,12 +276,18 @@ async def relay_both(x: Session, upstream: Stream, first: bytes) -> None:
 class _Flow:
     """What the two directions of a tunnel share: either one moving keeps both alive."""
 
-    __slots__ = ("broken", "idle_s", "until")
+    __slots__ = ("_end", "_idle_s", "broken", "until")
 
-    def __init__(self, until: float, idle_s: float) -> None:
-        self.until = until
-        self.idle_s = idle_s
+    def __init__(self, idle_s: float, end: float) -> None:
+        self._idle_s = idle_s
+        self._end = end  # Istio maxConnectionDuration
+        self.until = 0.0
         self.broken = False
+        self.moved()
+
+    def moved(self) -> None:
+        """Bytes went through."""
+        self.until = min(self._end, monotonic() + self._idle_s)
 
 
 class _Counter:
@@ -310,7 +338,7 @@ async def _relay_copy(
             view = view[sent:]
             if view:
                 await _wait(fiber, target, flow, to_write=True)
-        flow.until = monotonic() + flow.idle_s
+        flow.moved()
 
 
 async def _relay_splice(
@@ -336,7 +364,7 @@ async def _relay_splice(
                     continue
                 count.value += sent
                 moved -= sent
-            flow.until = monotonic() + flow.idle_s
+            flow.moved()
     finally:
         os.close(read_end)
         os.close(write_end)

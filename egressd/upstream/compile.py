@@ -7,16 +7,17 @@ from typing import TypeVar
 import msgspec
 
 from egressd.api.destination_rule import (
-    ClientTLSMode,
     ClientTLSSettings,
     ConnectionPoolSettings,
     DestinationRule,
     LoadBalancerSettings,
     OutlierDetection,
     PortTrafficPolicy,
+    ProxyProtocol,
     RetryBudget,
     SimpleLB,
     TrafficPolicy,
+    TunnelSettings,
 )
 from egressd.api.resource import Kind, Resource
 from egressd.api.service_entry import Resolution, ServicePort
@@ -34,6 +35,8 @@ from egressd.upstream.compile_lb import (
     retry_budget_of,
     warmup_of,
 )
+from egressd.upstream.compile_tls import tls_spec, tunnel_spec
+from egressd.upstream.credentials import CredentialError
 from egressd.upstream.spec import (
     Balancer,
     ClusterSpec,
@@ -41,7 +44,6 @@ from egressd.upstream.spec import (
     Locality,
     OutlierPolicy,
     PoolLimits,
-    TlsSpec,
 )
 
 _BALANCERS = {
@@ -59,9 +61,12 @@ S = TypeVar("S")
 class UnknownCluster(Exception):
     """A destination that configuration does not give (503, flag NC). The message says why."""
 
-    def __init__(self, reason: str, depends_on: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, reason: str, depends_on: frozenset[str] = frozenset(), *, may_heal: bool = False
+    ) -> None:
         super().__init__(reason)
         self.depends_on = depends_on
+        self.may_heal = may_heal  # without a change of resources: a file that may come
 
 
 def compile_cluster(
@@ -72,7 +77,8 @@ def compile_cluster(
     try:
         return _compile(recording, key, profile)
     except UnknownCluster as unknown:
-        raise UnknownCluster(str(unknown), frozenset(recording.asked)) from None
+        asked = frozenset(recording.asked)
+        raise UnknownCluster(str(unknown), asked, may_heal=unknown.may_heal) from None
 
 
 def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> ClusterSpec:
@@ -94,6 +100,12 @@ def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> Clus
     balancer = _section(policies, key.port, "load_balancer", LoadBalancerSettings)
     outlier = _section(policies, key.port, "outlier_detection", OutlierDetection)
     tls = _section(policies, key.port, "tls", ClientTLSSettings)
+    proxy = _section(policies, key.port, "proxy_protocol", ProxyProtocol)
+    tunnel = _section(policies, key.port, "tunnel", TunnelSettings)
+    try:
+        secured = tls_spec(tls, service, key, profile)
+    except CredentialError as error:
+        raise UnknownCluster(f"destination {key.host}: {error}", may_heal=True) from None
     simple = balancer.simple if balancer is not None else None
     hashing = balancer.consistent_hash if balancer is not None else None
     resolution = service.resolution
@@ -110,7 +122,9 @@ def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> Clus
         balancer=_BALANCERS[simple or SimpleLB.UNSPECIFIED],
         limits=pool_limits(pool),
         outlier=outlier_policy(outlier, profile.always_eject_one),
-        tls=tls_spec(tls, service, key.host),
+        tls=secured,
+        proxy_protocol=str(proxy.version) if proxy is not None else "",
+        tunnel=tunnel_spec(tunnel),
         hash_policy=hash_policy(hashing),
         hash_table=hash_table(hashing),
         locality=locality_policy(balancer, profile, detects_outliers=outlier is not None),
@@ -236,6 +250,7 @@ def pool_limits(pool: ConnectionPoolSettings | None) -> PoolLimits:
         max_requests_per_connection=(http.max_requests_per_connection if http else 0) or None,
         connect_timeout_s=(tcp.connect_timeout if tcp else None) or 10.0,
         idle_timeout_s=idle or 3600.0,
+        tcp_idle_timeout_s=(tcp.idle_timeout if tcp else None) or 3600.0,
         max_connection_duration_s=(tcp.max_connection_duration if tcp else None) or None,
         keepalive=keepalive,
     )
@@ -262,24 +277,4 @@ def outlier_policy(outlier: OutlierDetection | None, always_one: bool) -> Outlie
         min_health_percent=outlier.min_health_percent,
         always_eject_one=always_one,
         error_statuses=frozenset(outlier.outlier_detection_http_error_codes),
-    )
-
-
-def tls_spec(tls: ClientTLSSettings | None, service: Service, host: str) -> TlsSpec | None:
-    """Istio `ClientTLSSettings`. Where TLS is asked for and cannot be done, nothing is sent plain:
-    raises `UnknownCluster`."""
-    if tls is None or tls.mode is ClientTLSMode.DISABLE:
-        return None
-    if tls.mode is ClientTLSMode.ISTIO_MUTUAL or tls.credential_name:
-        what = "mode ISTIO_MUTUAL" if not tls.credential_name else "credentialName"
-        raise UnknownCluster(f"destination {host}: tls {what} is not yet acted on by egressd")
-    return TlsSpec(
-        mode=str(tls.mode),
-        sni=tls.sni or ("" if host.startswith("*") else host),
-        ca_file=tls.ca_certificates,
-        certificate_file=tls.client_certificate,
-        key_file=tls.private_key,
-        subject_alt_names=tls.subject_alt_names or service.subject_alt_names,
-        insecure_skip_verify=bool(tls.insecure_skip_verify),
-        crl_file=tls.ca_crl,
     )

@@ -39,6 +39,7 @@ class UpstreamConnection:
         "idle_since",
         "on_idle_end",
         "opened",
+        "preface",
         "requests",
         "stream",
     )
@@ -50,6 +51,7 @@ class UpstreamConnection:
         self.opened = monotonic()
         self.idle_since = 0.0
         self.requests = 0
+        self.preface = b""  # PROXY header: the connection is for that client alone
         self.buffer = b""  # read from the stream and not yet used
         self.on_idle_end: Callable[[UpstreamConnection], None] | None = None
 
@@ -88,6 +90,7 @@ async def connect(
     endpoint: EndpointSpec,
     limits: PoolLimits,
     tls: ContextEntry | None,
+    preface: bytes = b"",
 ) -> Stream:
     """A connected stream, TLS done where asked. Bounded by the connect timeout and the fiber's own
     deadline. Raises `ConnectFailed`; `Deadline` when the fiber's own deadline came first."""
@@ -99,10 +102,14 @@ async def connect(
         sock = _open_socket(endpoint, limits)
         stream = Stream(loop, sock)
         await _finish_connect(stream, fiber, endpoint)
+        if preface:
+            await stream.send_all(fiber, preface)
         if tls is not None:
             await _handshake(stream, fiber, endpoint, tls)
         connected, stream = stream, None
         return connected
+    except StreamClosed as error:
+        raise ConnectFailed(endpoint.id, str(error)) from None
     except Deadline:
         if monotonic() >= outer:
             raise

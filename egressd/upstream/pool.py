@@ -41,9 +41,15 @@ class Pool:
         self.opened = 0
         self._line: deque[Fiber] = deque()
 
-    def take_idle(self, endpoint: Endpoint) -> UpstreamConnection | None:
-        """The newest usable idle connection to an endpoint."""
+    def take_idle(self, endpoint: Endpoint, preface: bytes = b"") -> UpstreamConnection | None:
+        """The newest usable idle connection to an endpoint, of those that began with `preface`."""
         idle = self.idle.get(endpoint)
+        if preface and idle:
+            own = next((one for one in reversed(idle) if one.preface == preface), None)
+            if own is None:
+                return None
+            idle.remove(own)
+            idle.append(own)
         while idle:
             connection = idle.pop()
             connection.on_idle_end = None
@@ -55,9 +61,15 @@ class Pool:
         return None
 
     async def open_new(
-        self, fiber: Fiber, endpoint: Endpoint, tls: ContextEntry | None
+        self,
+        fiber: Fiber,
+        endpoint: Endpoint,
+        tls: ContextEntry | None,
+        preface: bytes = b"",
+        *,
+        fresh: bool = False,
     ) -> UpstreamConnection:
-        """A new connection, or one that came free while waiting in line.
+        """A new connection, or (unless it has to be `fresh`) one that came free while waiting in line.
 
         Raises `Overflow`, `ConnectFailed`, `Deadline`.
         """
@@ -66,22 +78,22 @@ class Pool:
             raise Overflow("http1MaxPendingRequests")
         try:
             while not cluster.admit_connection():
-                free = self.take_idle(endpoint)
+                free = None if fresh else self.take_idle(endpoint, preface)
                 if free is not None:
                     return free
                 if not self._close_one_idle():
                     await self._wait_in_line(fiber)
-            return await self._connect(fiber, endpoint, tls)
+            return await self._connect(fiber, endpoint, tls, preface)
         finally:
             cluster.done_pending()
 
     async def _connect(
-        self, fiber: Fiber, endpoint: Endpoint, tls: ContextEntry | None
+        self, fiber: Fiber, endpoint: Endpoint, tls: ContextEntry | None, preface: bytes
     ) -> UpstreamConnection:
         generation = self.generation
         limits = self.cluster.spec.limits
         try:
-            stream = await connect(self.loop, fiber, endpoint.spec, limits, tls)
+            stream = await connect(self.loop, fiber, endpoint.spec, limits, tls, preface)
         except BaseException:
             self.cluster.done_connection()
             endpoint.connect_failures += 1
@@ -90,7 +102,9 @@ class Pool:
         self.open += 1
         self.opened += 1
         endpoint.connections += 1
-        return UpstreamConnection(stream, endpoint, generation)
+        connection = UpstreamConnection(stream, endpoint, generation)
+        connection.preface = preface
+        return connection
 
     async def _wait_in_line(self, fiber: Fiber) -> None:
         self._line.append(fiber)
@@ -108,6 +122,7 @@ class Pool:
         """Take a connection back whose last exchange ended cleanly."""
         limits = self.cluster.spec.limits
         maximum = limits.max_requests_per_connection
+        longest = limits.max_connection_duration_s
         stream = connection.stream
         if (
             stream.ended
@@ -115,6 +130,7 @@ class Pool:
             or connection.generation != self.generation
             or connection.endpoint.draining
             or (maximum is not None and connection.requests >= maximum)
+            or (longest is not None and monotonic() - connection.opened >= longest)
             or (limits.max_connections is not None and self._others_wait())
         ):
             self.discard(connection)

@@ -127,7 +127,8 @@ class ServerContextCache:
         if entry is not None and now - entry.checked < _RECHECK_S:
             return entry
         if entry is None:
-            entry = ServerContextEntry(server_context(spec), _stamp(spec), now)
+            stamp = _stamp(spec)  # before the load: what changes meanwhile is seen next time
+            entry = ServerContextEntry(server_context(spec), stamp, now)
             self._entries[spec] = entry
             return entry
         entry.checked = now

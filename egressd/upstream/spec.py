@@ -86,6 +86,7 @@ class PoolLimits:
     max_requests_per_connection: int | None = None
     connect_timeout_s: float = 10.0  # Istio's default
     idle_timeout_s: float = 3600.0  # Istio's default for HTTP
+    tcp_idle_timeout_s: float = 3600.0  # of a TCP connection that moves nothing
     max_connection_duration_s: float | None = None
     keepalive: tuple[int, int, int] | None = None  # probes, time s, interval s
 
@@ -109,9 +110,9 @@ class OutlierPolicy:
 
 @dataclass(frozen=True, slots=True)
 class TlsSpec:
-    """TLS origination (Istio `ClientTLSSettings`, SIMPLE or MUTUAL). Paths of PEM files; "" = unset."""
+    """TLS origination (Istio `ClientTLSSettings`). Paths of PEM files; "" = unset."""
 
-    mode: str  # "SIMPLE" | "MUTUAL"
+    mode: str  # "SIMPLE" | "MUTUAL" | "ISTIO_MUTUAL"
     sni: str
     ca_file: str = ""  # "": the system's roots
     certificate_file: str = ""
@@ -119,6 +120,15 @@ class TlsSpec:
     subject_alt_names: tuple[str, ...] = ()  # empty: verify `sni`
     insecure_skip_verify: bool = False
     crl_file: str = ""
+    alpn: tuple[str, ...] = ("http/1.1",)
+    verify_host: bool = True  # False: the chain alone (and `subject_alt_names`), as in a mesh
+
+
+class TunnelSpec(NamedTuple):
+    """Where a proxy is asked to CONNECT to (Istio `TunnelSettings`)."""
+
+    host: str
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,8 @@ class ClusterSpec:
     limits: PoolLimits = PoolLimits()
     outlier: OutlierPolicy | None = None
     tls: TlsSpec | None = None
+    proxy_protocol: str = ""  # "V1", "V2"; "" = none
+    tunnel: TunnelSpec | None = None
     hash_policy: HashPolicy | None = None
     hash_table: HashTable | None = None
     locality: LocalityPolicy | None = None

@@ -60,7 +60,8 @@ class ContextCache:
         if entry is not None and now - entry.checked < _RECHECK_S:
             return entry
         if entry is None:
-            entry = ContextEntry(spec, client_context(spec), _stamp(spec), now)
+            stamp = _stamp(spec)  # before the load: what changes meanwhile is seen next time
+            entry = ContextEntry(spec, client_context(spec), stamp, now)
             self._entries[spec] = entry
             return entry
         entry.checked = now
@@ -94,7 +95,7 @@ def client_context(spec: TlsSpec) -> ssl.SSLContext:
     """A client context of a setting. Raises `TlsConfigError`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(list(spec.alpn))
     _load_roots(context, spec)
     if spec.certificate_file:
         try:
@@ -104,7 +105,10 @@ def client_context(spec: TlsSpec) -> ssl.SSLContext:
             raise TlsConfigError(f"clientCertificate {files}: {_words(error)}") from None
     # With names given, `verify_peer` checks them after the handshake: ssl knows one name only.
     context.check_hostname = bool(
-        spec.sni and not spec.subject_alt_names and not spec.insecure_skip_verify
+        spec.sni
+        and spec.verify_host
+        and not spec.subject_alt_names
+        and not spec.insecure_skip_verify
     )
     context.verify_mode = ssl.CERT_NONE if spec.insecure_skip_verify else ssl.CERT_REQUIRED
     return context
