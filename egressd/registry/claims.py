@@ -26,7 +26,14 @@ def gateway_names(resource: Resource) -> tuple[str, ...]:
 
 def qualified_gateways(names: tuple[str, ...], namespace: str) -> tuple[str, ...]:
     """Gateway names relative to a resource's namespace, as "namespace/name" or "mesh"."""
-    return tuple(name if name == MESH or "/" in name else f"{namespace}/{name}" for name in names)
+    return tuple(_qualified_gateway(name, namespace) for name in names)
+
+
+def _qualified_gateway(name: str, namespace: str) -> str:
+    if name == MESH or "/" in name:
+        return name
+    short, dot, rest = name.partition(".")  # the old form: name.namespace
+    return f"{rest.partition('.')[0]}/{short}" if dot else f"{namespace}/{name}"
 
 
 def qualified(host: str, namespace: str) -> str:

@@ -196,5 +196,5 @@ def test_a_wildcard_host_is_never_an_sni() -> None:
     ],
 )
 def test_tls_that_cannot_be_done_is_refused_and_never_plain(tls: ClientTLSSettings) -> None:
-    with pytest.raises(UnknownCluster, match="tls[.](identityDir|credentialsDir)"):
+    with pytest.raises(UnknownCluster, match=r"tls[.](identityDir|credentialsDir)"):
         with_policy(tls=tls)
