@@ -21,7 +21,6 @@ from egressd.api.report import Report
 from egressd.api.resource import Kind, Resource
 from egressd.api.sidecar import (
     IstioEgressListener,
-    OutboundTrafficPolicy,
     Sidecar,
 )
 from egressd.api.workload_entry import WorkloadEntry
@@ -38,7 +37,6 @@ NOT_YET_FIELDS: Final[Mapping[tuple[type[Message], str], str]] = {
     (Sidecar, "inboundConnectionPool"): "the node is no workload's sidecar: nothing comes in",
     (IstioEgressListener, "port"): "no listener is opened; its hosts count for the node's own",
     (IstioEgressListener, "captureMode"): "how traffic gets to the node is not for it to say",
-    (OutboundTrafficPolicy, "egressProxy"): "unknown names are passed through straight",
     (AuthorizationPolicy, "targetRef"): "it names a Kubernetes object: the policy applies nowhere",
     (AuthorizationPolicy, "targetRefs"): "it names Kubernetes objects: the policy applies nowhere",
     (AuthorizationPolicy, "provider"): "no provider is known; what the rules match is denied",

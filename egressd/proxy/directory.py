@@ -16,8 +16,9 @@ from egressd.api.service_entry import Resolution
 from egressd.net.readiness import Fiber, Readiness
 from egressd.proxy.scope import HostEntry, Scope
 from egressd.registry.exposure import Exposure
-from egressd.registry.lookup import Service, find_service
+from egressd.registry.lookup import host_key
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
+from egressd.registry.sidecar import SIDECARS_KEY, mesh_scope
 from egressd.registry.view import RegistryView
 from egressd.routing.authorization import POLICIES_KEY, compile_authorizer
 from egressd.routing.table import ClusterKey, RouteTable
@@ -193,6 +194,7 @@ class Directory:
         self._profile = profile
         self.mesh = Scope(view, profile)
         self._scopes = [self.mesh]
+        self._follow_sidecar()
         self._retired: list[Scope] = []
         self.authorizer = compile_authorizer(view, profile)
         self.clusters: dict[ClusterKey, ClusterRuntime] = {}
@@ -230,9 +232,14 @@ class Directory:
         """The compiled names, for dumps."""
         return [entry for scope in self._scopes for entry in scope.entries()]
 
-    def service(self, host: str) -> Service | None:
-        """The ServiceEntry side of a name, for tunnels, which no HTTP route serves."""
-        return find_service(self._view, host)
+    def _follow_sidecar(self) -> None:
+        """Istio Sidecar: what the mesh is to this node, and where unknown names go."""
+        mesh = mesh_scope(self._view, self._profile)
+        proxy = mesh.egress_proxy
+        key = None
+        if proxy is not None and proxy.port is not None:
+            key = ClusterKey(host_key(proxy.host), proxy.subset, proxy.port.number)
+        self.mesh.restrict(mesh.view, mesh.allow_any, key)
 
     # -- clusters ----------------------------------------------------------------------------
 
@@ -253,6 +260,12 @@ class Directory:
                 runtime = self.passthrough(entry.host, key.port, runtime.cluster.spec)
             entry.clusters[key] = runtime
         return runtime
+
+    def unknown(self, scope: Scope, host: str, port: int) -> ClusterRuntime:
+        """Where a name that nothing claims goes under ALLOW_ANY: straight out, or to the proxy."""
+        if scope.egress_proxy is not None:
+            return self.cluster_of(host, scope.egress_proxy)
+        return self.passthrough(host, port, None)
 
     def passthrough(self, host: str, port: int, base: ClusterSpec | None) -> ClusterRuntime:
         """The cluster of one name under a wildcard, or of "where the client asked" (resolution
@@ -312,6 +325,8 @@ class Directory:
             self.authorizer = compile_authorizer(self._view, self._profile)
         for scope in self._scopes:
             scope.invalidate(names)
+        if names is None or SIDECARS_KEY in names:
+            self._follow_sidecar()
         touched = [
             runtime
             for runtime in self.clusters.values()

@@ -132,7 +132,7 @@ def _unknown_name(x: Exchange, authority: bytes) -> HostEntry:
             flag="NR",
             details="route_not_found",
         )
-    runtime = context.directory.passthrough(host, port or 80, None)
+    runtime = context.directory.unknown(scope, host, port or 80)
     destination = WeightedCluster(runtime.key, 100, 100)
     route = Route(
         name="allow_any", place="outboundTrafficPolicy ALLOW_ANY", matches=(),

@@ -167,13 +167,13 @@ def _routed(
     scope = session.downstream.scope
     if is_owned or not scope.is_mesh:
         raise _no_route(session, f"{host or 'this connection'} on port {connection.port}")
-    service = directory.service(host) if host else None
+    service = scope.service(host) if host else None
     if service is not None:
         return directory.cluster_of(host, _implicit(session, service, connection.port))
     target = connection.destination or host
     if not scope.allow_any or not target:
         raise _no_route(session, f"{target or 'this connection'} (REGISTRY_ONLY)")
-    return directory.passthrough(target, connection.port, None)
+    return directory.unknown(scope, target, connection.port)
 
 
 def _implicit(session: Session, service: Service, port: int) -> ClusterKey:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from egressd.proxy.http1.request import split_authority
 from egressd.registry.claims import MESH
 from egressd.registry.exposure import Exposure, exposes
+from egressd.registry.lookup import Service, find_service
 from egressd.registry.profile import NodeProfile
 from egressd.registry.view import RegistryView
 from egressd.routing.compile import compile_routes
@@ -47,6 +48,7 @@ class Scope:
         "_profile",
         "allow_any",
         "draining",
+        "egress_proxy",
         "exposures",
         "is_mesh",
         "port",
@@ -70,6 +72,7 @@ class Scope:
         self.is_mesh = not exposures
         self.port = port
         self.allow_any = self.is_mesh and profile.allow_any
+        self.egress_proxy: ClusterKey | None = None  # Sidecar `egressProxy`, for unknown names
         self.draining = False  # connections end after the request that they are at
         self._by_authority: dict[bytes, HostEntry | None] = {}
         self._l4: dict[tuple[str, int], L4Table] = {}
@@ -79,6 +82,15 @@ class Scope:
         if (exposures, redirecting) != (self.exposures, self.redirecting):
             self.exposures, self.redirecting = exposures, redirecting
             self.invalidate(None)
+
+    def restrict(self, view: RegistryView, allow_any: bool, proxy: ClusterKey | None) -> None:
+        """What a Sidecar leaves of the mesh."""
+        self.view, self.allow_any, self.egress_proxy = view, allow_any, proxy
+        self.invalidate(None)
+
+    def service(self, host: str) -> Service | None:
+        """The ServiceEntry side of a name, for connections that no HTTP route serves."""
+        return find_service(self.view, host)
 
     def lookup(self, authority: bytes) -> HostEntry | None:
         """The entry of a name as the client spells it; None for a name that nothing claims.

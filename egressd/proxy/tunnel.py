@@ -92,7 +92,7 @@ def _cluster_of(x: Exchange, host: str, port: int) -> ClusterRuntime:
     table = x.downstream.scope.l4(host, port)
     if table.tls or table.tcp:
         return _by_route(x, table, host, port)
-    service = context.directory.service(host)
+    service = x.downstream.scope.service(host)
     if service is None:
         if not x.downstream.scope.allow_any:
             raise LocalReply(
@@ -106,7 +106,7 @@ def _cluster_of(x: Exchange, host: str, port: int) -> ClusterRuntime:
             raise LocalReply(
                 403, f"CONNECT to port {port} is not in limits.connectPorts", flag="NR", close=True
             )
-        return context.directory.passthrough(host, port, None)
+        return context.directory.unknown(x.downstream.scope, host, port)
     declared = choose_port(service, port)
     if declared is None or declared.number != port:
         raise LocalReply(

@@ -1,0 +1,179 @@
+"""Which Sidecar is the node's, and what it leaves of the mesh."""
+
+from __future__ import annotations
+
+import pytest
+
+from egressd.api.parse import parse_text
+from egressd.api.resource import Kind
+from egressd.registry.lookup import find_service, find_virtual_service
+from egressd.registry.memory import MemoryView
+from egressd.registry.profile import NodeProfile
+from egressd.registry.records import Record
+from egressd.registry.sidecar import (
+    EgressHost,
+    EgressListener,
+    choose_sidecar,
+    mesh_scope,
+    sidecar_listeners,
+)
+from egressd.registry.view import RegistryView
+
+PROFILE = NodeProfile(namespace="shop", labels={"app": "gw"}, allow_any=True)
+
+
+def resource(kind: str, name: str, namespace: str, spec: str, created: str = "''") -> str:
+    return (
+        f"apiVersion: networking.istio.io/v1\nkind: {kind}\n"
+        f"metadata: {{name: {name}, namespace: {namespace}, creationTimestamp: {created}}}\n"
+        f"spec: {spec}\n"
+    )
+
+
+def service(host: str, namespace: str) -> str:
+    name = f"s-{host.replace('*', 'w').replace('.', '-')}"
+    ports = "[{number: 80, name: http, protocol: HTTP}]"
+    return resource("ServiceEntry", name, namespace, f"{{hosts: ['{host}'], ports: {ports}}}")
+
+
+def routes(host: str, namespace: str, to: str) -> str:
+    spec = f"{{hosts: ['{host}'], http: [{{route: [{{destination: {{host: {to}}}}}]}}]}}"
+    return resource("VirtualService", "v", namespace, spec)
+
+
+def sidecar(hosts: str, name: str = "s", namespace: str = "shop", more: str = "") -> str:
+    return resource("Sidecar", name, namespace, f"{{egress: [{{hosts: [{hosts}]}}]{more}}}")
+
+
+def view(*texts: str) -> RegistryView:
+    parsed = parse_text("---\n".join(texts), "a.yaml")
+    assert parsed.errors == (), parsed.errors
+    return MemoryView([Record(resource=r, source="test") for r in parsed.resources])
+
+
+SERVICES = (
+    service("a.example", "shop"),
+    service("b.example", "shop"),
+    service("x.other.example", "prod"),
+    service("*.wild.example", "prod"),
+)
+NAMES = ("a.example", "b.example", "x.other.example", "n.wild.example")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "seen"),
+    [
+        ("'*/*'", "a b x n"),
+        ("'./*'", "a b"),
+        ("shop/*", "a b"),
+        ("prod/*", "x n"),
+        ("./A.example.", "a"),
+        ("prod/a.example", ""),
+        ("'*/*.example'", "a b x n"),
+        ("'*/*.other.example'", "x"),
+        ("'prod/*.wild.example'", "n"),
+        ("prod/n.wild.example", ""),
+        ("'./a.example', prod/x.other.example", "a x"),
+        ("'~/*'", ""),
+        ("'~/*', ./b.example", "b"),
+    ],
+)
+def test_hosts_decide_which_services_are_seen(hosts: str, seen: str) -> None:
+    mesh = mesh_scope(view(*SERVICES, sidecar(hosts)), PROFILE)
+    found = [name[0] for name in NAMES if find_service(mesh.view, name) is not None]
+    assert found == seen.split()
+
+
+def test_without_a_sidecar_everything_is_as_the_node_says() -> None:
+    bare = view(*SERVICES)
+    mesh = mesh_scope(bare, PROFILE)
+    assert (mesh.view, mesh.allow_any, mesh.sidecar) == (bare, True, "")
+
+
+def test_a_virtual_service_is_seen_by_its_own_namespace_and_shows_where_it_leads() -> None:
+    texts = (*SERVICES, routes("new.example", "shop", "x.other.example"), sidecar("./new.example"))
+    mesh = mesh_scope(view(*texts), PROFILE)
+    assert find_virtual_service(mesh.view, "new.example") is not None
+    assert find_service(mesh.view, "x.other.example") is not None
+    assert find_service(mesh.view, "a.example") is None
+    hidden = mesh_scope(view(*texts[:-1], sidecar("prod/new.example")), PROFILE)
+    assert find_virtual_service(hidden.view, "new.example") is None
+    assert find_service(hidden.view, "x.other.example") is None
+
+
+def test_other_kinds_are_seen_whole() -> None:
+    rule = resource("DestinationRule", "r", "prod", "{host: x.other.example}")
+    mesh = mesh_scope(view(rule, *SERVICES, sidecar("./a.example")), PROFILE)
+    assert mesh.view.claims(Kind.DESTINATION_RULE, "x.other.example")
+    assert len(mesh.view.records(Kind.SERVICE_ENTRY)) == 1
+
+
+POLICY = ", outboundTrafficPolicy: "
+
+
+@pytest.mark.parametrize(
+    ("policy", "allow_any"),
+    [
+        ("", True),
+        (f"{POLICY}{{}}", False),
+        (f"{POLICY}{{mode: REGISTRY_ONLY}}", False),
+        (f"{POLICY}{{mode: ALLOW_ANY}}", True),
+    ],
+)
+def test_the_outbound_traffic_policy_replaces_the_nodes(policy: str, allow_any: bool) -> None:
+    assert mesh_scope(view(sidecar("'*/*'", more=policy)), PROFILE).allow_any is allow_any
+
+
+def test_the_egress_proxy_is_where_unknown_names_go() -> None:
+    proxy = "{mode: ALLOW_ANY, egressProxy: {host: p.example, port: {number: 3128}}}"
+    found = mesh_scope(view(sidecar("'*/*'", more=f"{POLICY}{proxy}")), PROFILE).egress_proxy
+    assert found is not None
+    assert found.host == "p.example"
+
+
+def chosen(*texts: str) -> str:
+    found = choose_sidecar(view(*texts), PROFILE)
+    return found.metadata.name if found is not None else ""
+
+
+def selecting(name: str, labels: str, namespace: str = "shop") -> str:
+    return sidecar("'*/*'", name, namespace, f", workloadSelector: {{labels: {labels}}}")
+
+
+def test_the_sidecar_of_the_labels_comes_before_that_of_the_namespace_and_that_of_the_root() -> (
+    None
+):
+    root, space = sidecar("'*/*'", "root", "istio-system"), sidecar("'*/*'", "space")
+    assert chosen(root, space, selecting("mine", "{app: gw}")) == "mine"
+    assert chosen(root, space, selecting("theirs", "{app: x}")) == "space"
+    assert chosen(root, selecting("theirs", "{app: x}")) == "root"
+    assert chosen(selecting("elsewhere", "{app: gw}", "prod")) == ""
+    assert chosen(selecting("root", "{app: gw}", "istio-system")) == ""
+    assert chosen(sidecar("'*/*'", "other", "prod")) == ""
+
+
+def test_of_several_sidecars_the_oldest_is_the_nodes() -> None:
+    def made(name: str, created: str) -> str:
+        return resource("Sidecar", name, "shop", "{egress: [{hosts: ['*/*']}]}", created)
+
+    new, old = made("a", "2024-06-01T00:00:00Z"), made("b", "2023-06-01T00:00:00Z")
+    assert chosen(new, old) == "b"
+    assert chosen(made("d", "''"), made("c", "''")) == "c"
+
+
+def test_the_root_namespaces_dot_is_the_nodes_namespace() -> None:
+    mesh = mesh_scope(view(*SERVICES, sidecar("'./*'", "root", "istio-system")), PROFILE)
+    assert find_service(mesh.view, "a.example") is not None
+
+
+def test_listeners_with_ports_are_told_and_their_hosts_are_seen() -> None:
+    spec = (
+        "{egress: [{port: {number: 3306, protocol: mysql}, bind: 127.0.0.1, hosts: [./a.example]}, "
+        "{hosts: ['prod/*']}]}"
+    )
+    found = view(*SERVICES, resource("Sidecar", "s", "shop", spec))
+    assert sidecar_listeners(found, PROFILE) == (
+        EgressListener("127.0.0.1", 3306, "MYSQL", (EgressHost("shop", "a.example"),)),
+    )
+    assert sidecar_listeners(view(), PROFILE) == ()
+    assert find_service(mesh_scope(found, PROFILE).view, "a.example") is not None
