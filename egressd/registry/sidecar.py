@@ -1,7 +1,7 @@
 """What a Sidecar leaves of the mesh for this node: the hosts that its clients see, and what becomes of
 others. Pure. Gateways are not affected by a Sidecar.
 
-Source: Istio `Sidecar.egress.hosts`, `outboundTrafficPolicy`. A listener of `egress` with its own port is
+Source: Istio `Sidecar.egress.hosts`, `outboundTrafficPolicy`. A listener of `egress` with a port is
 not opened; its hosts count for the node's own listeners, so that all that a Sidecar names is in reach.
 """
 
