@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,3 +61,48 @@ def test_unknown_names_go_to_the_egress_proxy(node: Node) -> None:
         node.write("s.yaml", sidecar(to_proxy))
         eventually(lambda: node.get("unknown.example", "/x")[2] == b"proxy")
         assert proxy.seen[-1][2]["host"] == "unknown.example"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def ask(port: int, host: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/", headers={"Host": host})
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
+
+
+def test_a_listener_with_a_port_opens_shows_its_own_hosts_and_closes(node: Node) -> None:
+    port = free_port()
+
+    def spec(host: str, protocol: str = "HTTP") -> str:
+        return sidecar(
+            f"{{egress: [{{port: {{number: {port}, protocol: {protocol}}}, hosts: [./{host}]}}, "
+            "{hosts: [./a.example]}], outboundTrafficPolicy: {mode: REGISTRY_ONLY}}"
+        )
+
+    with Origin("a") as a, Origin("b") as b:
+        node.write("a.yaml", service_entry("a", a.port))
+        node.write("b.yaml", service_entry("b", b.port, port=port))
+        eventually(lambda: node.get("a.example")[0] == 200)
+        node.write("s.yaml", spec("b.example"))
+        eventually(lambda: ask(port, "b.example") == 200)
+        assert ask(port, "a.example") == 502
+        assert (node.get("a.example")[0], node.get("b.example")[0]) == (200, 502)
+        node.write("s.yaml", spec("a.example"))
+        eventually(lambda: ask(port, "b.example") == 502)
+        tcp = service_entry("b", b.port, port=port).replace("protocol: HTTP", "protocol: TCP")
+        node.write("b.yaml", tcp)
+        node.write("s.yaml", spec("b.example", "TCP"))
+        eventually(lambda: ask(port, "whatever.example") == 200)
+        (node.resources / "s.yaml").unlink()
+        eventually(lambda: ask(port, "b.example") == 0)
+        assert node.get("a.example")[0] == 200

@@ -35,7 +35,6 @@ NOT_YET_FIELDS: Final[Mapping[tuple[type[Message], str], str]] = {
     "zone has, so zones are priorities, as with localityLbSetting",
     (Sidecar, "ingress"): "the node is no workload's sidecar: nothing comes in for one",
     (Sidecar, "inboundConnectionPool"): "the node is no workload's sidecar: nothing comes in",
-    (IstioEgressListener, "port"): "no listener is opened; its hosts count for the node's own",
     (IstioEgressListener, "captureMode"): "how traffic gets to the node is not for it to say",
     (AuthorizationPolicy, "targetRef"): "it names a Kubernetes object: the policy applies nowhere",
     (AuthorizationPolicy, "targetRefs"): "it names Kubernetes objects: the policy applies nowhere",

@@ -48,6 +48,7 @@ _SWEEP_S = 0.1
 _SWEEP_ALL_EVERY = 10
 _LAG_S = 0.5
 _DRAIN_POLL_S = 0.05
+_PORT_KEYS = {kind_key(Kind.GATEWAY), kind_key(Kind.SIDECAR)}
 _HANDLERS = {
     ListenerProtocol.HTTP: handle_http,
     ListenerProtocol.TLS: handle_tls,
@@ -149,7 +150,7 @@ class Worker:
         elif changes.version != self.version:
             self.version = changes.version
             self.directory.invalidate(changes.hosts)
-            if kind_key(Kind.GATEWAY) in changes.hosts:
+            if not _PORT_KEYS.isdisjoint(changes.hosts):
                 self.ports.follow()
 
     async def sweep(self) -> None:

@@ -1,5 +1,5 @@
-"""The worker's Gateway ports: what the resources ask for is opened, changed and closed while the others
-serve on."""
+"""The worker's ports of Gateways and of the Sidecar: what the resources ask for is opened, changed and
+closed while the others serve on."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from egressd.api.resource import Problem
 from egressd.node.socket_desk import Answer, Place, Wants
 from egressd.proxy.context import WorkerContext
 from egressd.proxy.gateway import GatewayPort
+from egressd.proxy.sidecar import SidecarPort
 from egressd.registry.profile import NodeProfile
 from egressd.registry.view import RegistryView
 from egressd.routing.gateway import GatewayListener, compile_listeners
+from egressd.routing.sidecar import SidecarListener, compile_sidecar_listeners
 from egressd.upstream.server_tls import ServerContextCache
 
 _RETRY_S = 2.0
@@ -25,6 +27,8 @@ _RELEASE_S = 1.0
 _MOST = 1 << 16
 _answer = msgspec.json.Decoder(Answer)
 Key = tuple[str, int]
+Port = GatewayPort | SidecarPort
+Spec = GatewayListener | SidecarListener
 
 log = structlog.get_logger("egressd.worker")
 
@@ -32,7 +36,7 @@ log = structlog.get_logger("egressd.worker")
 class _Open:
     """A port that is served: its socket, and what ends the accepting."""
 
-    def __init__(self, port: GatewayPort) -> None:
+    def __init__(self, port: Port) -> None:
         self.port = port
         self.sock: socket.socket | None = None
         self.accepting = trio.CancelScope()
@@ -40,7 +44,8 @@ class _Open:
 
 
 class GatewayPorts:
-    """Keeps the open ports at what the Gateways say. One a worker."""
+    """Keeps the open ports at what Gateways and the Sidecar say; where both want one, the Gateway
+    has it. One a worker."""
 
     def __init__(
         self,
@@ -60,7 +65,7 @@ class GatewayPorts:
         self._port_map = {int(port): target for port, target in ports.items()}
         self._contexts = ServerContextCache()
         self._open: dict[Key, _Open] = {}
-        self._waiting: dict[Key, GatewayPort] = {}  # asked for, no socket yet
+        self._waiting: dict[Key, Port] = {}  # asked for, no socket yet
         self._closing: dict[Key, _Open] = {}
         self._nursery: trio.Nursery | None = None
         self._unanswered: set[Key] = set()
@@ -72,24 +77,28 @@ class GatewayPorts:
         listeners, self.problems = compile_listeners(
             self._view, self._profile, bind=self._address, ports=self._port_map
         )
-        wanted = {(one.address, one.port): one for one in listeners}
+        specs: list[Spec] = [*compile_sidecar_listeners(self._view, self._profile), *listeners]
+        wanted = {(one.address, one.port): one for one in specs}
         for key in (self._open.keys() | self._waiting.keys()) - wanted.keys():
             self._release(key)
         for key, spec in wanted.items():
             self._serve(key, spec)
         self._ask()
 
-    def _serve(self, key: Key, spec: GatewayListener) -> None:
+    def _port(self, spec: Spec) -> Port:
+        if isinstance(spec, SidecarListener):
+            return SidecarPort(self._context, spec)
+        return GatewayPort(self._context, spec, self._contexts, self._profile)
+
+    def _serve(self, key: Key, spec: Spec) -> None:
         found = self._open[key].port if key in self._open else self._waiting.get(key)
         if found is None:
-            port = GatewayPort(self._context, spec, self._contexts, self._profile)
-            self._waiting[key] = port
-        elif found.spec.speech is spec.speech:
-            if found.spec != spec:
-                found.update(spec)
+            self._waiting[key] = self._port(spec)
+        elif _follows(found, spec):
+            pass
         else:  # another protocol: the socket stays, the new connections get the new port
             found.retire()
-            port = GatewayPort(self._context, spec, self._contexts, self._profile)
+            port = self._port(spec)
             if key in self._open:
                 self._open[key].port = port
             else:
@@ -202,3 +211,17 @@ class GatewayPorts:
     def sockets(self) -> list[socket.socket]:
         """The open sockets, for tests and the loop guard."""
         return [one.sock for one in self._open.values() if one.sock is not None]
+
+
+def _follows(port: Port, spec: Spec) -> bool:
+    """Bring a port to what the resources say now; False: it cannot become that."""
+    if port.spec.speech is not spec.speech:
+        return False
+    if isinstance(port, GatewayPort) and isinstance(spec, GatewayListener):
+        if port.spec != spec:
+            port.update(spec)
+        return True
+    if isinstance(port, SidecarPort) and isinstance(spec, SidecarListener):
+        port.update(spec)
+        return True
+    return False

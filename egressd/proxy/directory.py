@@ -18,7 +18,7 @@ from egressd.proxy.scope import HostEntry, Scope
 from egressd.registry.exposure import Exposure
 from egressd.registry.lookup import host_key
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
-from egressd.registry.sidecar import SIDECARS_KEY, mesh_scope
+from egressd.registry.sidecar import SIDECARS_KEY, MeshScope, mesh_scope
 from egressd.registry.view import RegistryView
 from egressd.routing.authorization import POLICIES_KEY, compile_authorizer
 from egressd.routing.table import ClusterKey, RouteTable
@@ -234,12 +234,21 @@ class Directory:
 
     def _follow_sidecar(self) -> None:
         """Istio Sidecar: what the mesh is to this node, and where unknown names go."""
-        mesh = mesh_scope(self._view, self._profile)
+        self.restrict(self.mesh, mesh_scope(self._view, self._profile))
+
+    def open_mesh_scope(self, port: int) -> Scope:
+        """The mesh as it is seen from a port of the node's Sidecar."""
+        scope = Scope(self._view, self._profile, port=port)
+        self._scopes.append(scope)
+        return scope
+
+    def restrict(self, scope: Scope, mesh: MeshScope) -> None:
+        """Show what a Sidecar leaves of the mesh."""
         proxy = mesh.egress_proxy
         key = None
         if proxy is not None and proxy.port is not None:
             key = ClusterKey(host_key(proxy.host), proxy.subset, proxy.port.number)
-        self.mesh.restrict(mesh.view, mesh.allow_any, key)
+        scope.restrict(mesh.view, mesh.allow_any, key)
 
     # -- clusters ----------------------------------------------------------------------------
 

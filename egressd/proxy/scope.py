@@ -111,7 +111,7 @@ class Scope:
 
     def _compile(self, host: str, port: int | None) -> RouteTable | None:
         if self.is_mesh:
-            return compile_routes(self.view, host, port, profile=self._profile)
+            return compile_routes(self.view, host, self.port or port, profile=self._profile)
         if self.redirecting and (table := self._redirect(host)) is not None:
             return table
         return compile_routes(

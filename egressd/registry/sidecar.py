@@ -1,8 +1,9 @@
 """What a Sidecar leaves of the mesh for this node: the hosts that its clients see, and what becomes of
 others. Pure. Gateways are not affected by a Sidecar.
 
-Source: Istio `Sidecar.egress.hosts`, `outboundTrafficPolicy`. A listener of `egress` with a port is
-not opened; its hosts count for the node's own listeners, so that all that a Sidecar names is in reach.
+Source: Istio `Sidecar.egress.hosts`, `outboundTrafficPolicy`. A listener of `egress` with a
+port shows its own hosts there; the one without a port stands for the node's own listeners. Where
+there is none, these see all that the Sidecar names.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class MeshScope(msgspec.Struct, frozen=True):
     allow_any: bool
     egress_proxy: Destination | None = None  # where unknown names go instead of straight out
     sidecar: str = ""
+    hosts: tuple[EgressHost, ...] = ()  # () = all
 
 
 def mesh_scope(view: RegistryView, profile: NodeProfile) -> MeshScope:
@@ -59,16 +61,19 @@ def mesh_scope(view: RegistryView, profile: NodeProfile) -> MeshScope:
     allow_any = profile.allow_any
     if policy is not None:
         allow_any = policy.mode is OutboundTrafficPolicyMode.ALLOW_ANY
-    hosts = tuple(
-        host for listener in spec.egress for host in _hosts(listener.hosts, profile.namespace)
-    )
-    everything = not spec.egress or EgressHost("*", "*") in hosts
-    return MeshScope(
-        view if everything else SidecarView(view, hosts),
-        allow_any,
-        policy.egress_proxy if policy is not None else None,
-        chosen.ref,
-    )
+    own = [one for one in spec.egress if one.port is None or one.port.number == 0]
+    shown = own if any(one.port is None for one in own) else spec.egress
+    hosts = tuple(host for one in shown for host in _hosts(one.hosts, profile.namespace))
+    proxy = policy.egress_proxy if policy is not None else None
+    mesh = MeshScope(view, allow_any, proxy, chosen.ref)
+    return scope_of(mesh, view, hosts) if spec.egress else mesh
+
+
+def scope_of(mesh: MeshScope, view: RegistryView, hosts: tuple[EgressHost, ...]) -> MeshScope:
+    """The mesh as it is seen where only these hosts are."""
+    everything = EgressHost("*", "*") in hosts
+    seen = view if everything else SidecarView(view, hosts)
+    return msgspec.structs.replace(mesh, view=seen, hosts=hosts)
 
 
 def choose_sidecar(view: RegistryView, profile: NodeProfile) -> Resource | None:

@@ -166,7 +166,7 @@ def test_the_root_namespaces_dot_is_the_nodes_namespace() -> None:
     assert find_service(mesh.view, "a.example") is not None
 
 
-def test_listeners_with_ports_are_told_and_their_hosts_are_seen() -> None:
+def test_a_listener_with_a_port_has_hosts_of_its_own() -> None:
     spec = (
         "{egress: [{port: {number: 3306, protocol: mysql}, bind: 127.0.0.1, hosts: [./a.example]}, "
         "{hosts: ['prod/*']}]}"
@@ -176,4 +176,13 @@ def test_listeners_with_ports_are_told_and_their_hosts_are_seen() -> None:
         EgressListener("127.0.0.1", 3306, "MYSQL", (EgressHost("shop", "a.example"),)),
     )
     assert sidecar_listeners(view(), PROFILE) == ()
-    assert find_service(mesh_scope(found, PROFILE).view, "a.example") is not None
+    mesh = mesh_scope(found, PROFILE)
+    assert find_service(mesh.view, "a.example") is None
+    assert find_service(mesh.view, "x.other.example") is not None
+
+
+def test_without_a_listener_for_all_other_ports_everything_named_is_seen() -> None:
+    spec = "{egress: [{port: {number: 3306, protocol: mysql}, hosts: [./a.example]}]}"
+    mesh = mesh_scope(view(*SERVICES, resource("Sidecar", "s", "shop", spec)), PROFILE)
+    assert find_service(mesh.view, "a.example") is not None
+    assert find_service(mesh.view, "b.example") is None

@@ -151,6 +151,9 @@ def _check_socket(
         report.error(where, quoted(egress.bind), "an absolute path of a file or an abstract name")
     elif egress.bind in sockets:
         report.error(where, f"{quoted(egress.bind)} a second time", "each socket once")
+    else:
+        expected = "an address and a port: no socket is opened, its hosts count for the node's own"
+        report.warn(where, quoted(egress.bind), expected)
     sockets.add(egress.bind)
     if egress.capture_mode is CaptureMode.IPTABLES:
         expected = "DEFAULT or NONE for a Unix socket"
