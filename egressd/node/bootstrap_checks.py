@@ -36,6 +36,8 @@ def _check_node(config: Bootstrap, report: Report) -> None:
         report.error("node.id", quoted(node.id), "1 to 253 printable characters without spaces")
     if not _NAME.fullmatch(node.namespace):
         report.error("node.namespace", quoted(node.namespace), _NAME_EXPECTED)
+    if not _NAME.fullmatch(node.root_namespace):
+        report.error("node.rootNamespace", quoted(node.root_namespace), _NAME_EXPECTED)
     parts = node.locality.split("/")
     if len(parts) > 3 or (node.locality and not all(parts)):
         report.error(

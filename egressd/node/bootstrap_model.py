@@ -94,6 +94,7 @@ class NodeIdentity(Message, frozen=True):
     id: str = msgspec.field(default_factory=socket.gethostname)
     namespace: str = "default"
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    root_namespace: str = "istio-system"  # whose Sidecar and policies are for every node
     locality: str = ""  # "region/zone/subZone", as in WorkloadEntry; shorter forms are allowed
 
     @property

@@ -80,6 +80,7 @@ def node_profile(bootstrap: Bootstrap) -> NodeProfile:
     node = bootstrap.node
     return NodeProfile(
         namespace=node.namespace,
+        root_namespace=node.root_namespace,
         labels=node.labels,
         locality=node.locality_parts,
         allow_any=bootstrap.outbound_traffic_policy.mode is OutboundMode.ALLOW_ANY,

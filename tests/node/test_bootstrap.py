@@ -47,7 +47,7 @@ def _fields(message: object, prefix: str) -> list[tuple[str, object]]:
 def test_fields_are_read_with_their_units() -> None:
     config = parse(
         """
-        node: {id: vm-1, labels: {app: web}, locality: eu/a}
+        node: {id: vm-1, labels: {app: web}, locality: eu/a, rootNamespace: mesh}
         workers: 3
         listeners: [{name: egress, address: "::1", port: 8080}]
         adapters:
@@ -60,6 +60,7 @@ def test_fields_are_read_with_their_units() -> None:
         """
     )
     assert config.node.locality_parts == ("eu", "a", "")
+    assert config.node.root_namespace == "mesh"
     assert config.limits.head_timeout == 90.0
     assert config.connections_per_worker == 3
     assert config.outbound_traffic_policy.mode is OutboundMode.ALLOW_ANY
@@ -75,6 +76,7 @@ WRONG = [
     ("workers: two", "workers", "an integer"),
     ("node: {id: 'a b'}", "node.id", "without spaces"),
     ("node: {namespace: Prod}", "node.namespace", "lower-case"),
+    ("node: {rootNamespace: a_b}", "node.rootNamespace", "lower-case"),
     ("node: {locality: a//b}", "node.locality", "region"),
     ("node: {labels: {a: 1}}", "node.labels.a", "quote it"),
     ("listeners: []", "listeners", "at least one"),
