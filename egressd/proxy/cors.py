@@ -20,19 +20,17 @@ def answer_preflight(
     origin = headers.get(b"origin")
     if not origin:
         return None
-    if not allows(cors, origin):
-        if cors.forward_unmatched_preflights:
-            return None
-        return LocalReply(200, "", details="cors_response")
+    if not allows(cors, origin) and cors.forward_unmatched_preflights:
+        return None
+    # Envoy says what the policy allows even to an origin that it does not allow; without
+    # access-control-allow-origin the browser refuses all the same.
     sent = [
         *response_ops(cors, headers).set,
         (b"access-control-allow-methods", cors.methods),
         (b"access-control-allow-headers", cors.headers),
         (b"access-control-max-age", cors.max_age),
     ]
-    fields = tuple(
-        field for field in sent if field[1] and field[0] != b"access-control-expose-headers"
-    )
+    fields = tuple(field for field in sent if field[1])
     return LocalReply(200, "", details="cors_response", headers=fields)
 
 

@@ -1,0 +1,1 @@
+"""Envoy as an independent witness: the same resources as an Envoy configuration."""
