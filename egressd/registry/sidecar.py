@@ -139,7 +139,8 @@ class SidecarView:
         if isinstance(spec, VirtualService):
             if not spec.hosts:
                 return True  # a delegate: reached by name alone
-            return any(hosts_overlap(_key(h), p) for h in spec.hosts for p in patterns)
+            full = [_key(qualified(host, namespace)) for host in spec.hosts]
+            return any(hosts_overlap(host, p) for host in full for p in patterns)
         assert isinstance(spec, ServiceEntry)
         by_host = key and not key.startswith("/")
         names = (key,) if by_host else tuple(_key(host) for host in spec.hosts)

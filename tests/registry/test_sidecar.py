@@ -101,6 +101,12 @@ def test_a_virtual_service_is_seen_by_its_own_namespace_and_shows_where_it_leads
     assert find_service(hidden.view, "x.other.example") is None
 
 
+def test_a_short_host_of_a_virtual_service_is_seen_by_its_full_name() -> None:
+    full = "new.shop.svc.cluster.local"
+    mesh = mesh_scope(view(routes("new", "shop", "a.example"), sidecar(f"./{full}")), PROFILE)
+    assert find_virtual_service(mesh.view, full) is not None
+
+
 def test_other_kinds_are_seen_whole() -> None:
     rule = resource("DestinationRule", "r", "prod", "{host: x.other.example}")
     mesh = mesh_scope(view(rule, *SERVICES, sidecar("./a.example")), PROFILE)
