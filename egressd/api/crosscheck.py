@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from egressd.api.destination_rule import DestinationRule
-from egressd.api.names import host_is_subset
+from egressd.api.export import exports_overlap, is_exported
+from egressd.api.names import host_is_subset, qualified_gateway, qualified_host
 from egressd.api.report import quoted
 from egressd.api.resource import Problem, Resource, Severity
 from egressd.api.service_entry import ServiceEntry
@@ -33,6 +34,7 @@ def check_set(resources: Iterable[Resource]) -> tuple[Problem, ...]:
             _duplicates(ordered),
             _host_problems(ordered),
             _rule_duplicates(ordered),
+            _delegate_problems(ordered),
             _destination_problems(ordered),
         )
         for problem in problems
@@ -42,10 +44,11 @@ def check_set(resources: Iterable[Resource]) -> tuple[Problem, ...]:
 def host_conflicts(resources: Iterable[Resource]) -> tuple[Conflict, ...]:
     """VirtualServices that claim a host which an older one has on the same gateway.
 
-    semantics.md, Names: a host is claimed by at most one VirtualService per gateway.
+    semantics.md, Names: a host is claimed by at most one VirtualService per gateway. Two that no
+    namespace sees together (`exportTo`) do not meet.
     """
     conflicts: list[Conflict] = []
-    holders: dict[tuple[str, str], Resource] = {}
+    holders: dict[tuple[str, str], list[Resource]] = {}
     for resource in _distinct(_by_age(resources)):
         spec = resource.spec
         if not isinstance(spec, VirtualService):
@@ -54,15 +57,17 @@ def host_conflicts(resources: Iterable[Resource]) -> tuple[Conflict, ...]:
         clash: Conflict | None = None
         for index, host in enumerate(spec.hosts):
             for gateway in _gateways(spec, resource.metadata.namespace):
-                claim = (gateway, _plain(host))
+                claim = (gateway, _full(host, resource))
                 mine.append(claim)
-                if clash is None and (keeper := holders.get(claim)) is not None:
-                    shown = f"host {host} on gateway {gateway}"
-                    clash = Conflict(keeper, resource, f"spec.hosts[{index}]", shown)
+                for keeper in holders.get(claim, ()):
+                    if clash is None and exports_overlap(keeper, resource):
+                        shown = f"host {host} on gateway {gateway}"
+                        clash = Conflict(keeper, resource, f"spec.hosts[{index}]", shown)
         if clash is not None:  # a refused resource claims nothing
             conflicts.append(clash)
         else:
-            holders.update((claim, resource) for claim in mine)
+            for claim in mine:
+                holders.setdefault(claim, []).append(resource)
     return tuple(conflicts)
 
 
@@ -90,11 +95,15 @@ def _distinct(ordered: Sequence[Resource]) -> list[Resource]:
 
 def _gateways(spec: VirtualService, namespace: str) -> tuple[str, ...]:
     names = spec.gateways or ("mesh",)
-    return tuple(name if name == "mesh" or "/" in name else f"{namespace}/{name}" for name in names)
+    return tuple(qualified_gateway(name, namespace) for name in names)
 
 
 def _plain(host: str) -> str:
     return host.lower().removesuffix(".")
+
+
+def _full(host: str, resource: Resource) -> str:
+    return qualified_host(_plain(host), resource.metadata.namespace)
 
 
 def _problem(
@@ -145,6 +154,33 @@ def _where(resource: Resource) -> str:
     return f"{place.file}:{place.line}" if place.line else place.file or "no file"
 
 
+def _delegate_problems(ordered: Sequence[Resource]) -> Iterator[Problem]:
+    """Delegates that cannot be used: Istio leaves the route out, and only logs it."""
+    known = {resource.ref: resource for resource in _distinct(ordered)}
+    for resource in ordered:
+        spec = resource.spec
+        for index, route in enumerate(spec.http if isinstance(spec, VirtualService) else ()):
+            if route.delegate is None:
+                continue
+            own = resource.metadata.namespace
+            name = f"{route.delegate.namespace or own}/{route.delegate.name}"
+            fault = _delegate_fault(known.get(f"VirtualService/{name}"), own)
+            if fault:
+                expected = f"{fault}; the route is left out until then"
+                where = f"spec.http[{index}].delegate"
+                yield _problem(resource, where, f"delegate {name}", expected, Severity.WARNING)
+
+
+def _delegate_fault(delegate: Resource | None, namespace: str) -> str:
+    if delegate is None or not isinstance(delegate.spec, VirtualService):
+        return "a VirtualService of this name"
+    if delegate.spec.hosts:
+        return "a VirtualService without hosts"
+    if not is_exported(delegate, namespace):
+        return f"a VirtualService that is exported to the namespace {namespace}"
+    return ""
+
+
 # --- destinations --------------------------------------------------------------------------------
 
 
@@ -161,26 +197,37 @@ def _destination_problems(ordered: Sequence[Resource]) -> Iterator[Problem]:
             wide_services += [host for host in hosts if host.startswith("*")]
         elif isinstance(spec, DestinationRule):
             names = {subset.name for subset in spec.subsets}
-            rules.setdefault(_plain(spec.host), set()).update(names)
+            for host in {_plain(spec.host), _full(spec.host, resource)}:
+                rules.setdefault(host, set()).update(names)
     for resource in ordered:
         if not isinstance(resource.spec, VirtualService):
             continue
         for path, destination in _destinations(resource.spec):
-            host = _plain(destination.host)
-            is_known = host in services or any(host_is_subset(host, w) for w in wide_services)
+            names = {_plain(destination.host), _full(destination.host, resource)}
+            is_known = not names.isdisjoint(services) or any(
+                host_is_subset(name, wide) for name in names for wide in wide_services
+            )
             if not is_known:
                 expected = "a host of some ServiceEntry; requests answer 503 until there is one"
                 yield _problem(
                     resource, f"{path}.host", quoted(destination.host), expected, Severity.WARNING
                 )
             if destination.subset:
-                yield from _subset_problem(resource, path, destination, rules)
+                in_full = names - {_plain(destination.host)}
+                host = next(
+                    (name for name in in_full if name in services), _plain(destination.host)
+                )
+                yield from _subset_problem(resource, path, destination, host, rules)
 
 
 def _subset_problem(
-    resource: Resource, path: str, destination: Destination, rules: dict[str, set[str]]
+    resource: Resource,
+    path: str,
+    destination: Destination,
+    host: str,
+    rules: dict[str, set[str]],
 ) -> Iterator[Problem]:
-    host, subset = _plain(destination.host), destination.subset
+    subset = destination.subset
     where = f"{path}.subset"
     if host in rules:
         if subset not in rules[host]:

@@ -21,6 +21,7 @@ _COMMAND: Final = re.compile(
     r"%(?:%|[A-Z_][A-Z0-9_]*(?:\((?:[^()]|\([^()]*\))*\))?(?::[A-Za-z0-9-]+)?%)"
 )
 
+CLUSTER_DOMAIN: Final = ".svc.cluster.local"
 HTTP_PROTOCOLS: Final = frozenset(("HTTP", "HTTP2", "HTTP_PROXY", "GRPC", "GRPC-WEB"))
 TLS_PROTOCOLS: Final = frozenset(("HTTPS", "TLS"))
 OTHER_PROTOCOLS: Final = frozenset(
@@ -124,6 +125,35 @@ def is_tls(protocol: str) -> bool:
     return protocol.upper() in TLS_PROTOCOLS
 
 
+def qualified_host(host: str, namespace: str) -> str:
+    """A host in full (Istio `ResolveShortnameToFQDN`): without a dot it is short for that service in
+    the namespace of the resource that names it."""
+    return host if "." in host or host == "*" else f"{host}.{namespace}{CLUSTER_DOMAIN}"
+
+
+def qualified_gateway(name: str, namespace: str) -> str:
+    """A gateway's name as "namespace/name" or "mesh" (Istio `resolveGatewayName`); `./name` is of the
+    resource's own namespace, `name.namespace[.svc...]` the old form."""
+    if name == "mesh":
+        return name
+    owner, slash, rest = name.partition("/")
+    if slash:
+        return f"{namespace}/{rest}" if owner == "." else name
+    short, dot, rest = name.partition(".")
+    return f"{rest.partition('.')[0]}/{short}" if dot else f"{namespace}/{name}"
+
+
+def rewrite_fault(template: str, groups: int) -> str:
+    """What a RE2 rewrite must be (`RE2::CheckRewriteString`): `\\0` to `\\9` name groups that the
+    pattern has, a backslash is written twice."""
+    for escape in re.findall(r"\\(.?)", template, re.DOTALL):
+        if escape != "\\" and not (escape.isascii() and escape.isdigit()):
+            return "\\\\ for a backslash and \\0 to \\9 for groups, no other escapes"
+        if escape.isdigit() and int(escape) > groups:
+            return f"groups of the pattern, which has {groups}"
+    return ""
+
+
 def hosts_overlap(one: str, other: str) -> bool:
     """True when some name belongs to both (Istio `host.Name.Matches`); case does not count."""
     one, other = one.lower(), other.lower()
@@ -159,6 +189,11 @@ def annotation_key_fault(key: str) -> str:
     if not _QUALIFIED.fullmatch(name) or (slash and not is_subdomain(prefix.lower())):
         return "a key of at most 63 letters, digits, '-', '_' or '.', after an optional prefix/"
     return ""
+
+
+def is_authority(name: str) -> bool:
+    """True for the header that names the host of a request."""
+    return name.lower() in (":authority", "host")
 
 
 def is_header_name(text: str) -> bool:

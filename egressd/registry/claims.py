@@ -6,13 +6,12 @@ from __future__ import annotations
 import ipaddress
 
 from egressd.api.destination_rule import DestinationRule
-from egressd.api.names import is_http
+from egressd.api.names import is_http, qualified_gateway, qualified_host
 from egressd.api.resource import Kind, Resource
 from egressd.api.service_entry import ServiceEntry
 from egressd.api.virtual_service import VirtualService
 from egressd.api.workload_entry import WorkloadEntry
 
-CLUSTER_DOMAIN = ".svc.cluster.local"
 MESH = "mesh"
 """The gateway that is the node's own egress listeners, and the default (Istio)."""
 
@@ -26,19 +25,20 @@ def gateway_names(resource: Resource) -> tuple[str, ...]:
 
 def qualified_gateways(names: tuple[str, ...], namespace: str) -> tuple[str, ...]:
     """Gateway names relative to a resource's namespace, as "namespace/name" or "mesh"."""
-    return tuple(_qualified_gateway(name, namespace) for name in names)
-
-
-def _qualified_gateway(name: str, namespace: str) -> str:
-    if name == MESH or "/" in name:
-        return name
-    short, dot, rest = name.partition(".")  # the old form: name.namespace
-    return f"{rest.partition('.')[0]}/{short}" if dot else f"{namespace}/{name}"
+    return tuple(qualified_gateway(name, namespace) for name in names)
 
 
 def qualified(host: str, namespace: str) -> str:
     """Istio: a host without a dot is short for that service in the resource's namespace."""
-    return host if "." in host or host == "*" else f"{host}.{namespace}{CLUSTER_DOMAIN}"
+    return qualified_host(host, namespace)
+
+
+def contested_hosts(resource: Resource) -> tuple[str, ...]:
+    """The hosts of a VirtualService in full: what another one may claim as well."""
+    spec = resource.spec
+    hosts = spec.hosts if isinstance(spec, VirtualService) else ()
+    keys = (host.lower().removesuffix(".") for host in hosts)
+    return tuple(dict.fromkeys(qualified(key, resource.metadata.namespace) for key in keys))
 
 
 def _unnamed_keys(spec: ServiceEntry) -> list[str]:
@@ -77,6 +77,11 @@ def namespace_key(kind: Kind, namespace: str) -> str:
 def delegate_key(namespace: str, name: str) -> str:
     """Where a VirtualService without hosts is filed: only other ones name it (Istio `delegate`)."""
     return f"/{Kind.VIRTUAL_SERVICE}/{namespace}/{name}"
+
+
+def is_delegate_key(key: str) -> bool:
+    """Whether a key is one of `delegate_key`."""
+    return key.startswith(f"/{Kind.VIRTUAL_SERVICE}/")
 
 
 def claimed_hosts(resource: Resource) -> tuple[str, ...]:

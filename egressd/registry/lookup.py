@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from egressd.api.destination_rule import DestinationRule
+from egressd.api.export import export_namespaces
 from egressd.api.resource import Kind
 from egressd.api.service_entry import Location, Resolution, ServiceEntry, ServicePort
 from egressd.api.workload_entry import WorkloadEntry
@@ -111,15 +112,22 @@ def find_destination_rule(
     """The DestinationRule for a host: of the client's namespace, else of the service's, else of the
     root namespace, in each the most specific host (Istio). A rule whose `workloadSelector` is this node
     comes before one without; several rules of a host and namespace count as one, their subsets
-    together, the first trafficPolicy."""
+    together, the oldest one's trafficPolicy. To a client of the root namespace only rules private to it
+    come first: the others there are everyone's defaults."""
     found = [
         (key, record)
         for key in candidates(host)
         for record in view.claims(Kind.DESTINATION_RULE, key)
         if _selects(record, profile)
     ]
-    for namespace in (profile.namespace, service_namespace, profile.root_namespace):
-        tier = [pair for pair in found if pair[1].resource.metadata.namespace == namespace]
+    own = [pair for pair in found if pair[1].resource.metadata.namespace == profile.namespace]
+    if profile.namespace == profile.root_namespace:
+        own = [p for p in own if export_namespaces(p[1].resource) == {profile.namespace}]
+    rest = (
+        [pair for pair in found if pair[1].resource.metadata.namespace == namespace]
+        for namespace in (service_namespace, profile.root_namespace)
+    )
+    for tier in (own, *rest):
         if tier:
             return _merged_rule([record for key, record in tier if key == tier[0][0]])
     return None
@@ -141,12 +149,14 @@ def _merged_rule(records: list[Record]) -> Record:
         assert isinstance(spec, DestinationRule)
         return spec
 
-    selected = [record for record in records if rule(record).workload_selector is not None]
-    if selected:
-        return selected[0]
-    first = rule(records[0])
     if len(records) == 1:
         return records[0]
+    records = sorted(records, key=_age)
+    selected = [record for record in records if rule(record).workload_selector is not None]
+    if selected:
+        selector = rule(selected[0]).workload_selector
+        records = [record for record in selected if rule(record).workload_selector == selector]
+    first = rule(records[0])
     subsets = {subset.name: subset for r in reversed(records) for subset in rule(r).subsets}
     policy = next((rule(r).traffic_policy for r in records if rule(r).traffic_policy), None)
     spec = msgspec.structs.replace(first, subsets=tuple(subsets.values()), traffic_policy=policy)
@@ -154,13 +164,25 @@ def _merged_rule(records: list[Record]) -> Record:
     return msgspec.structs.replace(records[0], resource=resource)
 
 
+def _age(record: Record) -> str:
+    """Istio merges in the order of creation; without a timestamp last, in the order of sources."""
+    return record.resource.metadata.creation_timestamp or "~"
+
+
 def find_service(view: RegistryView, host: str) -> Service | None:
-    """What the ServiceEntries of the most specific claim say, those of the first source merged."""
+    """What the ServiceEntries of the most specific claim say, those of the first one's source and
+    namespace merged (Istio: one host in two namespaces is two services)."""
     for key in candidates(host):
         records = view.claims(Kind.SERVICE_ENTRY, key)
         if records:
-            source = records[0].source
-            return _merge(key, source, [r for r in records if r.source == source])
+            first = records[0]
+            namespace = first.resource.metadata.namespace
+            same = [
+                r
+                for r in records
+                if r.source == first.source and r.resource.metadata.namespace == namespace
+            ]
+            return _merge(key, first.source, same)
     return None
 
 
@@ -192,6 +214,16 @@ def _merge(host: str, source: str, records: list[Record]) -> Service:
     )
 
 
+def service_host(view: RegistryView, host: str, namespace: str) -> str:
+    """The host of a destination: as it is written where a service has that name, else the service of
+    the resource's namespace that it is short for, else as it is written."""
+    plain = host_key(host)
+    full = qualified(plain, namespace)
+    if full == plain or find_service(view, plain) is not None or find_service(view, full) is None:
+        return plain
+    return full
+
+
 def choose_port(service: Service, requested: int | None) -> ServicePort | None:
     """The service port that a request addresses.
 
@@ -221,4 +253,5 @@ __all__ = [
     "full_name",
     "host_key",
     "qualified",
+    "service_host",
 ]

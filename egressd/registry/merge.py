@@ -1,8 +1,8 @@
 """What all sources say together. Pure: snapshots in, changes out.
 
 Per ref the source that stands first in the configured order wins. A VirtualService that claims a host
-which another one has on the same gateway is refused; the one in force keeps it, at a cold start the
-older by creationTimestamp, then by source order, then by ref (Istio).
+which another one has on the same gateway, for a namespace that sees both, is refused; the one in force
+keeps it, at a cold start the older by creationTimestamp, then by source order, then by ref (Istio).
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from egressd.api.export import exports_overlap
 from egressd.api.resource import Kind, Problem
-from egressd.registry.claims import claimed_hosts, gateway_names
+from egressd.registry.claims import claimed_hosts, contested_hosts, gateway_names
 from egressd.registry.records import Record, Snapshot
 
 
@@ -120,16 +121,17 @@ class Merger:
                 if winner is not None:
                     candidates.append(winner)
         candidates.sort(key=self._age)
-        owners: dict[tuple[str, str], Record] = {}
+        owners: dict[tuple[str, str], list[Record]] = {}
         conflicts: list[Problem] = []
         for record in candidates:
             keys = _gateway_hosts(record)
-            taken = next((key for key in keys if key in owners), None)
+            taken = _taken(record, keys, owners)
             if taken is None:
-                owners.update(dict.fromkeys(keys, record))
+                for key in keys:
+                    owners.setdefault(key, []).append(record)
             else:
                 settled[record.resource.ref] = None
-                conflicts.append(_conflict(record, owners[taken], taken))
+                conflicts.append(_conflict(record, *taken))
         self.conflicts = tuple(conflicts)
         return settled
 
@@ -157,8 +159,19 @@ def _differs(old: Record | None, new: Record | None) -> bool:
 
 
 def _gateway_hosts(record: Record) -> list[tuple[str, str]]:
-    hosts = [key for key in claimed_hosts(record.resource) if not key.startswith("/")]
+    hosts = contested_hosts(record.resource)
     return [(gateway, host) for gateway in gateway_names(record.resource) for host in hosts]
+
+
+def _taken(
+    record: Record, keys: list[tuple[str, str]], owners: dict[tuple[str, str], list[Record]]
+) -> tuple[Record, tuple[str, str]] | None:
+    """The owner of one of the keys whom some namespace sees beside this one, with the key."""
+    for key in keys:
+        for owner in owners.get(key, ()):
+            if exports_overlap(owner.resource, record.resource):
+                return owner, key
+    return None
 
 
 def _conflict(refused: Record, owner: Record, taken: tuple[str, str]) -> Problem:

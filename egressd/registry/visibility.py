@@ -1,30 +1,21 @@
 """What a node sees of the registry: resources that are exported to its namespace. Pure.
 
-Source: Istio `exportTo` of ServiceEntry, VirtualService and DestinationRule: "." is the resource's own
-namespace, "*" every one, "~" none; not set means "*".
+Source: Istio `exportTo` (`egressd.api.export`). Delegates are not filtered: they must be exported to
+the namespace of the VirtualService that names them, whoever the client is (`egressd.routing.delegate`).
 """
 
 from __future__ import annotations
 
-from egressd.api.destination_rule import DestinationRule
-from egressd.api.resource import Kind, Resource
-from egressd.api.service_entry import ServiceEntry
-from egressd.api.virtual_service import VirtualService
+from egressd.api.export import is_exported
+from egressd.api.resource import Kind
+from egressd.registry.claims import is_delegate_key
 from egressd.registry.records import Record
 from egressd.registry.view import RegistryView
 
 
-def is_exported(resource: Resource, namespace: str) -> bool:
-    """Whether clients of a namespace may use a resource."""
-    spec = resource.spec
-    if not isinstance(spec, (ServiceEntry, VirtualService, DestinationRule)) or not spec.export_to:
-        return True
-    own = resource.metadata.namespace
-    return any(to == "*" or (own if to == "." else to) == namespace for to in spec.export_to)
-
-
 class VisibleView:
-    """A view without what is not exported to `namespace`."""
+    """A view without what is not exported to `namespace`. Its own ServiceEntries come first (Istio: of
+    one host in several namespaces, the client's own is meant)."""
 
     def __init__(self, view: RegistryView, namespace: str) -> None:
         self._view = view
@@ -35,10 +26,20 @@ class VisibleView:
 
     def claims(self, kind: Kind, host: str) -> tuple[Record, ...]:
         found = self._view.claims(kind, host)
-        if all(is_exported(record.resource, self._namespace) for record in found):
+        if is_delegate_key(host):
             return found
-        return tuple(r for r in found if is_exported(r.resource, self._namespace))
+        if not all(is_exported(record.resource, self._namespace) for record in found):
+            found = tuple(r for r in found if is_exported(r.resource, self._namespace))
+        if kind is Kind.SERVICE_ENTRY and len(found) > 1:
+            return tuple(sorted(found, key=self._is_foreign))
+        return found
 
     def records(self, kind: Kind) -> tuple[Record, ...]:
         found = self._view.records(kind)
         return tuple(r for r in found if is_exported(r.resource, self._namespace))
+
+    def _is_foreign(self, record: Record) -> bool:
+        return record.resource.metadata.namespace != self._namespace
+
+
+__all__ = ["VisibleView", "is_exported"]

@@ -3,6 +3,10 @@ retries, faults, redirects, rewrites, CORS."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from egressd.api.message import StringMatch
+from egressd.api.names import is_authority
 from egressd.api.virtual_service import (
     CorsPolicy,
     HeaderOperations,
@@ -34,15 +38,37 @@ DEFAULT_RETRY = RetryPolicy(
 _GRPC_OR_NAMED = frozenset({"retriable-status-codes"})
 
 
-def header_ops(operations: HeaderOperations | None) -> HeaderOps | None:
-    """Istio `Headers.HeaderOperations`; None when there is nothing to do."""
-    if operations is None or not (operations.set or operations.add or operations.remove):
+def authority_of(operations: HeaderOperations | None) -> str:
+    """The Host that request operations set, "" for none: Istio makes a host rewrite of it; `set` comes
+    before `add`."""
+    if operations is not None:
+        for named in (operations.set, operations.add):
+            for name, value in named.items():
+                if is_authority(name):
+                    return value
+    return ""
+
+
+def header_ops(operations: HeaderOperations | None, *, authority: str = "") -> HeaderOps | None:
+    """Istio `Headers.HeaderOperations`; None when there is nothing to do. The authority and other pseudo
+    headers are no plain headers: of these only `authority` is set."""
+    if operations is None:
         return None
-    return HeaderOps(
-        set=tuple((k.encode(), v.encode()) for k, v in operations.set.items()),
-        add=tuple((k.encode(), v.encode()) for k, v in operations.add.items()),
-        remove=frozenset(name.lower().encode() for name in operations.remove),
+    names = (authority and ((b"host", authority.encode()),)) or ()
+    ops = HeaderOps(
+        set=(*names, *_plain(operations.set)),
+        add=_plain(operations.add),
+        remove=frozenset(n.lower().encode() for n in operations.remove if _is_plain(n)),
     )
+    return ops if ops.set or ops.add or ops.remove else None
+
+
+def _plain(fields: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((k.encode(), v.encode()) for k, v in fields.items() if _is_plain(k))
+
+
+def _is_plain(name: str) -> bool:
+    return not name.startswith(":") and name.lower() != "host"
 
 
 def retry_policy(retries: HTTPRetry | None) -> RetryPolicy | None:
@@ -72,25 +98,23 @@ def retry_policy(retries: HTTPRetry | None) -> RetryPolicy | None:
 
 
 def fault_of(fault: HTTPFaultInjection | None) -> Fault | None:
-    """Istio `HTTPFaultInjection`: a part without a percentage applies to every request."""
+    """Istio `HTTPFaultInjection`: a part without a percentage applies to no request."""
     if fault is None:
         return None
     delay_s = delay_percent = abort_percent = 0.0
     status = 0
     if fault.delay is not None and fault.delay.fixed_delay is not None:
         delay_s = fault.delay.fixed_delay
-        delay_percent = 100.0
+        delay_percent = float(fault.delay.percent)
         if fault.delay.percentage is not None:
             delay_percent = fault.delay.percentage.value
-        elif fault.delay.percent:
-            delay_percent = float(fault.delay.percent)
     grpc: int | None = None
     abort = fault.abort
     if abort is not None:
         grpc = grpc_code(abort.grpc_status) if abort.grpc_status is not None else None
         status = _HTTP_OF_GRPC.get(grpc, 500) if grpc is not None else abort.http_status or 0
-        if status:
-            abort_percent = abort.percentage.value if abort.percentage is not None else 100.0
+        if status and abort.percentage is not None:
+            abort_percent = abort.percentage.value
     if not delay_percent and not abort_percent:
         return None
     return Fault(delay_s, delay_percent, status, abort_percent, grpc)
@@ -142,28 +166,27 @@ def direct_response(route: HTTPRoute) -> DirectResponse | None:
     return DirectResponse(direct.status, body)
 
 
-def rewrite_of(rewrite: HTTPRewrite | None) -> Rewrite | None:
+def rewrite_of(rewrite: HTTPRewrite | None, authority: str = "") -> Rewrite | None:
+    """Istio `HTTPRewrite`; `authority` is what the route's header operations say of it."""
     if rewrite is None:
-        return None
+        return Rewrite(authority=authority.encode()) if authority else None
     regex = rewrite.uri_regex_rewrite
+    authority = rewrite.authority or authority
     return Rewrite(
         uri=rewrite.uri.encode() if rewrite.uri else None,
-        authority=rewrite.authority.encode() if rewrite.authority else None,
+        authority=authority.encode() if authority else None,
         regex=regex_substitution(regex.match, regex.rewrite) if regex is not None else None,
     )
 
 
 def cors_of(policy: CorsPolicy | None) -> Cors | None:
-    """Istio `CorsPolicy`; `allowOrigin` is the old spelling of exact `allowOrigins`."""
+    """Istio `CorsPolicy`; `allowOrigin`, the old spelling of exact ones, counts where `allowOrigins` is
+    not given. Envoy: what matches the text "*" allows every origin."""
     if policy is None:
         return None
-    origins = [string_test(match) for match in policy.allow_origins]
-    exact = {origin for origin in policy.allow_origin if origin != "*"}
-    exact_origins = frozenset(origin.encode() for origin in exact)
-    if exact_origins:
-        origins.append(exact_origins.__contains__)
-    # Envoy: an exact "*" allows every origin.
-    if "*" in policy.allow_origin or any(m.exact == "*" for m in policy.allow_origins):
+    old = tuple(StringMatch(exact=origin) for origin in policy.allow_origin)
+    origins = [string_test(match) for match in policy.allow_origins or old]
+    if any(test(b"*") for test in origins):
         origins = [_any_origin]
     return Cors(
         origins=tuple(origins),

@@ -19,14 +19,14 @@ from egressd.registry.lookup import (
     find_service,
     find_virtual_service,
     full_name,
-    host_key,
-    qualified,
+    service_host,
 )
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.view import RegistryView
 from egressd.registry.visibility import VisibleView
 from egressd.routing.actions import (
     DEFAULT_RETRY,
+    authority_of,
     cors_of,
     direct_response,
     fault_of,
@@ -153,9 +153,11 @@ def _compile_routes(view: RecordingView, resource: Resource, port: int) -> tuple
 def _compile_route(
     view: RecordingView, resource: Resource, place: str, route: HTTPRoute, port: int
 ) -> Route:
-    destinations = _destinations(view, resource, route.route, port)
     request = route.headers.request if route.headers else None
     response = route.headers.response if route.headers else None
+    rewrite = rewrite_of(route.rewrite, authority_of(request))
+    has_authority = rewrite is not None and rewrite.authority is not None
+    destinations = _destinations(view, resource, route.route, port, has_authority)
     return Route(
         name=route.name,
         place=place,
@@ -167,7 +169,7 @@ def _compile_route(
         total_weight=destinations[-1].cumulative if destinations else 0,
         redirect=redirect_of(route.redirect),
         direct_response=direct_response(route),
-        rewrite=rewrite_of(route.rewrite),
+        rewrite=rewrite,
         timeout_s=route.timeout or None,
         retry=retry_policy(route.retries),
         fault=fault_of(route.fault),
@@ -199,8 +201,13 @@ def _mirrors(
 
 
 def _destinations(
-    view: RecordingView, resource: Resource, routes: tuple[HTTPRouteDestination, ...], port: int
+    view: RecordingView,
+    resource: Resource,
+    routes: tuple[HTTPRouteDestination, ...],
+    port: int,
+    has_authority: bool,
 ) -> tuple[WeightedCluster, ...]:
+    """Istio `HTTPRouteDestination`. The route's own authority comes before a destination's."""
     compiled: list[WeightedCluster] = []
     total = 0
     for destination in routes:
@@ -213,7 +220,13 @@ def _destinations(
         response = destination.headers.response if destination.headers else None
         key = destination_key(view, resource, destination.destination, port)
         compiled.append(
-            WeightedCluster(key, weight, total, header_ops(request), header_ops(response))
+            WeightedCluster(
+                key,
+                weight,
+                total,
+                header_ops(request, authority="" if has_authority else authority_of(request)),
+                header_ops(response),
+            )
         )
     return tuple(compiled)
 
@@ -223,12 +236,8 @@ def destination_key(
 ) -> ClusterKey:
     """The cluster that a destination names (Istio `Destination`); its port is the one addressed where
     the service has it, else the service's own choice."""
-    host = host_key(destination.host)
+    host = service_host(view, destination.host, resource.metadata.namespace)
     service = find_service(view, host)
-    if service is None and (full := qualified(host, resource.metadata.namespace)) != host:
-        # Istio: a short name belongs to the namespace of the resource that uses it.
-        service = find_service(view, full)
-        host = full if service is not None else host
     if destination.port is not None and destination.port.number:
         return ClusterKey(host, destination.subset, destination.port.number)
     chosen = choose_port(service, addressed) if service is not None else None

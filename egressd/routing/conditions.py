@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import re2
 
@@ -16,7 +18,8 @@ ByteTest = Callable[[bytes], bool]
 
 
 def string_test(match: StringMatch, *, ignore_case: bool = False) -> ByteTest:
-    """Istio `StringMatch`: exact, prefix, or RE2 over the whole value; empty = anything present."""
+    """Istio `StringMatch`: exact, prefix, or RE2 over the whole value; empty = anything present, and so
+    is `regex: "*"`, which is no regular expression."""
     if match.exact is not None:
         exact = match.exact.encode()
         if ignore_case:
@@ -29,17 +32,33 @@ def string_test(match: StringMatch, *, ignore_case: bool = False) -> ByteTest:
             low = prefix.lower()
             return lambda value: value.lower().startswith(low)
         return lambda value: value.startswith(prefix)
-    if match.regex is not None:
+    if not is_presence(match) and match.regex is not None:
         full = re2.compile(match.regex.encode(), _options()).fullmatch
         return lambda value: full(value) is not None
     return lambda _value: True
 
 
+def is_presence(match: StringMatch) -> bool:
+    """Whether a match asks only that the value is there (Istio `canBeConvertedToPresentMatch`)."""
+    return match.exact is None and match.prefix is None and match.regex in (None, "*")
+
+
 def regex_substitution(pattern: str, replacement: str) -> Callable[[bytes], bytes]:
-    """Istio `RegexRewrite`: every match of an RE2 pattern is replaced, `\\1` names a group."""
+    """Istio `RegexRewrite`: every match of an RE2 pattern is replaced. In the replacement `\\0` is the
+    match, `\\1` to `\\9` its groups, `\\\\` a backslash (RE2; Python's own escapes differ)."""
     compiled = re2.compile(pattern.encode(), _options())
-    target = replacement.encode()
-    return lambda path: bytes(compiled.sub(target, path))
+    pieces = [
+        (int(escape), b"") if escape.isdigit() else (-1, escape or text)
+        for escape, text in _REWRITE.findall(replacement.encode())
+    ]
+
+    def replaced(found: Any) -> bytes:
+        return b"".join(text if group < 0 else found[group] or b"" for group, text in pieces)
+
+    return lambda path: bytes(compiled.sub(replaced, path))
+
+
+_REWRITE = re.compile(rb"\\([0-9]|\\)|([^\\]+)")
 
 
 def _options() -> re2.Options:
@@ -55,7 +74,7 @@ def in_words(match: StringMatch) -> str:
         return f'exact "{match.exact}"'
     if match.prefix is not None:
         return f'prefix "{match.prefix}"'
-    if match.regex is not None:
+    if match.regex is not None and not is_presence(match):
         return f'regex "{match.regex}"'
     return "present"
 
@@ -66,7 +85,7 @@ def compile_match(match: HTTPMatchRequest, index: int, namespace: str = "default
     kind, path, path_predicate = "", b"", None
     text: list[tuple[str, str, Predicate]] = []
     place = f"match[{index}]"
-    if match.uri is not None:
+    if match.uri is not None and match.uri != StringMatch():
         kind, path, path_predicate, test = _path(match.uri, match.ignore_uri_case)
         case = " ignoring case" if match.ignore_uri_case else ""
         text.append((f"{place}.uri", in_words(match.uri) + case, test))
@@ -118,18 +137,24 @@ def _conditions(
         add(f"headers[{name}]", in_words(value), _on_header(name, string_test(value)))
     for name, value in match.without_headers.items():
         words = f"not {in_words(value)}"
-        add(f"withoutHeaders[{name}]", words, _negate(_on_header(name, string_test(value))))
+        # Istio: unless presence is asked for, a header that is not there counts as an empty one.
+        missing = None if is_presence(value) else b""
+        add(
+            f"withoutHeaders[{name}]", words, _negate(_on_header(name, string_test(value), missing))
+        )
     for name, value in match.query_params.items():
         add(f"queryParams[{name}]", in_words(value), _on_query(name, string_test(value)))
+    if match.gateways:
+        # Istio: the gateways of a match are independent of its source; where they are given they decide.
+        gateways = qualified_gateways(match.gateways, namespace)
+        add("gateways", f"one of {','.join(gateways)}", _on_gateway(gateways))
+        return found
     if match.source_labels:
         words = "has " + ",".join(f"{k}={v}" for k, v in match.source_labels.items())
         add("sourceLabels", words, _on_labels(match.source_labels))
     if match.source_namespace:
         source = match.source_namespace
         add("sourceNamespace", f"is {source}", _on_namespace(source))
-    if match.gateways:
-        gateways = qualified_gateways(match.gateways, namespace)
-        add("gateways", f"one of {','.join(gateways)}", _on_gateway(gateways))
     return found
 
 
@@ -162,11 +187,11 @@ def _on_labels(labels: Mapping[str, str]) -> Predicate:
     return lambda request: all(request.source_labels.get(k) == v for k, v in wanted)
 
 
-def _on_header(name: str, test: ByteTest) -> Predicate:
+def _on_header(name: str, test: ByteTest, missing: bytes | None = None) -> Predicate:
     key = name.lower().encode()
 
     def predicate(request: Request) -> bool:
-        value = request.headers.get(key)
+        value = request.headers.get(key, missing)
         return value is not None and test(value)
 
     return predicate

@@ -1,8 +1,9 @@
 """Delegation: a route of one VirtualService stands for the routes of another. Pure.
 
-Source: Istio `HTTPRoute.delegate`. The delegate has no hosts and is used one level deep. Its matches
-must lie within the root's: a pair that conflicts is dropped, a route without a pair left as well. What
-the delegate's route does not say, the root's does.
+Source: Istio `HTTPRoute.delegate` (`mergeHTTPRoute`). The delegate has no hosts, is used one level deep
+and must be exported to the root's namespace. Each match of its route must lie within one of the root's
+(a pair that conflicts is dropped), else the whole route is left out. What the delegate's route does not
+say, the root's does: field by field, `headers` as a whole.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import TypeVar
 
 import msgspec
 
+from egressd.api.export import is_exported
 from egressd.api.message import StringMatch
 from egressd.api.resource import Kind, Resource
-from egressd.api.virtual_service import HTTPMatchRequest, HTTPRoute, VirtualService
-from egressd.registry.claims import delegate_key
+from egressd.api.virtual_service import Destination, HTTPMatchRequest, HTTPRoute, VirtualService
+from egressd.registry.claims import delegate_key, qualified_gateways
+from egressd.registry.lookup import service_host
 from egressd.registry.view import RegistryView
 
 T = TypeVar("T")
@@ -31,17 +34,44 @@ def expand(
         yield root, place, route
         return
     namespace = route.delegate.namespace or root.metadata.namespace
+    absolute = _absolute(view, route, root.metadata.namespace)
     for record in view.claims(Kind.VIRTUAL_SERVICE, delegate_key(namespace, route.delegate.name)):
         spec = record.resource.spec
         assert isinstance(spec, VirtualService)
-        for number, leaf in enumerate(spec.http):
-            if leaf.delegate is None and (merged := merge_route(route, leaf)) is not None:
+        if not is_exported(record.resource, root.metadata.namespace):
+            continue
+        for number, written in enumerate(spec.http):
+            leaf = _absolute(view, written, namespace)
+            if leaf.delegate is None and (merged := merge_route(absolute, leaf)) is not None:
                 where = f"{place} > {record.resource.ref} spec.http[{number}]"
                 yield record.resource, where, merged
 
 
+def _absolute(view: RegistryView, route: HTTPRoute, namespace: str) -> HTTPRoute:
+    """The names of what a delegate may inherit, in full: they are relative to the namespace of the
+    resource that they stand in, and after the merge nobody knows which that was."""
+    return msgspec.structs.replace(
+        route,
+        match=tuple(
+            msgspec.structs.replace(match, gateways=qualified_gateways(match.gateways, namespace))
+            for match in route.match
+        ),
+        mirror=route.mirror and _in_full(view, route.mirror, namespace),
+        mirrors=tuple(
+            msgspec.structs.replace(m, destination=_in_full(view, m.destination, namespace))
+            for m in route.mirrors
+        ),
+    )
+
+
+def _in_full(view: RegistryView, destination: Destination, namespace: str) -> Destination:
+    return msgspec.structs.replace(
+        destination, host=service_host(view, destination.host, namespace)
+    )
+
+
 def merge_route(root: HTTPRoute, leaf: HTTPRoute) -> HTTPRoute | None:
-    """One route of a delegate under its root's route; None when no match is left."""
+    """One route of a delegate under its root's route; None when a match of it is not within those."""
     matches = _merge_matches(root.match, leaf.match)
     if matches is None:
         return None
@@ -69,8 +99,13 @@ def _merge_matches(
 ) -> tuple[HTTPMatchRequest, ...] | None:
     if not roots or not leaves:
         return roots or leaves
-    merged = [_merge(r, leaf) for r in roots for leaf in leaves if not conflicts(r, leaf)]
-    return tuple(merged) or None
+    merged: list[HTTPMatchRequest] = []
+    for leaf in leaves:
+        within = [_merge(root, leaf) for root in roots if not conflicts(root, leaf)]
+        if not within:
+            return None
+        merged += within
+    return tuple(merged)
 
 
 def _merge(root: HTTPMatchRequest, leaf: HTTPMatchRequest) -> HTTPMatchRequest:
@@ -88,7 +123,6 @@ def _merge(root: HTTPMatchRequest, leaf: HTTPMatchRequest) -> HTTPMatchRequest:
         source_labels={**root.source_labels, **leaf.source_labels},
         gateways=leaf.gateways or root.gateways,
         source_namespace=leaf.source_namespace or root.source_namespace,
-        ignore_uri_case=leaf.ignore_uri_case or root.ignore_uri_case,
         stat_prefix=leaf.stat_prefix or root.stat_prefix,
     )
 
@@ -107,12 +141,9 @@ def conflicts(root: HTTPMatchRequest, leaf: HTTPMatchRequest) -> bool:
     return (
         any(_outside(r, one) for r, one in pairs)
         or any(_outside(_at(r, key), one) for r, ours in maps for key, one in ours.items())
-        or (
-            (root.uri is not None and leaf.uri is not None)
-            and root.ignore_uri_case != leaf.ignore_uri_case
-        )
+        or root.ignore_uri_case != leaf.ignore_uri_case
         or bool(root.port and leaf.port and root.port != leaf.port)
-        or bool(root.source_namespace and leaf.source_namespace not in ("", root.source_namespace))
+        or bool(root.source_namespace and leaf.source_namespace != root.source_namespace)
         or any(root.source_labels.get(k, v) != v for k, v in leaf.source_labels.items())
         or bool(root.gateways and not set(leaf.gateways) <= set(root.gateways))
     )
@@ -123,14 +154,12 @@ def _at(matches: Mapping[str, T], key: str) -> T | None:
 
 
 def _outside(root: StringMatch | None, leaf: StringMatch | None) -> bool:
-    """Istio: nothing is compared with a regular expression, so that one excludes the other."""
+    """Istio `stringMatchConflict`: nothing is compared with a regular expression or with "present", so
+    that these exclude every other condition on the same thing."""
     if root is None or leaf is None:
         return False
-    if root.regex is not None or leaf.regex is not None:
-        return True
-    if root.exact is not None:
+    if root.exact:
         return leaf.exact != root.exact
-    if root.prefix is not None:
-        inner = leaf.exact if leaf.exact is not None else leaf.prefix
-        return inner is None or not inner.startswith(root.prefix)
-    return False
+    if root.prefix:
+        return not (leaf.exact or leaf.prefix or "").startswith(root.prefix)
+    return True

@@ -75,12 +75,8 @@ def rewrite_path(route: Route, match: Match | None, path: bytes) -> bytes:
 
 
 def _replace_prefix(path: bytes, prefix: bytes, replacement: bytes) -> bytes:
-    rest = path[len(prefix) :]
-    if rest[:1] == b"/" and replacement[-1:] == b"/":
-        rest = rest[1:]  # Istio cuts the doubled slash: /api/ -> / of /api//x stays one path
-    if prefix == b"/" and replacement[-1:] != b"/" and rest:
-        rest = b"/" + rest
-    return replacement + rest or b"/"
+    # Envoy `prefix_rewrite`: characters, not path segments. /api -> / makes //x of /api/x.
+    return replacement + path[len(prefix) :]
 
 
 def rewrite_target(route: Route, match: Match | None, request: Request) -> bytes:
@@ -97,15 +93,16 @@ def redirect_location(redirect: Redirect, match: Match | None, request: Request)
     scheme = redirect.scheme or request.scheme
     authority = redirect.authority or request.authority
     host, port = _split_port(authority)
-    if redirect.port is not None:
-        port = redirect.port or None
-    elif redirect.derive_port == "FROM_PROTOCOL_DEFAULT":
-        port = None
-    elif redirect.derive_port == "FROM_REQUEST_PORT":
-        port = request.port
-    elif scheme != request.scheme and port == _DEFAULT_PORTS.get(request.scheme):
-        port = None  # Envoy: a scheme change drops the old scheme's default port
-    if port is not None and port != _DEFAULT_PORTS.get(scheme):
+    if redirect.port is None and not redirect.derive_port:
+        # Envoy keeps the port as written, but the old scheme's default one when the scheme changes.
+        if not redirect.authority and scheme != request.scheme:
+            port = None if port == _DEFAULT_PORTS.get(request.scheme) else port
+    else:
+        port = redirect.port
+        if redirect.derive_port == "FROM_REQUEST_PORT":
+            port = request.port
+        port = None if port == _DEFAULT_PORTS.get(scheme) else port
+    if port:
         host = b"%b:%d" % (host, port)
     path = request.path
     query = request.query

@@ -50,6 +50,8 @@ def _check_delay(delay: FaultDelay, path: str, report: Report) -> None:
         report.error(f"{path}.exponentialDelay", "exponentialDelay", expected)
     elif delay.fixed_delay is None:
         report.warn(path, "no fixedDelay", "fixedDelay; without it nothing is delayed")
+    elif delay.percentage is None and not delay.percent:
+        report.warn(path, "no percentage", "percentage; without it no request is delayed")
 
 
 def _check_abort(abort: FaultAbort, path: str, report: Report) -> None:
@@ -64,3 +66,5 @@ def _check_abort(abort: FaultAbort, path: str, report: Report) -> None:
         report.error(f"{path}.http2Error", quoted(abort.http2_error), expected)
     if (abort.http_status, abort.grpc_status, abort.http2_error) == (None, None, None):
         report.warn(path, "no error to answer", "httpStatus; without it nothing is aborted")
+    elif abort.percentage is None:
+        report.warn(path, "no percentage", "percentage; without it no request is aborted")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import http
 from typing import Final
 
+import re2
+
 from egressd.api.decode import join
-from egressd.api.names import is_header_name, is_host_label
+from egressd.api.names import is_authority, is_header_name, is_host_label, rewrite_fault
 from egressd.api.report import Report, quoted
 from egressd.api.rules.fault import check_fault
 from egressd.api.rules.route_parts import (
@@ -16,7 +18,6 @@ from egressd.api.rules.route_parts import (
     check_regex,
     check_string_match,
     check_weights,
-    is_authority,
 )
 from egressd.api.rules.shared import (
     check_duration,
@@ -254,7 +255,10 @@ def _check_rewrite(rewrite: HTTPRewrite | None, path: str, report: Report) -> No
         return
     if not regex.rewrite:
         report.error(f"{path}.uriRegexRewrite.rewrite", "nothing", "what to put in place")
-    check_regex(regex.match, f"{path}.uriRegexRewrite.match", report)
+    if check_regex(regex.match, f"{path}.uriRegexRewrite.match", report):
+        groups = re2.compile(regex.match).groups
+        if fault := rewrite_fault(regex.rewrite, groups):
+            report.error(f"{path}.uriRegexRewrite.rewrite", quoted(regex.rewrite), fault)
 
 
 def _check_authority(route: HTTPRoute, path: str, report: Report) -> None:

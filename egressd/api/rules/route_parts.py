@@ -9,6 +9,7 @@ from egressd.api.message import StringMatch
 from egressd.api.names import (
     A_WILDCARD_HOST,
     header_value_fault,
+    is_authority,
     is_header_name,
     is_host,
     is_host_label,
@@ -56,10 +57,12 @@ def check_string_match(
         check_regex(match.regex, f"{path}.regex", report)
 
 
-def check_regex(pattern: str, path: str, report: Report) -> None:
-    """RE2 syntax, as Envoy runs it in linear time."""
-    if fault := regex_fault(pattern):
+def check_regex(pattern: str, path: str, report: Report) -> bool:
+    """RE2 syntax, as Envoy runs it in linear time. Whether it is that."""
+    fault = regex_fault(pattern)
+    if fault:
         report.error(path, quoted(pattern), fault)
+    return not fault
 
 
 def check_header_matches(
@@ -116,11 +119,6 @@ def _check_operation_name(name: str, path: str, report: Report, *, authority: bo
         report.error(path, quoted(name), 'a header without ":" prefix')
     elif not _is_token(name):
         report.error(path, quoted(name), "a header name (RFC 9110 token)")
-
-
-def is_authority(name: str) -> bool:
-    """True for the header that names the host of a request."""
-    return name.lower() in (":authority", "host")
 
 
 def _is_token(name: str) -> bool:
