@@ -56,6 +56,8 @@ class Listener:
         listener.setblocking(False)
         while True:
             await trio.lowlevel.wait_readable(listener)
+            # Woken, and cancelled in the same round: whoever cancelled may have closed the socket.
+            await trio.lowlevel.checkpoint_if_cancelled()
             served = self if current is None else current()
             if not served.accept_waiting(listener):
                 await trio.sleep(_PAUSE_S)
