@@ -18,8 +18,10 @@ from egressd.cli.node_access import (
     print_json,
 )
 from egressd.node.bootstrap_model import Bootstrap, OutboundMode
+from egressd.node.profile import node_profile
 from egressd.proxy.http1.fields import MalformedMessage
 from egressd.proxy.http1.request import split_authority
+from egressd.registry.profile import NodeProfile
 from egressd.registry.view import RegistryView
 from egressd.routing.explain import Explanation, Target, render_text
 from egressd.routing.explain import explain as explain_request
@@ -77,12 +79,13 @@ def explain(
     egressd explain --config resources/ GET http://reviews.example/
     """
     bootstrap = load_node(bootstrap_path)
+    profile = node_profile(bootstrap)
     request, port = _request(method, url, headers, labels, bootstrap)
     allow_any = bootstrap.outbound_traffic_policy.mode is OutboundMode.ALLOW_ANY
     with open_view(bootstrap_path, config) as view:
         found = explain_request(view, request, port, allow_any=allow_any)
         live = {} if config is not None else _live(bootstrap)
-        lines = [_destination(view, target, live) for target in found.destinations]
+        lines = [_destination(view, target, live, profile) for target in found.destinations]
     if output == "json":
         print_json({**msgspec.to_builtins(found), "endpoints": lines})
     else:
@@ -132,11 +135,11 @@ def _live(bootstrap: Bootstrap) -> dict[str, ClusterView]:
 
 
 def _destination(
-    view: RegistryView, target: Target, live: dict[str, ClusterView]
+    view: RegistryView, target: Target, live: dict[str, ClusterView], profile: NodeProfile
 ) -> DestinationLine:
     key = ClusterKey(target.host, target.subset, target.port)
     try:
-        spec = compile_cluster(view, key)
+        spec = compile_cluster(view, key, profile)
     except UnknownCluster as unknown:
         problem = f"503, flag NC: {unknown}"
         return DestinationLine(target.cluster, target.share, problem, "", "", "", "", (), ())

@@ -12,6 +12,7 @@ COMMANDS = {
     "run": ("egressd.cli.run", "run", "Run a node: supervisor, registry process, workers."),
     "validate": ("egressd.cli.validate", "validate", "Check files; all errors at once."),
     "registry": ("egressd.cli.registry", "registry", "Look into the shared registry."),
+    "analyze": ("egressd.cli.analyze", "analyze", "What resources do to each other."),
     "routes": ("egressd.cli.routes", "routes", "Print the route table of a host."),
     "explain": ("egressd.cli.explain", "explain", "Why a request goes where it goes."),
     "status": ("egressd.cli.status", "status", "The running node at a glance."),

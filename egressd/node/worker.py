@@ -16,9 +16,10 @@ import trio
 
 from egressd.api.resource import Kind
 from egressd.net.readiness import Readiness
-from egressd.node.bootstrap_model import AccessLogFormat, Bootstrap, ListenerProtocol, OutboundMode
+from egressd.node.bootstrap_model import AccessLogFormat, Bootstrap, ListenerProtocol
 from egressd.node.inherited import Inherited
 from egressd.node.lifeline import DESK_FD
+from egressd.node.profile import node_profile
 from egressd.node.socket_desk import child_line
 from egressd.node.worker_control import serve_control
 from egressd.node.worker_ports import GatewayPorts
@@ -29,7 +30,6 @@ from egressd.proxy.listener import Listener, handle_http, handle_tcp, handle_tls
 from egressd.proxy.policy import address_policy
 from egressd.proxy.record import TrafficRecorder
 from egressd.registry.claims import kind_key
-from egressd.registry.profile import NodeProfile
 from egressd.registry.store import StoreError, StoreReader
 from egressd.telemetry.access_log import AccessLog
 from egressd.telemetry.access_log_sink import AccessLogSink
@@ -72,21 +72,6 @@ def proxy_settings(bootstrap: Bootstrap) -> ProxySettings:
         connect_ports=frozenset(limits.connect_ports),
         source_labels=bootstrap.node.labels,
         namespace=bootstrap.node.namespace,
-    )
-
-
-def node_profile(bootstrap: Bootstrap) -> NodeProfile:
-    """The bootstrap's say of who this node is."""
-    node = bootstrap.node
-    return NodeProfile(
-        namespace=node.namespace,
-        root_namespace=node.root_namespace,
-        labels=node.labels,
-        locality=node.locality_parts,
-        allow_any=bootstrap.outbound_traffic_policy.mode is OutboundMode.ALLOW_ANY,
-        always_eject_one=bootstrap.outlier.always_eject_one,
-        credentials_dir=bootstrap.tls.credentials_dir,
-        identity_dir=bootstrap.tls.identity_dir,
     )
 
 

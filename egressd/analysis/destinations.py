@@ -1,0 +1,142 @@
+"""Where traffic goes: services, subsets, ports, rules, delegates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from egressd.analysis.finding import Finding, finding
+from egressd.analysis.subject import Subject
+from egressd.api.crosscheck import host_conflicts
+from egressd.api.destination_rule import DestinationRule
+from egressd.api.message import PortSelector
+from egressd.api.names import hosts_overlap
+from egressd.api.resource import Resource
+from egressd.api.service_entry import Resolution, ServiceEntry
+from egressd.api.virtual_service import Destination, VirtualService
+from egressd.registry.claims import delegate_key, qualified
+from egressd.upstream.compile import UnknownCluster, compile_cluster
+
+
+def broken_destinations(subject: Subject) -> Iterator[Finding]:
+    """EG0101, EG0102, EG0103, EG0104."""
+    seen: dict[tuple[str, str, int], tuple[str, str]] = {}
+    for resource, path, destination in subject.destinations():
+        key = subject.key(resource, destination)
+        if key not in seen:
+            seen[key] = _judge(subject, key.host, key.subset, key.port, resource, path)
+        code, found = seen[key]
+        if code:
+            field = {"EG0101": "host", "EG0104": "port"}.get(code, "subset")
+            yield finding(code, resource, f"{path}.{field}", found)
+
+
+def _judge(
+    subject: Subject, host: str, subset: str, port: int, resource: Resource, path: str
+) -> tuple[str, str]:
+    service = subject.service(host)
+    if service is None:
+        return "EG0101", f"no ServiceEntry has {host}"
+    if service.ports and all(one.number != port for one in service.ports):
+        has = ", ".join(str(one.number) for one in service.ports)
+        return "EG0104", f"{host} has no port {port}, it has {has}"
+    key = subject.key(resource, _destination_at(host, subset, port))
+    try:
+        spec = compile_cluster(subject.view, key, subject.profile)
+    except UnknownCluster as unknown:
+        return ("EG0102", str(unknown)) if subset and "subset" in str(unknown) else ("", "")
+    static = spec.resolution is Resolution.STATIC
+    if subset and static and not spec.endpoints:
+        return "EG0103", f"no endpoint of {host} has the labels of {subset!r}"
+    return "", ""
+
+
+def _destination_at(host: str, subset: str, port: int) -> Destination:
+    return Destination(host=host, subset=subset, port=PortSelector(number=port))
+
+
+def services_without_endpoints(subject: Subject) -> Iterator[Finding]:
+    """EG0105."""
+    for resource, spec in subject.each(ServiceEntry):
+        if spec.resolution is not Resolution.STATIC or spec.endpoints:
+            continue
+        selector = spec.workload_selector
+        port = spec.ports[0].number if spec.ports else 80
+        if selector is not None:
+            key = subject.key(resource, _destination_at(spec.hosts[0], "", port))
+            try:
+                if compile_cluster(subject.view, key, subject.profile).endpoints:
+                    continue
+            except UnknownCluster:
+                continue
+            found = f"no WorkloadEntry has the labels {dict(selector.labels)}"
+            yield finding("EG0105", resource, "spec.workloadSelector", found)
+        else:
+            yield finding("EG0105", resource, "spec.endpoints", "resolution STATIC and no endpoint")
+
+
+def delegates(subject: Subject) -> Iterator[Finding]:
+    """EG0204, EG0205."""
+    used: set[str] = set()
+    there = {
+        delegate_key(r.metadata.namespace, r.metadata.name)
+        for r, spec in subject.each(VirtualService)
+        if not spec.hosts
+    }
+    for resource, spec in subject.each(VirtualService):
+        for index, route in enumerate(spec.http):
+            if route.delegate is None:
+                continue
+            namespace = route.delegate.namespace or resource.metadata.namespace
+            key = delegate_key(namespace, route.delegate.name)
+            used.add(key)
+            if key not in there:
+                found = f"no VirtualService {namespace}/{route.delegate.name} without hosts"
+                yield finding("EG0204", resource, f"spec.http[{index}].delegate", found)
+    for resource, spec in subject.each(VirtualService):
+        key = delegate_key(resource.metadata.namespace, resource.metadata.name)
+        if not spec.hosts and key not in used:
+            yield finding(
+                "EG0205", resource, "spec.hosts", "it has no hosts, and no route names it"
+            )
+
+
+def claims(subject: Subject) -> Iterator[Finding]:
+    """EG0401: VirtualServices by host and gateway, services that differ in how they resolve."""
+    for conflict in host_conflicts(subject.resources):
+        found = f"{conflict.claim}, which {conflict.keeper.ref} has and keeps"
+        yield finding("EG0401", conflict.refused, conflict.field, found)
+    first: dict[str, tuple[Resource, Resolution]] = {}
+    for resource, spec in subject.each(ServiceEntry):
+        for index, host in enumerate(spec.hosts):
+            keeper, resolution = first.setdefault(host.lower(), (resource, spec.resolution))
+            if resolution is not spec.resolution:
+                found = f"{host} with resolution {spec.resolution}; {keeper.ref} says {resolution}"
+                yield finding("EG0401", resource, f"spec.hosts[{index}]", found)
+
+
+def unused_rules(subject: Subject) -> Iterator[Finding]:
+    """EG0402, EG0403."""
+    hosts = [h.lower() for _, spec in subject.each(ServiceEntry) for h in spec.hosts]
+    known = set(hosts)
+    wild = [host for host in hosts if host.startswith("*")]
+    for resource, rule in subject.rules():
+        host = rule.host.lower()
+        names = {host, qualified(host, resource.metadata.namespace)}
+        pool = hosts if host.startswith("*") else wild
+        if not names & known and not any(hosts_overlap(host, one) for one in pool):
+            yield finding("EG0402", resource, "spec.host", f"no ServiceEntry has {rule.host}")
+            continue
+        yield from _rule_ports(subject, resource, rule)
+
+
+def _rule_ports(subject: Subject, resource: Resource, rule: DestinationRule) -> Iterator[Finding]:
+    service = subject.service(rule.host)
+    policy = rule.traffic_policy
+    if service is None or policy is None or rule.host.startswith("*"):
+        return
+    numbers = {port.number for port in service.ports}
+    for index, level in enumerate(policy.port_level_settings):
+        number = level.port.number if level.port is not None else 0
+        if number not in numbers:
+            path = f"spec.trafficPolicy.portLevelSettings[{index}].port.number"
+            yield finding("EG0403", resource, path, f"{rule.host} has no port {number}")

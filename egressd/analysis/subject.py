@@ -1,0 +1,70 @@
+"""What the checks look at: the resources, indexed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from egressd.api.destination_rule import DestinationRule
+from egressd.api.message import Message
+from egressd.api.resource import Kind, Resource
+from egressd.api.virtual_service import Destination, VirtualService
+from egressd.registry.lookup import RecordingView, Service, find_service
+from egressd.registry.memory import MemoryView
+from egressd.registry.profile import NodeProfile
+from egressd.registry.records import Record
+from egressd.registry.visibility import VisibleView
+from egressd.routing.compile import destination_key
+from egressd.routing.table import ClusterKey
+
+S = TypeVar("S", bound=Message)
+
+
+class Subject:
+    """The resources as this node sees them."""
+
+    def __init__(self, resources: Iterable[Resource], profile: NodeProfile) -> None:
+        self.resources = tuple(resources)
+        self.profile = profile
+        memory = MemoryView([Record(resource=r, source="analysis") for r in self.resources])
+        self.view = VisibleView(memory, profile.namespace)
+        self.recording = RecordingView(self.view)
+
+    def each(self, kind: type[S]) -> Iterator[tuple[Resource, S]]:
+        """The resources whose spec is of a type."""
+        for resource in self.resources:
+            if isinstance(resource.spec, kind):
+                yield resource, resource.spec
+
+    def service(self, host: str) -> Service | None:
+        """The service of a host."""
+        return find_service(self.view, host)
+
+    def key(self, resource: Resource, destination: Destination) -> ClusterKey:
+        """The cluster of a destination."""
+        return destination_key(self.recording, resource, destination, 80)
+
+    def destinations(self) -> Iterator[tuple[Resource, str, Destination]]:
+        """Every destination of every VirtualService with its field path."""
+        for resource, spec in self.each(VirtualService):
+            for index, route in enumerate(spec.http):
+                path = f"spec.http[{index}]"
+                for number, target in enumerate(route.route):
+                    yield resource, f"{path}.route[{number}].destination", target.destination
+                if route.mirror is not None:
+                    yield resource, f"{path}.mirror", route.mirror
+                for number, mirror in enumerate(route.mirrors):
+                    yield resource, f"{path}.mirrors[{number}].destination", mirror.destination
+            targets = [(f"spec.tls[{n}]", tls.route) for n, tls in enumerate(spec.tls)]
+            targets += [(f"spec.tcp[{n}]", tcp.route) for n, tcp in enumerate(spec.tcp)]
+            for path, l4 in targets:
+                for number, to in enumerate(l4):
+                    yield resource, f"{path}.route[{number}].destination", to.destination
+
+    def rules(self) -> Iterator[tuple[Resource, DestinationRule]]:
+        """Every DestinationRule."""
+        return self.each(DestinationRule)
+
+    def of_kind(self, kind: Kind) -> list[Resource]:
+        """The resources of a kind."""
+        return [resource for resource in self.resources if resource.kind is kind]
