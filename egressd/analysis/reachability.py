@@ -1,8 +1,8 @@
 """Routes that no request reaches: an earlier one takes all that they match.
 
 A match is only said to take another's requests when that follows from the conditions as they are
-written: each condition of the earlier one is implied by one of the later. What cannot be compared (two regular
-expressions, say) is taken for different, so that a finding is never wrong.
+written: each condition of the earlier one is implied by one of the later. What cannot be compared
+(two regular expressions, say) is taken for different, so that a finding is never wrong.
 """
 
 from __future__ import annotations

@@ -20,8 +20,10 @@ class EchoOrigin:
                 length = int(self.headers.get("content-length", 0))
                 self.rfile.read(length)
                 seen = [(k.lower(), v) for k, v in self.headers.items()]
+                # `self.path` is without the double slashes that a rewrite may have left.
+                target = self.requestline.split(" ")[1]
                 body = json.dumps(
-                    {"origin": name, "method": self.command, "path": self.path, "headers": seen}
+                    {"origin": name, "method": self.command, "path": target, "headers": seen}
                 ).encode()
                 self.send_response_only(int(self.headers.get("x-want-status", 200)))
                 self.send_header("content-length", str(len(body)))

@@ -130,7 +130,8 @@ ROWS: list[tuple[str, list[str], list[str]]] = [
     ("EG0503", [entry("a"), rule("a", "trafficPolicy: {tls: {mode: SIMPLE, "
                                       "caCertificates: /nowhere/ca.pem}}")],
      [entry("a"), rule("a", "trafficPolicy: {tls: {mode: SIMPLE}}")]),
-    ("EG0601", [entry("a"), service("a", f"{{{TO}, retries: {{attempts: 1, retryOn: retriable-headers}}}}")],
+    ("EG0601", [entry("a"), service("a", f"{{{TO}, retries: {{attempts: 1, "
+                                         "retryOn: retriable-headers}}")],
      [entry("a"), service("a", f"{{{TO}, retries: {{attempts: 1, retryOn: 5xx}}}}")]),
     ("EG0602", [entry("a"), service("a", f"{{{TO}, timeout: 1s, fault: {{delay: "
                                          "{fixedDelay: 2s, percentage: {value: 1}}}}")],
