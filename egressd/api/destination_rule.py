@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import msgspec
 
+from egressd.api.authorization_policy import PolicySelector
 from egressd.api.message import (
     Duration,
     Int32,
@@ -15,7 +16,6 @@ from egressd.api.message import (
     PortSelector,
     UInt32,
     UInt64,
-    WorkloadSelector,
 )
 
 
@@ -61,7 +61,7 @@ class DestinationRule(Message, frozen=True):
     traffic_policy: TrafficPolicy | None = None
     subsets: tuple[Subset, ...] = ()
     export_to: tuple[str, ...] = ()
-    workload_selector: WorkloadSelector | None = None
+    workload_selector: PolicySelector | None = None
 
 
 class TrafficPolicy(Message, frozen=True):

@@ -140,7 +140,7 @@ def _selects(record: Record, profile: NodeProfile) -> bool:
     if selector is None:
         return True
     same = record.resource.metadata.namespace == profile.namespace
-    return same and selector.labels.items() <= profile.labels.items()
+    return same and selector.match_labels.items() <= profile.labels.items()
 
 
 def _merged_rule(records: list[Record]) -> Record:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from egressd.api.crosscheck import check_set, host_conflicts, refused_refs
 from egressd.api.parse import parse_text
 from egressd.api.resource import Resource, Severity
@@ -145,3 +147,41 @@ def test_a_subset_of_a_wildcard_rule_is_found() -> None:
         service("a.b"), routes("v", "[a.b]", to="a.b, subset: v1"), rule("r", "*.b", "[{name: v1}]")
     )
     assert check_set(resources) == ()
+
+
+def delegating(delegate: str) -> str:
+    return (
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: root}\n"
+        f"spec: {{hosts: [a.b], http: [{{delegate: {{{delegate}}}}}]}}\n"
+    )
+
+
+def leaf(spec: str, namespace: str = "default") -> str:
+    return (
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+        f"metadata: {{name: leaf, namespace: {namespace}}}\n"
+        f"spec: {{{spec} http: [{{directResponse: {{status: 204}}}}]}}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("delegate", "others", "expected"),
+    [
+        ("name: leaf", [], "a VirtualService of this name"),
+        ("name: leaf", [leaf("")], ""),
+        ("name: leaf", [leaf("hosts: [c.d],")], "without hosts"),
+        ("name: leaf", [leaf("", "other")], "a VirtualService of this name"),
+        ("name: leaf, namespace: other", [leaf("", "other")], ""),
+        ("name: leaf, namespace: other", [leaf("exportTo: ['.'],", "other")], "exported to"),
+        ("name: leaf, namespace: other", [leaf("exportTo: [default],", "other")], ""),
+    ],
+)
+def test_a_delegate_that_cannot_be_used_is_warned_of(
+    delegate: str, others: list[str], expected: str
+) -> None:
+    problems = check_set(read(delegating(delegate), *others))
+    assert len(problems) == bool(expected)
+    for problem in problems:
+        assert problem.severity is Severity.WARNING
+        assert problem.field == "spec.http[0].delegate"
+        assert expected in problem.expected

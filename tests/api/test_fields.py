@@ -26,6 +26,7 @@ LIST = json.loads((Path(__file__).parent / "istio-api-fields.json").read_text())
 
 RENAMED = {
     # Names that would be ambiguous as Python classes.
+    "DestinationRule.WorkloadSelector": "PolicySelector",  # of the type group: matchLabels
     "Headers.HeaderOperations": "HeaderOperations",
     "HTTPFaultInjection.Delay": "FaultDelay",
     "HTTPFaultInjection.Abort": "FaultAbort",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from egressd.api.authorization_policy import PolicySelector
 from egressd.api.decode import join
 from egressd.api.message import Percent, WorkloadSelector
 from egressd.api.names import A_PORT, is_fqdn, is_label, is_port, label_fault
@@ -51,14 +52,18 @@ def check_labels(labels: Mapping[str, str], path: str, report: Report) -> None:
             report.error(join(path, key), f"{quoted(key)}: {quoted(value)}", fault)
 
 
-def check_selector(selector: WorkloadSelector | None, path: str, report: Report) -> None:
-    """Istio `ValidateAlphaWorkloadSelector`."""
+def check_selector(
+    selector: WorkloadSelector | PolicySelector | None, path: str, report: Report
+) -> None:
+    """Istio `ValidateAlphaWorkloadSelector` (`labels`), `validateWorkloadSelector` (`matchLabels`)."""
     if selector is None:
         return
-    if not selector.labels:
+    is_alpha = isinstance(selector, WorkloadSelector)
+    labels = selector.labels if isinstance(selector, WorkloadSelector) else selector.match_labels
+    if not labels:
         report.warn(path, "no labels", "labels; without any, every workload is selected")
-    for key, value in selector.labels.items():
-        where = join(f"{path}.labels", key)
+    for key, value in labels.items():
+        where = join(f"{path}.{'labels' if is_alpha else 'matchLabels'}", key)
         if not key:
             report.error(where, "an empty key", "a label key")
         if "*" in key or "*" in value:

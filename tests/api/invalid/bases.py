@@ -168,7 +168,7 @@ metadata: {name: reviews, namespace: shop}
 spec:
   host: reviews.example.com
   exportTo: ["."]
-  workloadSelector: {labels: {app: web}}
+  workloadSelector: {matchLabels: {app: web}}
   trafficPolicy:
     loadBalancer:
       simple: LEAST_REQUEST

@@ -55,7 +55,7 @@ RULES = [
     _rule("export beyond", {"spec.exportTo": ["*"]}, "where workloadSelector is set"),
     _rule("export twice", {"spec.exportTo": [".", "."]}, "each namespace once", "spec.exportTo[1]"),
     _rule("export to nobody", {"spec.exportTo": ["~"]}, "or a namespace", "spec.exportTo[0]"),
-    _rule("wildcard selector", {"spec.workloadSelector.labels.app": "*"}, "without wildcard"),
+    _rule("wildcard selector", {"spec.workloadSelector.matchLabels.app": "*"}, "without wildcard"),
 ]  # fmt: skip
 
 _TLS_FILES = ("clientCertificate", "privateKey", "caCertificates", "caCrl")
