@@ -20,6 +20,8 @@ from typing import Protocol, TypeVar
 import outcome
 import trio
 
+from egressd.net.listening import Listening
+
 IN, OUT, ERR, HUP, RDHUP = (
     select.EPOLLIN,
     select.EPOLLOUT,
@@ -175,6 +177,7 @@ class Readiness:
         self._nursery: trio.Nursery | None = None
         self._woken: deque[Fiber] = deque()
         self.fibers: set[Fiber] = set()
+        self.listening = Listening()
         self.report = on_error
 
     def add(self, stream: Pollable) -> None:

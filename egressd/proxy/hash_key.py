@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from egressd.proxy.addresses import address_of
 from egressd.proxy.context import Exchange
-from egressd.proxy.http1.fields import header_map, split_fields
+from egressd.proxy.http1.fields import split_fields
 from egressd.routing.table import HeaderOps
 from egressd.upstream.hashing import hash64
 from egressd.upstream.spec import HashPolicy
@@ -18,8 +18,7 @@ def hash_value(x: Exchange, policy: HashPolicy) -> int | None:
     if policy.kind == "source_ip":
         return hash64(address_of(x.downstream.remote))
     if policy.kind == "header":
-        value = header_map(x.head.lines).get(policy.name)
-        return None if value is None else hash64(value)
+        return hash_header(x.head.lines, policy.name)
     if policy.kind == "query":
         found = query_parameter(x.query, policy.name)
         return None if found is None else hash64(found)
@@ -29,6 +28,18 @@ def hash_value(x: Exchange, policy: HashPolicy) -> int | None:
     if policy.ttl_s is None:
         return None
     return hash64(_new_cookie(x, policy))
+
+
+def hash_header(lines: bytes, name: bytes) -> int | None:
+    """The key of a header. Several values count whatever their order (Envoy: sorted, each hashed
+    with the hash before it as the seed)."""
+    values = sorted(value for field, value in split_fields(lines) if field.lower() == name)
+    if not values:
+        return None
+    key = 0
+    for value in values:
+        key = hash64(value, key)
+    return key
 
 
 def query_parameter(query: bytes, name: bytes) -> bytes | None:

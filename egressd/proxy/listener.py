@@ -54,13 +54,18 @@ class Listener:
         `current` says what new connections get, where that may change.
         """
         listener.setblocking(False)
-        while True:
-            await trio.lowlevel.wait_readable(listener)
-            # Woken, and cancelled in the same round: whoever cancelled may have closed the socket.
-            await trio.lowlevel.checkpoint_if_cancelled()
-            served = self if current is None else current()
-            if not served.accept_waiting(listener):
-                await trio.sleep(_PAUSE_S)
+        listening = self.context.loop.listening
+        place = listening.add(listener)
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(listener)
+                # Woken, and cancelled in the same round: whoever cancelled may have closed it.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                served = self if current is None else current()
+                if not served.accept_waiting(listener):
+                    await trio.sleep(_PAUSE_S)
+        finally:
+            listening.remove(place)
 
     def accept_waiting(self, listener: socket.socket) -> bool:
         """Start to serve the connections that wait now, a bounded number. False: no more can be had."""

@@ -12,6 +12,7 @@ from time import monotonic
 
 from egressd.net.readiness import Deadline, Fiber
 from egressd.net.stream import StreamClosed
+from egressd.proxy.addresses import preface_of
 from egressd.proxy.context import Exchange, WorkerContext
 from egressd.proxy.directory import ClusterRuntime
 from egressd.proxy.http1.fields import MalformedMessage
@@ -63,15 +64,18 @@ def send_mirrors(x: Exchange, head: bytes, mirrors: tuple[Mirror, ...]) -> None:
             continue
         runtime = context.directory.cluster_of(x.request.host, mirror.key)
         data = shadow_head(head, x.sent_authority) + body
-        _start(context, runtime, data, x.head.method)
+        preface = preface_of(x, runtime) if runtime.cluster.spec.proxy_protocol else b""
+        _start(context, runtime, data, x.head.method, preface)
 
 
-def _start(context: WorkerContext, runtime: ClusterRuntime, data: bytes, method: bytes) -> None:
+def _start(
+    context: WorkerContext, runtime: ClusterRuntime, data: bytes, method: bytes, preface: bytes
+) -> None:
     async def run(fiber: Fiber) -> None:
         context.mirrors += 1
         try:
             fiber.set_deadline(monotonic() + _TIMEOUT_S)
-            sent = await _send(context, runtime, fiber, data, method)
+            sent = await _send(context, runtime, fiber, data, method, preface)
             context.recorder.mirrored("sent" if sent else "failed")
         except _FAILURES:
             context.recorder.mirrored("failed")
@@ -82,7 +86,12 @@ def _start(context: WorkerContext, runtime: ClusterRuntime, data: bytes, method:
 
 
 async def _send(
-    context: WorkerContext, runtime: ClusterRuntime, fiber: Fiber, data: bytes, method: bytes
+    context: WorkerContext,
+    runtime: ClusterRuntime,
+    fiber: Fiber,
+    data: bytes,
+    method: bytes,
+    preface: bytes,
 ) -> bool:
     cluster = runtime.cluster
     if runtime.failure or not cluster.admit_request():
@@ -99,12 +108,12 @@ async def _send(
         runtime.used = monotonic()
         runtime.stats.requests_total += 1
         try:
-            connection = runtime.pool.take_idle(endpoint)
+            connection = runtime.pool.take_idle(endpoint, preface)
             if connection is None:
                 tls = runtime.tls(monotonic())
-                connection = await runtime.pool.open_new(fiber, endpoint, tls)
-            await _talk(runtime, connection, fiber, data, method)
-            cluster.report_success(endpoint)
+                connection = await runtime.pool.open_new(fiber, endpoint, tls, preface)
+            status = await _talk(runtime, connection, fiber, data, method)
+            cluster.report_status(endpoint, status, monotonic())
         except ConnectFailed:
             cluster.report(endpoint, Outcome.LOCAL_ORIGIN, monotonic())
             raise
@@ -122,13 +131,15 @@ async def _talk(
     fiber: Fiber,
     data: bytes,
     method: bytes,
-) -> None:
-    """Send, and read the answer away; a short one leaves the connection to be used again."""
+) -> int:
+    """Send, and read the answer away; a short one leaves the connection to be used again. Returns
+    the answer's status."""
     keep = False
     try:
         connection.requests += 1
         await connection.stream.send_all(fiber, data)
-        keep = await _read_away(connection, fiber, method)
+        keep, status = await _read_away(connection, fiber, method)
+        return status
     finally:
         if keep:
             runtime.pool.release(connection)
@@ -136,7 +147,9 @@ async def _talk(
             runtime.pool.discard(connection)
 
 
-async def _read_away(connection: UpstreamConnection, fiber: Fiber, method: bytes) -> bool:
+async def _read_away(
+    connection: UpstreamConnection, fiber: Fiber, method: bytes
+) -> tuple[bool, int]:
     stream = connection.stream
     buffer, connection.buffer = connection.buffer, b""
     while (end := buffer.find(b"\r\n\r\n")) < 0:
@@ -147,12 +160,13 @@ async def _read_away(connection: UpstreamConnection, fiber: Fiber, method: bytes
     response = parse_response(buffer[: end + 4], method)
     left = response.length - (len(buffer) - end - 4)
     if response.chunked or response.length == UNTIL_CLOSE or not 0 <= left <= _MOST_ANSWER:
-        return False
+        return False, response.status
     with suppress(StreamClosed):
         while left > 0:
             data = await stream.recv(fiber)
             if not data:
-                return False
+                return False, response.status
             left -= len(data)
-        return response.keep_alive and left == 0 and response.status >= 200
-    return False
+        keep = response.keep_alive and left == 0 and response.status >= 200
+        return keep, response.status
+    return False, response.status

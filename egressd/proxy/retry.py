@@ -23,7 +23,7 @@ class Failure(enum.Enum):
     )
     RESET_BEFORE_REQUEST = frozenset({"reset-before-request", "reset", "gateway-error", "5xx"})
     RESET = frozenset({"reset", "gateway-error", "5xx"})
-    PER_TRY_TIMEOUT = frozenset({"reset", "gateway-error", "5xx", "deadline-exceeded"})
+    PER_TRY_TIMEOUT = RESET  # Envoy: the proxy resets the stream itself
 
     @property
     def not_processed(self) -> bool:
@@ -40,6 +40,7 @@ _GRPC_STATUS = {
 _GRPC_CONDITIONS = frozenset(_GRPC_STATUS.values())
 _GRPC = re.compile(rb"(?:^|\r\n)grpc-status:[ \t]*([0-9]+)", re.IGNORECASE).search
 _RATELIMITED = re.compile(rb"(?:^|\r\n)x-envoy-ratelimited:", re.IGNORECASE).search
+_OVERLOADED = re.compile(rb"(?:^|\r\n)x-envoy-overloaded:", re.IGNORECASE).search
 
 
 def retries_failure(policy: RetryPolicy, failure: Failure, method: bytes) -> bool:
@@ -56,14 +57,17 @@ def retries_response(policy: RetryPolicy, status: int, lines: bytes, method: byt
     if not (policy.explicit or method in IDEMPOTENT):
         return False
     on = policy.retry_on
+    # Envoy: a proxy behind this one shed load or limits the rate; more of the same would not help.
+    if _OVERLOADED(lines):
+        return False
+    if _RATELIMITED(lines):
+        return "envoy-ratelimited" in on
     if status in policy.statuses:
         return True
     if status >= 500:
         if "5xx" in on or ("gateway-error" in on and status in (502, 503, 504)):
             return True
     elif status == 409 and "retriable-4xx" in on:
-        return True
-    if "envoy-ratelimited" in on and _RATELIMITED(lines):
         return True
     if on.isdisjoint(_GRPC_CONDITIONS):
         return False

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
+from egressd.net.listening import is_of_this_host
 from egressd.net.readiness import Deadline, Fiber, Readiness
 from egressd.net.stream import Stream, StreamClosed
 from egressd.upstream.cluster import Endpoint
@@ -84,6 +85,15 @@ class UpstreamConnection:
         return not (self.stream.ended or self.stream.dead or self.buffer)
 
 
+_OWN = "this is a listener of the node itself: the request would come back without end"
+
+
+def _stays_here(sock: socket.socket) -> bool:
+    return sock.family != socket.AF_UNIX and is_of_this_host(
+        sock.getsockname()[0], sock.getpeername()[0]
+    )
+
+
 async def connect(
     loop: Readiness,
     fiber: Fiber,
@@ -99,9 +109,13 @@ async def connect(
     fiber.set_deadline(min(outer, limit))
     stream: Stream | None = None
     try:
+        if loop.listening.has(endpoint.address, endpoint.port):
+            raise ConnectFailed(endpoint.id, _OWN)
         sock = _open_socket(endpoint, limits)
         stream = Stream(loop, sock)
         await _finish_connect(stream, fiber, endpoint)
+        if loop.listening.has_any(endpoint.port) and _stays_here(sock):
+            raise ConnectFailed(endpoint.id, _OWN)
         if preface:
             await stream.send_all(fiber, preface)
         if tls is not None:
