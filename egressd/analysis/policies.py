@@ -57,7 +57,7 @@ def _times(resource: Resource, route: HTTPRoute, path: str) -> Iterator[Finding]
 
 def _rest(resource: Resource, route: HTTPRoute, path: str) -> Iterator[Finding]:
     abort = route.fault.abort if route.fault is not None else None
-    if abort is not None and (abort.percentage is None or abort.percentage.value >= 100):
+    if abort is not None and abort.percentage is not None and abort.percentage.value >= 100:
         yield finding("EG0604", resource, f"{path}.fault.abort", "it applies to 100 %")
     targets = [target.destination for target in route.route]
     mirrors = [(f"{path}.mirror", route.mirror)] if route.mirror is not None else []

@@ -71,6 +71,18 @@ def decode_message(cls: type[M], node: nodes.Node, path: str, report: Report) ->
     for name, value, line in entries(node, path, report):
         field = plan.fields.get(name)
         where = join(path, name)
+        current = _camel(name)
+        if (
+            field is None
+            and current in plan.fields
+            and plan.fields[current].attribute not in values
+        ):
+            # protobuf's own spelling, which older files and tools have.
+            report.lines[where] = line
+            report.warn(
+                where, f"the old spelling {quoted(name)}", f"{quoted(current)}; read as that"
+            )
+            field, name, where = plan.fields[current], current, join(path, current)
         if field is None:
             _unknown(name, where, line, plan, report)
         elif not is_null(value):
@@ -166,6 +178,10 @@ def _bare_percent(node: nodes.Node, path: str, report: Report) -> Percent | None
         return None
     report.warn(path, f"a bare number {value}", f"the mapping {{value: {value}}}; read as that")
     return Percent(value=float(value))
+
+
+def _camel(name: str) -> str:
+    return re.sub(r"_([a-z0-9])", lambda m: m[1].upper(), name)
 
 
 def _unknown(name: str, path: str, line: int, plan: _Plan, report: Report) -> None:

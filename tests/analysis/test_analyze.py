@@ -141,7 +141,8 @@ ROWS: list[tuple[str, list[str], list[str]]] = [
                                          "perTryTimeout: 1s}}")],
      [entry("a"), service("a", f"{{{TO}, timeout: 3s, retries: {{attempts: 1, "
                                "perTryTimeout: 1s}}")]),
-    ("EG0604", [entry("a"), service("a", f"{{{TO}, fault: {{abort: {{httpStatus: 500}}}}}}")],
+    ("EG0604", [entry("a"), service("a", f"{{{TO}, fault: {{abort: {{httpStatus: 500, "
+                                         "percentage: {value: 100}}}}")],
      [entry("a"), service("a", f"{{{TO}, fault: {{abort: {{httpStatus: 500, "
                                "percentage: {value: 10}}}}")]),
     ("EG0605", [entry("a"), rule("a", "trafficPolicy: {outlierDetection: {consecutive5xxErrors: 1}}")],

@@ -122,7 +122,15 @@ spec:
 
 
 def test_an_unknown_field_is_answered_with_the_nearest_known_one() -> None:
-    text = VALID["DestinationRule: load balancer"].replace("trafficPolicy", "traffic_policy")
+    text = VALID["DestinationRule: load balancer"].replace("trafficPolicy", "traffic-policy")
     (error,) = parse_text(text, "a.yaml").errors
-    assert error.field == "spec.traffic_policy"
+    assert error.field == "spec.traffic-policy"
     assert error.expected == '"trafficPolicy" (did you mean that?)'
+
+
+def test_the_spelling_of_protobuf_is_read_with_a_warning() -> None:
+    text = VALID["DestinationRule: load balancer"]
+    parsed = parse_text(text.replace("trafficPolicy", "traffic_policy"), "a.yaml")
+    assert parsed.resources[0].spec == read(text).spec
+    (problem,) = parsed.problems
+    assert problem.field == "spec.traffic_policy" and "trafficPolicy" in problem.expected

@@ -136,6 +136,12 @@ def check_server_tls(tls: ServerTLSSettings, path: str, report: Report) -> None:
 def _check_terminating(tls: ServerTLSSettings, path: str, report: Report) -> None:
     """SIMPLE and the MUTUAL modes need certificates from one of three places."""
     given = [f"{path}.mode"]
+    for name, value in (
+        ("serverCertificate", tls.server_certificate), ("privateKey", tls.private_key),
+    ):  # fmt: skip
+        if value:
+            expected = "credentialName, how secrets are named now; the file is read all the same"
+            report.warn(f"{path}.{name}", f"the old spelling: a file {quoted(value)}", expected)
     sources = {
         "serverCertificate": tls.server_certificate,
         "credentialName": tls.credential_name,
