@@ -56,7 +56,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m integration.bench", description=__doc__)
     parser.add_argument(
-        "--scenario", default="", help="comma-separated: small,post,large,tls,connect"
+        "--scenario", default="", help="comma-separated: small,post,large,tls,connect,vhost,vhosts"
     )
     parser.add_argument("--proxies", default="", help="comma-separated: egressd,envoy,haproxy,...")
     parser.add_argument("--seconds", type=int, default=8, help="of measured load a round")

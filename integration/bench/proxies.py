@@ -45,7 +45,11 @@ def egressd(setup: Setup) -> list[str] | None:
     """One worker, one ServiceEntry, VirtualService and DestinationRule per host."""
     resources = setup.directory / "resources"
     resources.mkdir()
-    documents = [doc for number in range(HOSTS) for doc in _egressd_host(setup, host_name(number))]
+    if setup.scenario.routes == 1:
+        hosts = map(host_name, range(setup.scenario.hosts))
+        documents = [doc for host in hosts for doc in _egressd_host(setup, host)]
+    else:
+        documents = _egressd_routes(setup)
     (resources / "bench.yaml").write_text("\n---\n".join(json.dumps(doc) for doc in documents))
     config = {
         "workers": 1,
@@ -59,6 +63,37 @@ def egressd(setup: Setup) -> list[str] | None:
     path = setup.directory / "egressd.yaml"
     path.write_text(json.dumps(config))
     return [sys.executable, "-m", "egressd.cli.main", "run", "--config", str(path)]
+
+
+ONE_SERVICE = "all.bench.example"
+
+
+def route_prefixes(scenario: Scenario) -> list[str]:
+    """The path prefixes of a virtual host's routes, each asked for by one path; the longer first."""
+    return [f"/0/api/v1/items/{n}" for n in range(scenario.routes, 0, -1)] or ["/"]
+
+
+def _egressd_routes(setup: Setup) -> list[dict[str, object]]:
+    """Many virtual hosts of many routes, all to one service: what is measured is the routing."""
+    documents = _egressd_host(setup, ONE_SERVICE)
+    for number in range(setup.scenario.hosts):
+        routes = [
+            {
+                "match": [{"uri": {"prefix": prefix}}],
+                "route": [{"destination": {"host": ONE_SERVICE}}],
+                "retries": {"attempts": 2, "retryOn": "connect-failure,reset,503"},
+            }
+            for prefix in route_prefixes(setup.scenario)
+        ]
+        documents.append(
+            {
+                "apiVersion": "networking.istio.io/v1",
+                "kind": "VirtualService",
+                "metadata": {"name": f"svc-{number}"},
+                "spec": {"hosts": [host_name(number)], "http": routes},
+            }
+        )
+    return documents
 
 
 def _egressd_host(setup: Setup, host: str) -> list[dict[str, object]]:
@@ -105,7 +140,8 @@ def envoy(setup: Setup) -> list[str] | None:
     except ImportError:
         return None
     connect = setup.scenario.name == "connect"
-    hosts = [_envoy_virtual_host(host_name(n), connect) for n in range(HOSTS)]
+    scenario = setup.scenario
+    hosts = [_envoy_virtual_host(host_name(n), connect, scenario) for n in range(scenario.hosts)]
     manager = {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager"
         ".v3.HttpConnectionManager",
@@ -124,7 +160,8 @@ def envoy(setup: Setup) -> list[str] | None:
         "address": _envoy_address(setup.listen),
         "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
     }
-    clusters = [_envoy_cluster(setup, host_name(n)) for n in range(HOSTS)]
+    names = [host_name(n) for n in range(HOSTS)] if scenario.routes == 1 else [ONE_SERVICE]
+    clusters = [_envoy_cluster(setup, name) for name in names]
     config = {"static_resources": {"listeners": [listener], "clusters": clusters}}
     path = setup.directory / "envoy.json"
     path.write_text(json.dumps(config))
@@ -138,14 +175,18 @@ def _envoy_address(port: int) -> Mapping[str, object]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
-def _envoy_virtual_host(host: str, connect: bool) -> Mapping[str, object]:
+def _envoy_virtual_host(host: str, connect: bool, scenario: Scenario) -> Mapping[str, object]:
     retry = {"retry_on": "connect-failure,reset,retriable-status-codes", "num_retries": 2,
              "retriable_status_codes": [503]}  # fmt: skip
-    route: dict[str, object] = {
-        "match": {"prefix": "/"},
-        "route": {"cluster": host, "timeout": "0s", "retry_policy": retry},
-    }
-    routes = [route]
+    cluster = host if scenario.routes == 1 else ONE_SERVICE
+    prefixes = ["/"] if scenario.routes == 1 else route_prefixes(scenario)
+    routes: list[dict[str, object]] = [
+        {
+            "match": {"prefix": prefix},
+            "route": {"cluster": cluster, "timeout": "0s", "retry_policy": retry},
+        }
+        for prefix in prefixes
+    ]
     if connect:
         action = {"cluster": host, "upgrade_configs": [
             {"upgrade_type": "CONNECT", "connect_config": {}}]}  # fmt: skip
@@ -185,7 +226,7 @@ def _envoy_cluster(setup: Setup, host: str) -> Mapping[str, object]:
 
 def haproxy(setup: Setup) -> list[str] | None:
     """One thread, a map of hosts to back ends."""
-    if shutil.which("haproxy") is None or setup.scenario.name == "connect":
+    if shutil.which("haproxy") is None or not setup.scenario.is_common:
         return None
     tls = f" ssl verify required ca-file {setup.ca} sni str(origin.bench)"
     server = f"server s1 127.0.0.1:{setup.upstream}" + (tls if setup.scenario.tls else "")
@@ -206,7 +247,7 @@ def haproxy(setup: Setup) -> list[str] | None:
 
 def nginx(setup: Setup) -> list[str] | None:
     """One worker, a server block and a keep-alive upstream per host."""
-    if shutil.which("nginx") is None or setup.scenario.name == "connect":
+    if shutil.which("nginx") is None or not setup.scenario.is_common:
         return None
     root = setup.directory
     scheme = "https" if setup.scenario.tls else "http"
@@ -244,7 +285,7 @@ def mitmproxy(setup: Setup) -> list[str] | None:
     """Reverse mode; found on PATH or under .servers/mitmproxy."""
     own = Path(".servers/mitmproxy/bin/mitmdump")
     binary = str(own) if own.exists() else shutil.which("mitmdump")
-    if binary is None or setup.scenario.name == "connect":
+    if binary is None or not setup.scenario.is_common:
         return None
     scheme = "https" if setup.scenario.tls else "http"
     # mitmproxy keeps its CA under its confdir; HOME is not touched.

@@ -9,6 +9,8 @@ from integration.bench.origin import BODY_SIZES, LARGE
 
 HOSTS = 200
 PATHS = 50
+ROUTE_PATHS = 20
+"""Paths asked for in the scenarios about many routes: one a route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,13 @@ class Scenario:
     connections: int
     bytes_per_request: int = 0
     tls: bool = False
+    hosts: int = HOSTS
+    routes: int = 1  # of each virtual host; with another number all of them lead to one service
+
+    @property
+    def is_common(self) -> bool:
+        """Whether every proxy is set up for it."""
+        return self.name != "connect" and self.routes == 1
 
 
 SCENARIOS = (
@@ -28,6 +37,8 @@ SCENARIOS = (
     Scenario("large", "1 MiB responses", 16, LARGE),
     Scenario("tls", "small GETs, TLS origination", 64, tls=True),
     Scenario("connect", "CONNECT tunnel", 1, LARGE),
+    Scenario("vhost", "small GETs, 1 virtual host, 1 route", 64, hosts=1, routes=0),
+    Scenario("vhosts", "small GETs, 2,000 virtual hosts of 20 routes", 64, hosts=2000, routes=20),
 )
 
 
@@ -72,7 +83,7 @@ local n = 0
 local requests = {{}}
 function init(args)
   math.randomseed(7)
-  for i = 1, 4000 do
+  for i = 1, 20000 do
     local host = "svc-" .. math.random(0, {hosts} - 1) .. ".bench.example"
     local size = math.random(0, {kinds} - 1)
     local path = "/" .. size .. "/api/v1/items/" .. math.random(1, {paths})
@@ -89,7 +100,7 @@ function init(args)
     requests[i] = wrk.format("GET", path, headers)
   end
 end
-function request() n = n % 4000 + 1 return requests[n] end
+function request() n = n % 20000 + 1 return requests[n] end
 function check(echo, body)
   local host, size = echo:match("^(svc%-%d+%.bench%.example) /(%d+)/api/v1/items/%d+$")
   return host ~= nil and #body == sizes[tonumber(size) + 1]
@@ -125,11 +136,12 @@ function check(echo, body) return #body == {large} end
 def write_script(scenario: Scenario, directory: Path) -> Path:
     """The wrk script of a scenario."""
     body = {"post": _POST, "large": _LARGE}.get(scenario.name, _SMALL)
+    to_one = scenario.routes != 1
     text = body.format(
         sizes=",".join(str(size) for size in BODY_SIZES),
-        kinds=len(BODY_SIZES),
-        hosts=HOSTS,
-        paths=PATHS,
+        kinds=1 if to_one else len(BODY_SIZES),
+        hosts=scenario.hosts,
+        paths=ROUTE_PATHS if to_one else PATHS,
         large=LARGE,
     )
     path = directory / f"{scenario.name}.lua"
