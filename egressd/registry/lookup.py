@@ -40,18 +40,23 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordingView:
-    """A view that notes every host key asked for: what a compiled form depends on."""
+    """A view that notes every host key asked for: what a compiled form depends on. It asks once a key:
+    the routes of a VirtualService mostly lead to the same few services."""
 
     def __init__(self, view: RegistryView) -> None:
         self._view = view
         self.asked: set[str] = set()
+        self._known: dict[tuple[Kind, str], tuple[Record, ...]] = {}
 
     def version(self) -> int:
         return self._view.version()
 
     def claims(self, kind: Kind, host: str) -> tuple[Record, ...]:
-        self.asked.add(host)
-        return self._view.claims(kind, host)
+        known = self._known.get((kind, host))
+        if known is None:
+            self.asked.add(host)
+            known = self._known[kind, host] = self._view.claims(kind, host)
+        return known
 
     def records(self, kind: Kind) -> tuple[Record, ...]:
         return self._view.records(kind)

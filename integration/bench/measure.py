@@ -16,6 +16,7 @@ from integration.bench.scenarios import Scenario, host_name
 
 PROXY_CORE, LOAD_CORE = "0", "1"
 _TICKS = os.sysconf("SC_CLK_TCK")
+_LOAD_S = 180.0
 _START_S = 30.0
 
 
@@ -77,6 +78,22 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     raise RuntimeError(f"{process.args!r} did not listen on {port}:\n{tail}")
 
 
+def _wait_until_served(port: int, host: str) -> None:
+    """A proxy may listen before it has read all of its configuration."""
+    request = f"GET /0/api/v1/items/1 HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    until = time.monotonic() + _LOAD_S
+    answer = b""
+    while time.monotonic() < until:
+        with socket.create_connection(("127.0.0.1", port), 10) as sock:
+            sock.sendall(request.encode())
+            answer = sock.recv(4096)
+        if b" 200 " in answer[:20]:
+            time.sleep(1)  # what it still has to do for that
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"{host} was not served: {answer[:200]!r}")
+
+
 def tree_cpu_s(root: int) -> float:
     """User and system seconds of a process and all below it, those that ended included."""
     children: dict[int, list[int]] = {}
@@ -103,6 +120,7 @@ def run_wrk(scenario: Scenario, script: Path, port: int, pid: int, seconds: int)
         "taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{scenario.connections}", "--timeout", "10s",
         "-s", str(script), f"http://127.0.0.1:{port}",
     ]  # fmt: skip
+    _wait_until_served(port, host_name(scenario.hosts - 1))
     subprocess.run([*command, "-d", "2s"], check=True, capture_output=True)
     before = tree_cpu_s(pid)
     done = subprocess.run(
