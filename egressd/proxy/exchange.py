@@ -15,7 +15,7 @@ from egressd.proxy.http1.request import split_authority, split_target
 from egressd.proxy.reply import ClientGone, LocalReply, as_grpc, is_grpc, render_reply
 from egressd.proxy.scope import HostEntry
 from egressd.proxy.tunnel import connect_tunnel
-from egressd.routing.match import choose_destination, match_route, redirect_location
+from egressd.routing.match import choose_destination, redirect_location
 from egressd.routing.request import Request
 from egressd.routing.table import Cors, Fault, Route, RouteTable, WeightedCluster
 
@@ -60,7 +60,7 @@ async def _run(x: Exchange) -> None:
     if entry is None:
         entry = _unknown_name(x, authority)
     request = _request(x, authority, entry)
-    matched = match_route(entry.table, request)
+    matched = entry.index.match(request)
     if matched is None:
         raise LocalReply(
             404, f"no route of {entry.table.resource} matches", flag="NR", details="route_not_found"

@@ -16,6 +16,7 @@ from egressd.registry.lookup import Service, find_service
 from egressd.registry.profile import NodeProfile
 from egressd.registry.view import RegistryView
 from egressd.routing.compile import compile_routes
+from egressd.routing.index import RouteIndex
 from egressd.routing.l4 import L4Table, compile_l4
 from egressd.routing.table import ClusterKey, Redirect, Route, RouteTable
 
@@ -29,12 +30,13 @@ _MAX_NAMES = 20_000
 class HostEntry:
     """A name in use: its route table, and the clusters that its routes have been to."""
 
-    __slots__ = ("clusters", "host", "port", "table")
+    __slots__ = ("clusters", "host", "index", "port", "table")
 
     def __init__(self, host: str, port: int, table: RouteTable) -> None:
         self.host = host
         self.port = port
         self.table = table
+        self.index = RouteIndex(table)
         self.clusters: dict[ClusterKey, ClusterRuntime] = {}
 
 

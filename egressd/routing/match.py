@@ -45,6 +45,19 @@ class Split(Protocol):
     def total_weight(self) -> int: ...
 
 
+def holds(match: Match, request: Request) -> bool:
+    """Whether all conditions of one block hold."""
+    if match.path_predicate is not None:
+        if not match.path_predicate(request):
+            return False
+    elif match.path_kind == "prefix":
+        if not request.path.startswith(match.path):
+            return False
+    elif match.path_kind == "exact" and request.path != match.path:
+        return False
+    return all(predicate(request) for predicate in match.predicates)
+
+
 def choose_destination(route: Split, point: float) -> WeightedCluster:
     """One destination by weight; `point` is in [0, 1). The route has at least one."""
     destinations = route.destinations
