@@ -43,6 +43,7 @@ from egressd.routing.table import (
     Route,
     RouteTable,
     WeightedCluster,
+    shared,
 )
 
 
@@ -171,7 +172,7 @@ def _compile_route(
         direct_response=direct_response(route),
         rewrite=rewrite,
         timeout_s=route.timeout or None,
-        retry=retry_policy(route.retries),
+        retry=shared(retry_policy(route.retries)),
         fault=fault_of(route.fault),
         request_headers=header_ops(request),
         response_headers=header_ops(response),
@@ -228,7 +229,7 @@ def _destinations(
                 header_ops(response),
             )
         )
-    return tuple(compiled)
+    return shared(tuple(compiled))
 
 
 def destination_key(

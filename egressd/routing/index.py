@@ -1,25 +1,22 @@
-"""Finding the first route of a table by its path in one step. Pure.
+"""Finding the first route of a table by its path without a scan. Pure.
 
-All path conditions of a table are one regular expression whose alternatives stand in the order of the
-routes; the first that fits says where a scan would have stopped at the earliest. What is not a plain
-prefix or path (RE2 expressions, no condition at all) always fits and is looked at as a scan would. It
-costs a millisecond to build, so it is built for tables that are in use.
+Plain prefixes stand in one dict a length, plain paths in another, each with the place of the first match
+block that has it; the smallest place found says where a scan would have stopped at the earliest. What is
+not plain (an RE2 expression, letters of either case, no condition at all) is a candidate for every path
+and is looked at as a scan would.
 """
 
 from __future__ import annotations
-
-import re
-from collections.abc import Iterator
 
 from egressd.routing.match import holds, match_route
 from egressd.routing.request import Request
 from egressd.routing.table import Match, Route, RouteTable
 
-_BUILD_AFTER = 16
-"""Requests to a table before its index is worth its cost."""
-
 _LEAST = 4
 """Match blocks of a table below which a scan is as quick."""
+
+_MOST_LENGTHS = 8
+"""Different lengths of prefixes above which a scan is as quick."""
 
 Found = tuple[Route, Match | None]
 
@@ -27,47 +24,43 @@ Found = tuple[Route, Match | None]
 class RouteIndex:
     """The routes of one table in use."""
 
-    __slots__ = ("_entries", "_first", "_table", "_uses")
+    __slots__ = ("_entries", "_loose", "_paths", "_prefixes", "_scans", "_table")
 
     def __init__(self, table: RouteTable) -> None:
         self._table = table
-        self._uses = 0 if sum(len(r.matches) or 1 for r in table.routes) >= _LEAST else -1
-        self._entries: tuple[Found, ...] = ()
-        self._first: re.Pattern[bytes] | None = None
+        self._entries: tuple[Found, ...] = tuple(
+            (route, match) for route in table.routes for match in route.matches or (None,)
+        )
+        self._loose = len(self._entries)
+        self._paths: dict[bytes, int] = {}
+        prefixes: dict[int, dict[bytes, int]] = {}
+        for at, (_, match) in enumerate(self._entries):
+            kind = match.path_kind if match is not None else ""
+            if match is None or match.path_predicate is not None or not kind:
+                self._loose = min(self._loose, at)
+            elif kind == "exact":
+                self._paths.setdefault(match.path, at)
+            else:
+                prefixes.setdefault(len(match.path), {}).setdefault(match.path, at)
+        self._prefixes = tuple(prefixes.items())
+        self._scans = len(self._entries) < _LEAST or len(prefixes) > _MOST_LENGTHS
 
     def match(self, request: Request) -> Found | None:
         """The same as `match_route`."""
-        first = self._first
-        if first is None:
-            if self._uses >= 0:
-                self._uses += 1
-                if self._uses > _BUILD_AFTER:
-                    self._build()
+        if self._scans:
             return match_route(self._table, request)
-        found = first.match(request.path)
-        if found is None:
-            return None
-        at = (found.lastindex or 1) - 1
+        path = request.path
         entries = self._entries
-        entry = entries[at]
+        first = self._paths.get(path, self._loose)
+        for length, places in self._prefixes:
+            at = places.get(path[:length])
+            if at is not None and at < first:
+                first = at
+        if first >= self._loose:
+            first = self._loose
+        if first == len(entries):
+            return None
+        entry = entries[first]
         if entry[1] is None or holds(entry[1], request):
             return entry
-        return next((e for e in entries[at + 1 :] if e[1] is None or holds(e[1], request)), None)
-
-    def _build(self) -> None:
-        entries: list[Found] = []
-        for route in self._table.routes:
-            entries += [(route, match) for match in route.matches] or [(route, None)]
-        self._entries = tuple(entries)
-        self._first = re.compile(b"|".join(_alternatives(entries)))
-        self._uses = -1
-
-
-def _alternatives(entries: list[Found]) -> Iterator[bytes]:
-    for _, match in entries:
-        if match is None or match.path_kind not in ("prefix", "exact"):
-            yield b"()"
-            continue
-        text = re.escape(match.path)
-        text += rb"\Z" if match.path_kind == "exact" else b""
-        yield b"((?i:%b))" % text if match.ignore_case else b"(%b)" % text
+        return next((e for e in entries[first + 1 :] if e[1] is None or holds(e[1], request)), None)

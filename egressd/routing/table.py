@@ -6,9 +6,10 @@ lower case; all request-side strings are bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from egressd.routing.request import Request
 
@@ -159,6 +160,20 @@ class Route:
     response_headers: HeaderOps | None = None
     mirrors: tuple[Mirror, ...] = ()
     cors: Cors | None = None
+
+
+T = TypeVar("T", bound=Hashable)
+
+
+@functools.lru_cache(maxsize=8192)
+def _first_equal(value: Hashable) -> Hashable:
+    return value
+
+
+def shared(value: T) -> T:
+    """The object that stands for all equal ones: routes of thousands of hosts mostly have the same
+    destinations and policies, and what is shared stays in the processor's cache."""
+    return cast(T, _first_equal(value))
 
 
 @dataclass(frozen=True, slots=True)
