@@ -83,7 +83,7 @@ def explain(
     request, port = _request(method, url, headers, labels, bootstrap)
     allow_any = bootstrap.outbound_traffic_policy.mode is OutboundMode.ALLOW_ANY
     with open_view(bootstrap_path, config) as view:
-        found = explain_request(view, request, port, allow_any=allow_any)
+        found = explain_request(view, request, port, allow_any=allow_any, profile=profile)
         live = {} if config is not None else _live(bootstrap)
         lines = [_destination(view, target, live, profile) for target in found.destinations]
     if output == "json":

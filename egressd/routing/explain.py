@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from egressd.registry.lookup import candidates, choose_port, find_service
+from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.view import RegistryView
 from egressd.routing.compile import compile_routes
 from egressd.routing.match import match_route, redirect_location, rewrite_target
@@ -64,10 +65,17 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def explain(
-    view: RegistryView, request: Request, requested_port: int | None, *, allow_any: bool = False
+    view: RegistryView,
+    request: Request,
+    requested_port: int | None,
+    *,
+    allow_any: bool = False,
+    profile: NodeProfile = DEFAULT_PROFILE,
 ) -> Explanation:
     """Explain one request; `request.port` is set here to the port that is addressed."""
-    table = compile_routes(view, request.host, requested_port, gateway=request.gateway)
+    table = compile_routes(
+        view, request.host, requested_port, gateway=request.gateway, profile=profile
+    )
     url = f"{request.scheme.decode()}://{request.authority.decode('latin-1')}{_target(request)}"
     tried = tuple(candidates(request.host))
     start = Explanation(
