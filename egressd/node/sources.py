@@ -44,6 +44,7 @@ class SourceStatus:
     error: str = ""
     errors: int = 0
     problems: tuple[Problem, ...] = ()
+    progress: tuple[int, int] = (0, 0)  # parts read and to read of the first sync
 
     @property
     def is_synced(self) -> bool:
@@ -68,10 +69,14 @@ class SourceSink:
         self._on_snapshot = on_snapshot
         self._on_word = on_word  # anything was heard, good or bad
 
-    def publish(self, snapshot: Snapshot) -> None:
+    def publish(self, snapshot: Snapshot) -> bool:
         self.in_sync()
         self.status.source_version = snapshot.source_version
         self._on_snapshot(self.status.name, snapshot)
+        return True
+
+    def progress(self, done: int, total: int) -> None:
+        self.status.progress = (done, total)
 
     def in_sync(self) -> None:
         if self.status.error:

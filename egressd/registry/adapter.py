@@ -16,6 +16,9 @@ from egressd.registry.records import Snapshot
 
 ENTRY_POINT_GROUP = "egressd.adapters"
 
+CONFIRM_S = 2.0
+"""How long after a held answer (`Sink.publish`) a source is read a second time."""
+
 
 class AdapterConfigError(Exception):
     """The options of an adapter are wrong: the message names the option, what was found, what is
@@ -25,8 +28,17 @@ class AdapterConfigError(Exception):
 class Sink(Protocol):
     """Where an adapter says what it knows. Never blocks; safe to call from the adapter's own tasks."""
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Replace all that this source said before. Also means: in sync with the source now."""
+    def publish(self, snapshot: Snapshot) -> bool:
+        """Replace all that this source said before. Also means: in sync with the source now.
+
+        False: the snapshot drops so much that the mass-loss guard holds what is gone (what is new or
+        changed is taken). Read the source afresh `CONFIRM_S` later, not from a cache or a running
+        picture, and publish that with `is_reread`: it confirms the loss, unless a `doubt` stands.
+        An adapter that cannot do this may go on; the guard's grace period ends the hold as well.
+        """
+
+    def progress(self, done: int, total: int) -> None:
+        """How far a first read of many parts is, before its `publish`; total 0 = not known."""
 
     def in_sync(self) -> None:
         """The source was heard of and nothing changed (keeps the sync age small)."""

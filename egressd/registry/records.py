@@ -26,8 +26,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     Records of `failed_origins` that the registry holds from this source are kept: these origins
     could not be read this time (a file that does not parse, a service that does not answer), which
     is no reason to forget them.
+
+    `doubt` says why what is missing may not be gone: the source lost its state, counts backwards, or
+    answered for the first time after an error. A mass loss in doubt is never confirmed by another
+    read, only by the guard's grace period or an operator. `is_reread`: the whole source was read
+    afresh after `Sink.publish` held the answer before.
     """
 
     records: tuple[Record, ...]
     source_version: str = ""
     failed_origins: frozenset[str] = frozenset()
+    doubt: str = ""
+    is_reread: bool = False
