@@ -67,25 +67,25 @@ def decode_message(cls: type[M], node: nodes.Node, path: str, report: Report) ->
         return placeholder
     plan = _plan(cls)
     values: dict[str, object] = {}
+    written: dict[str, str] = {}
     groups: dict[str, str] = {}
-    for name, value, line in entries(node, path, report):
+    for spelling, value, line in entries(node, path, report):
+        name = _current(cls, spelling, plan)
         field = plan.fields.get(name)
-        where = join(path, name)
-        current = _camel(name)
-        if (
-            field is None
-            and current in plan.fields
-            and plan.fields[current].attribute not in values
-        ):
-            # protobuf's own spelling, which older files and tools have.
-            report.lines[where] = line
-            report.warn(
-                where, f"the old spelling {quoted(name)}", f"{quoted(current)}; read as that"
-            )
-            field, name, where = plan.fields[current], current, join(path, current)
         if field is None:
-            _unknown(name, where, line, plan, report)
-        elif not is_null(value):
+            _unknown(spelling, join(path, spelling), line, plan, report)
+            continue
+        if name in written:
+            found = f"{quoted(spelling)} beside {quoted(written[name])}"
+            report.undecodable(join(path, spelling), line, found, f"{quoted(name)} once")
+            continue
+        written[name] = spelling
+        where = join(path, name)
+        if name != spelling:
+            found, expected = f"the old spelling {quoted(spelling)}", f"{quoted(name)}; read as that"
+            report.lines[join(path, spelling)] = line
+            report.warn(join(path, spelling), found, expected)
+        if not is_null(value):
             _note(field, name, where, line, groups, report)
             values[field.attribute] = field.decode(value, where, report)
     for name in plan.required:
@@ -180,8 +180,12 @@ def _bare_percent(node: nodes.Node, path: str, report: Report) -> Percent | None
     return Percent(value=float(value))
 
 
-def _camel(name: str) -> str:
-    return re.sub(r"_([a-z0-9])", lambda m: m[1].upper(), name)
+def _current(cls: type[Message], spelling: str, plan: _Plan) -> str:
+    """The field's name now: older files and tools have protobuf's own spelling, or a former name."""
+    if spelling in plan.fields:
+        return spelling
+    camel = re.sub(r"_([a-z0-9])", lambda m: m[1].upper(), spelling)
+    return cls.OLD_NAMES.get(camel, camel)
 
 
 def _unknown(name: str, path: str, line: int, plan: _Plan, report: Report) -> None:

@@ -2,7 +2,8 @@
 
 A field's Python name is the snake case of Istio's JSON name; `Message` renames in both directions.
 A field without a default is required (Istio's REQUIRED mark). `ONEOF` names the groups of which at
-most one field may be set, `DEPRECATED` the JSON names that are read with a warning.
+most one field may be set, `DEPRECATED` the JSON names that are read with a warning, `OLD_NAMES` names
+that Istio no longer has, each with the field that it is read as.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
 
     ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     DEPRECATED: ClassVar[frozenset[str]] = frozenset()
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {}
 
 
 class PortSelector(Message, frozen=True):

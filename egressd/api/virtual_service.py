@@ -278,6 +278,7 @@ class FaultAbort(Message, frozen=True):
             "http2Error",
         )
     }
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"percent": "percentage"}
     http_status: Int32 | None = None
     grpc_status: str | None = None
     http2_error: str | None = None

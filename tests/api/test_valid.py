@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from egressd.api.message import Percent
 from egressd.api.parse import parse_text
 from egressd.api.resource import Kind, Resource, Severity
 from egressd.api.service_entry import ServiceEntry
@@ -83,6 +84,15 @@ def test_a_valid_document_is_read_beside_a_broken_one() -> None:
             },
         ),
         (
+            "VirtualService: a former name and protobuf's names",
+            {
+                "spec.http[0].fault.abort.percent": "\"percentage\"; read as that",
+                "spec.http[0].fault.abort.percentage": "the mapping {value: 10}",
+                "spec.http[0].fault.abort.http_status": "\"httpStatus\"; read as that",
+                "spec.http[0].mirror_percent": "\"mirrorPercent\"; read as that",
+            },
+        ),
+        (
             "DestinationRule: old name of outlier detection",
             {"spec.trafficPolicy.outlierDetection.consecutiveErrors": "consecutiveGatewayErrors"},
         ),
@@ -100,6 +110,41 @@ def test_old_spellings_and_idle_fields_are_read_with_a_warning(
     for field, fragment in warned.items():
         assert any(p.field == field and fragment in str(p) for p in problems), (field, problems)
     assert all(p.severity is Severity.WARNING and p.place.line for p in problems)
+
+
+def test_the_former_percent_of_an_abort_is_its_percentage() -> None:
+    (resource,) = parse_text(
+        VALID["VirtualService: a former name and protobuf's names"], "a.yaml"
+    ).resources
+    assert isinstance(resource.spec, VirtualService)
+    fault = resource.spec.http[0].fault
+    assert fault is not None and fault.abort is not None
+    assert fault.abort.percentage == Percent(value=10)
+    assert resource.spec.http[0].mirror_percent == 50
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("httpStatus: 500", "http_status: 503"),
+        ("http_status: 500", "httpStatus: 503"),
+        ("percentage: {value: 1}", "percent: 2"),
+        ("percent: 1", "percentage: {value: 2}"),
+        ("percent: 1", "percentage: null"),
+    ],
+)
+def test_a_field_in_two_spellings_is_refused_in_either_order(first: str, second: str) -> None:
+    name = second.partition(":")[0]
+    text = (
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\nspec:\n"
+        "  hosts: [a.b]\n  http:\n  - route: [{destination: {host: a.b}}]\n"
+        f"    fault: {{abort: {{{first}, {second}}}}}\n"
+    )
+    parsed = parse_text(text, "a.yaml")
+    assert parsed.resources == ()
+    (error,) = parsed.errors
+    assert error.field == f"spec.http[0].fault.abort.{name}"
+    assert error.found == f'"{name}" beside "{first.partition(":")[0]}"'
 
 
 def test_a_route_behind_one_that_takes_everything_is_warned_of() -> None:

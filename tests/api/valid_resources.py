@@ -291,6 +291,15 @@ spec:
     mirrorPercentage: 50
     corsPolicy: {allowOrigin: ["*"]}
 """,
+    "a former name and protobuf's names": """
+spec:
+  hosts: [a.example.com]
+  http:
+  - route: [{destination: {host: a.example.com}}]
+    fault: {abort: {percent: 10, http_status: 500}}
+    mirror: {host: b.example.com}
+    mirror_percent: 50
+""",
 }
 
 _DESTINATION_RULES = {
