@@ -82,7 +82,10 @@ def decode_message(cls: type[M], node: nodes.Node, path: str, report: Report) ->
         written[name] = spelling
         where = join(path, name)
         if name != spelling:
-            found, expected = f"the old spelling {quoted(spelling)}", f"{quoted(name)}; read as that"
+            found, expected = (
+                f"the old spelling {quoted(spelling)}",
+                f"{quoted(name)}; read as that",
+            )
             report.lines[join(path, spelling)] = line
             report.warn(join(path, spelling), found, expected)
         if not is_null(value):

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import msgspec
 
 from egressd.api.destination_rule import (
-    ClientTLSSettings,
     ConnectionPoolSettings,
     DestinationRule,
-    LoadBalancerSettings,
     OutlierDetection,
-    PortTrafficPolicy,
-    ProxyProtocol,
-    RetryBudget,
     SimpleLB,
     TrafficPolicy,
-    TunnelSettings,
 )
 from egressd.api.resource import Kind, Resource
 from egressd.api.service_entry import Resolution, ServicePort
@@ -37,6 +29,7 @@ from egressd.upstream.compile_lb import (
 )
 from egressd.upstream.compile_tls import tls_spec, tunnel_spec
 from egressd.upstream.credentials import CredentialError
+from egressd.upstream.policy import effective_policy
 from egressd.upstream.spec import (
     Balancer,
     ClusterSpec,
@@ -55,7 +48,6 @@ _BALANCERS = {
     SimpleLB.PASSTHROUGH: Balancer.PASSTHROUGH,
 }
 _DEFAULT_LIMITS = PoolLimits()
-S = TypeVar("S")
 
 
 class UnknownCluster(Exception):
@@ -95,15 +87,10 @@ def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> Clus
     if record is not None and isinstance(record.resource.spec, DestinationRule):
         resource, rule = record.resource, record.resource.spec
     labels, subset_policy = _subset(key, rule, resource)
-    policies = [rule.traffic_policy if rule else None, subset_policy]
-    pool = _section(policies, key.port, "connection_pool", ConnectionPoolSettings)
-    balancer = _section(policies, key.port, "load_balancer", LoadBalancerSettings)
-    outlier = _section(policies, key.port, "outlier_detection", OutlierDetection)
-    tls = _section(policies, key.port, "tls", ClientTLSSettings)
-    proxy = _section(policies, key.port, "proxy_protocol", ProxyProtocol)
-    tunnel = _section(policies, key.port, "tunnel", TunnelSettings)
+    policy = effective_policy(rule.traffic_policy if rule else None, subset_policy, key.port)
+    balancer = policy.load_balancer
     try:
-        secured = tls_spec(tls, service, key, profile)
+        secured = tls_spec(policy.tls, service, key, profile)
     except CredentialError as error:
         raise UnknownCluster(f"destination {key.host}: {error}", may_heal=True) from None
     simple = balancer.simple if balancer is not None else None
@@ -111,7 +98,6 @@ def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> Clus
     resolution = service.resolution
     if simple is SimpleLB.PASSTHROUGH and not hashing:
         resolution = Resolution.NONE  # Istio: the connection goes to where the client asked
-    budget = _section(policies, key.port, "retry_budget", RetryBudget)
     return ClusterSpec(
         key=key,
         resolution=resolution,
@@ -120,16 +106,18 @@ def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> Clus
         else _endpoints(view, service, port, key.port, labels),
         protocol=(port.protocol.upper() if port is not None else "") or "HTTP",
         balancer=_BALANCERS[simple or SimpleLB.UNSPECIFIED],
-        limits=pool_limits(pool),
-        outlier=outlier_policy(outlier, profile.always_eject_one),
+        limits=pool_limits(policy.connection_pool),
+        outlier=outlier_policy(policy.outlier_detection, profile.always_eject_one),
         tls=secured,
-        proxy_protocol=str(proxy.version) if proxy is not None else "",
-        tunnel=tunnel_spec(tunnel),
+        proxy_protocol=str(policy.proxy_protocol.version) if policy.proxy_protocol else "",
+        tunnel=tunnel_spec(policy.tunnel),
         hash_policy=hash_policy(hashing),
         hash_table=hash_table(hashing),
-        locality=locality_policy(balancer, profile, detects_outliers=outlier is not None),
+        locality=locality_policy(
+            balancer, profile, detects_outliers=policy.outlier_detection is not None
+        ),
         warmup=warmup_of(balancer),
-        retry_budget=retry_budget_of(budget),
+        retry_budget=retry_budget_of(policy.retry_budget),
         destination_rule=resource.ref if resource is not None else "",
         service_entries=service.refs,
         depends_on=frozenset(view.asked),
@@ -153,34 +141,6 @@ def _subset(
     raise UnknownCluster(
         f"destination {key.host}: {resource.ref} has no subset {key.subset!r}, it has {known}"
     )
-
-
-def _section(policies: list[TrafficPolicy | None], port: int, name: str, kind: type[S]) -> S | None:
-    """One section as a whole: the subset's over the rule's, port-level over both.
-
-    Istio `TrafficPolicy.PortTrafficPolicy`: port-level settings inherit nothing from the level that
-    they stand in; what they leave out has its default. So a rule's port-level settings hide the
-    rule's section, not the subset's own.
-    """
-    chosen: S | None = None
-    at_port: S | None = None
-    for policy in policies:
-        level = _port_level(policy, port)
-        own = getattr(policy, name, None)
-        if level is not None:
-            value = getattr(level, name, None)
-            at_port = chosen = value if isinstance(value, kind) else None
-        elif isinstance(own, kind):
-            chosen = own
-    return at_port or chosen
-
-
-def _port_level(policy: TrafficPolicy | None, port: int) -> PortTrafficPolicy | None:
-    if policy is not None:
-        for level in policy.port_level_settings:
-            if level.port is not None and level.port.number == port:
-                return level
-    return None
 
 
 def _endpoints(

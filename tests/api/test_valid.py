@@ -86,10 +86,10 @@ def test_a_valid_document_is_read_beside_a_broken_one() -> None:
         (
             "VirtualService: a former name and protobuf's names",
             {
-                "spec.http[0].fault.abort.percent": "\"percentage\"; read as that",
+                "spec.http[0].fault.abort.percent": '"percentage"; read as that',
                 "spec.http[0].fault.abort.percentage": "the mapping {value: 10}",
-                "spec.http[0].fault.abort.http_status": "\"httpStatus\"; read as that",
-                "spec.http[0].mirror_percent": "\"mirrorPercent\"; read as that",
+                "spec.http[0].fault.abort.http_status": '"httpStatus"; read as that',
+                "spec.http[0].mirror_percent": '"mirrorPercent"; read as that',
             },
         ),
         (

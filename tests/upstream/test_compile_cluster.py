@@ -16,6 +16,7 @@ from egressd.api.destination_rule import (
     Subset,
     TCPSettings,
     TrafficPolicy,
+    TunnelSettings,
 )
 from egressd.api.message import PortSelector
 from egressd.api.resource import Spec
@@ -164,7 +165,8 @@ BARE_PORT = at_80(outlier_detection=OutlierDetection())
         (RULE, SUBSET, "ROUND_ROBIN", "ROUND_ROBIN"),
         (RULE, {}, "RANDOM", "RANDOM"),
         (RULE | PORT, None, "PASSTHROUGH", "RANDOM"),
-        (RULE | PORT, SUBSET, "PASSTHROUGH", "ROUND_ROBIN"),
+        (RULE | PORT, SUBSET, "ROUND_ROBIN", "ROUND_ROBIN"),
+        (RULE | PORT, {}, "PASSTHROUGH", "RANDOM"),
         (RULE | PORT, SUBSET | SUBSET_PORT, "LEAST_REQUEST", "ROUND_ROBIN"),
         (RULE, SUBSET | SUBSET_PORT, "LEAST_REQUEST", "ROUND_ROBIN"),
         # Port-level settings without the section: nothing is inherited from their own level.
@@ -173,7 +175,7 @@ BARE_PORT = at_80(outlier_detection=OutlierDetection())
         (RULE, SUBSET | BARE_PORT, "LEAST_REQUEST", "ROUND_ROBIN"),
     ],
 )
-def test_the_subset_overrides_the_rule_and_the_port_both(
+def test_a_subset_overrides_the_rule_with_its_ports_as_istio_merges_them(
     of_rule: dict[str, Any] | None, of_subset: dict[str, Any] | None, at_80: str, at_443: str
 ) -> None:
     policy = TrafficPolicy(**of_rule) if of_rule is not None else None
@@ -181,6 +183,21 @@ def test_the_subset_overrides_the_rule_and_the_port_both(
     resources = (ONE, rule(policy, Subset(name="s", traffic_policy=own)))
     got = [compiled(*resources, subset="s", port=port).balancer for port in (80, 443)]
     assert got == [Balancer(at_80), Balancer(at_443)]
+
+
+def test_port_level_settings_hide_the_tunnel_of_their_level_only() -> None:
+    tunnel = {"tunnel": TunnelSettings(target_host="proxy", target_port=3128)}
+
+    def tunnelled(of_rule: dict[str, Any], of_subset: dict[str, Any]) -> bool:
+        own = Subset(name="s", traffic_policy=TrafficPolicy(**of_subset))
+        got = compiled(ONE, rule(TrafficPolicy(**of_rule), own), subset="s")
+        return got.tunnel is not None
+
+    assert tunnelled(tunnel, {})
+    assert not tunnelled(tunnel | PORT, {})
+    assert tunnelled(tunnel, SUBSET_PORT)
+    assert tunnelled(PORT, tunnel)
+    assert not tunnelled(PORT, tunnel | SUBSET_PORT)
 
 
 def test_sections_are_taken_whole_and_not_merged_field_by_field() -> None:
