@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from adapters.http import Endpoint, Tls
 from egressd.registry.adapter import AdapterConfigError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8500"
@@ -34,17 +35,6 @@ _EXPECTED = {
 DurationText = Annotated[str, msgspec.Meta(pattern=_DURATION)]
 
 
-class Tls(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """TLS to Consul. Files are PEM and read again when they change."""
-
-    ca_file: str = ""  # CONSUL_CACERT; empty with ca_path empty: the system's roots
-    ca_path: str = ""  # CONSUL_CAPATH
-    cert_file: str = ""  # CONSUL_CLIENT_CERT
-    key_file: str = ""  # CONSUL_CLIENT_KEY
-    server_name: str = ""  # CONSUL_TLS_SERVER_NAME; empty: the host of the address
-    insecure_skip_verify: bool = False  # CONSUL_HTTP_SSL_VERIFY=false
-
-
 class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """What the bootstrap's `options:` of a `consul` adapter may say."""
 
@@ -52,7 +42,7 @@ class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     datacenter: str = ""  # empty: the agent's own
     token: str = ""  # CONSUL_HTTP_TOKEN
     token_file: str = ""  # CONSUL_HTTP_TOKEN_FILE; read again when it changes
-    tls: Tls = Tls()
+    tls: Tls = Tls()  # CONSUL_CACERT, _CAPATH, _CLIENT_CERT, _CLIENT_KEY, _TLS_SERVER_NAME
     consistency: Consistency = "stale"
     health: Health = "passing"  # which instances become endpoints
     domain: Annotated[str, msgspec.Meta(pattern=_DOMAIN)] = "consul"
@@ -65,22 +55,6 @@ class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     resync: DurationText = "60s"  # between full re-reads that no change asked for
     max_backoff: DurationText = "5s"
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8  # reads at a time
-
-
-class Endpoint(msgspec.Struct, frozen=True):
-    """Where the agent listens: a host and port, or the path of a Unix socket."""
-
-    scheme: Literal["http", "https", "unix"]
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    @property
-    def url(self) -> str:
-        if self.scheme == "unix":
-            return f"unix://{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
 
 
 def read_options(

@@ -21,11 +21,12 @@ import trio
 
 from adapters.consul.client import ConsulClient, ReadError
 from adapters.consul.inventory import Inventory
-from adapters.consul.options import Endpoint, Options, read_options, seconds
+from adapters.consul.options import Options, read_options, seconds
 from adapters.consul.pace import backoff_s, is_mass_loss, next_index
 from adapters.consul.reading import ReadQueue
 from adapters.consul.translate import Rules, translate_service
 from adapters.consul.wire import Check
+from adapters.http import Endpoint
 from egressd.api.resource import Problem
 from egressd.registry.adapter import Adapter, AdapterContext, Sink
 

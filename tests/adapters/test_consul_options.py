@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from adapters.consul.options import Endpoint, read_options, seconds
+from adapters.consul.options import read_options, seconds
+from adapters.http import Endpoint
 from egressd.registry.adapter import AdapterConfigError
 
 

@@ -1,0 +1,54 @@
+"""Files that change while the adapter runs: certificates, tokens."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from adapters.http.answer import HttpError
+
+
+class WatchedFiles:
+    """Files that are read again when one of them changed."""
+
+    def __init__(self, *paths: str) -> None:
+        self._paths = [path for path in paths if path]
+        self._seen: list[tuple[int, int, int]] | None = None
+
+    def changed(self) -> bool:
+        """Whether a file differs from the last call; True the first time. Raises OSError."""
+        now = [(s.st_mtime_ns, s.st_size, s.st_ino) for s in map(os.stat, self._paths)]
+        seen, self._seen = self._seen, now
+        return seen != now
+
+
+class Secret:
+    """A token or password: given, or in a file that is read again when it changes; else none."""
+
+    def __init__(self, value: str, file: str, what: str) -> None:
+        """`what` is the secret's name in messages: "token"."""
+        self._value = value
+        self._file = file
+        self._what = what
+        self._watched = WatchedFiles(file)
+
+    def read(self) -> str:
+        """The secret to send now; "" = there is none. A file that cannot be read is an error, never
+        "no secret": an anonymous answer would look like an empty source. Raises `HttpError`."""
+        if self._file:
+            try:
+                if self._watched.changed():
+                    self._value = Path(self._file).read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                self._watched = WatchedFiles(self._file)
+                raise HttpError(f"{self._what} file {self._file}: {error}") from error
+            if not self._value:
+                self._watched = WatchedFiles(self._file)
+                raise HttpError(
+                    f"{self._what} file {self._file}: found nothing, expected a {self._what}"
+                )
+        if not (self._value.isascii() and self._value.isprintable()):
+            raise HttpError(
+                f"the {self._what}: found control or foreign characters, expected ASCII"
+            )
+        return self._value
