@@ -9,10 +9,11 @@ import msgspec
 from consul import ConsulException
 from consul.base import Consul
 
-from adapters.consul.options import Options, seconds
+from adapters.consul.options import Options
 from adapters.consul.transport import TrioTransport
 from adapters.consul.wire import Check, Instance
 from adapters.http import Endpoint, HttpError, Secret
+from adapters.options import seconds
 
 Answer = TypeVar("Answer")
 

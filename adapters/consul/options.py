@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
@@ -10,6 +9,16 @@ from urllib.parse import urlsplit
 import msgspec
 
 from adapters.http import Endpoint, Tls
+from adapters.options import (
+    DOMAIN_EXPECTED,
+    DURATION_EXPECTED,
+    LABEL_EXPECTED,
+    DomainText,
+    DurationText,
+    LabelText,
+    check_tls,
+    convert_options,
+)
 from egressd.registry.adapter import AdapterConfigError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8500"
@@ -18,21 +27,13 @@ Protocol = Literal[
     "HTTP", "HTTPS", "HTTP2", "GRPC", "GRPC-WEB", "TCP", "TLS", "MONGO", "MYSQL", "REDIS"
 ]  # Istio ServicePort.protocol
 Consistency = Literal["stale", "default", "consistent"]
-_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-_NAME = rf"^{_LABEL}$"
-_DOMAIN = rf"^{_LABEL}(\.{_LABEL})*$"
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = r"^\d{1,9}(\.\d{1,9})?(ms|s|m|h)$"
 _EXPECTED = {
     "health": f"one of {', '.join(get_args(Health))}",
     "consistency": f"one of {', '.join(get_args(Consistency))}",
     "protocol": f"one of {', '.join(get_args(Protocol))}",
-    "domain": "a DNS name in lower case",
-    "namespace": "a DNS label in lower case",
-} | dict.fromkeys(
-    ("wait", "requestTimeout", "resync", "maxBackoff"), "a duration such as 30s, 500ms or 1.5m"
-)
-DurationText = Annotated[str, msgspec.Meta(pattern=_DURATION)]
+    "domain": DOMAIN_EXPECTED,
+    "namespace": LABEL_EXPECTED,
+} | dict.fromkeys(("wait", "requestTimeout", "resync", "maxBackoff"), DURATION_EXPECTED)
 
 
 class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -45,8 +46,8 @@ class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     tls: Tls = Tls()  # CONSUL_CACERT, _CAPATH, _CLIENT_CERT, _CLIENT_KEY, _TLS_SERVER_NAME
     consistency: Consistency = "stale"
     health: Health = "passing"  # which instances become endpoints
-    domain: Annotated[str, msgspec.Meta(pattern=_DOMAIN)] = "consul"
-    namespace: Annotated[str, msgspec.Meta(pattern=_NAME)] = "consul"
+    domain: DomainText = "consul"
+    namespace: LabelText = "consul"
     protocol: Protocol = "HTTP"  # of services that name none
     include: tuple[str, ...] = ("*",)  # shell patterns of service names
     exclude: tuple[str, ...] = ()
@@ -64,29 +65,14 @@ def read_options(
 
     What the bootstrap says wins over the environment. Raises `AdapterConfigError`.
     """
-    try:
-        given = msgspec.convert(dict(options), Options)
-    except msgspec.ValidationError as error:
-        raise _refused(name, options, str(error)) from error
+    given = convert_options(name, options, Options, _EXPECTED)
     if given.token and given.token_file:
         raise AdapterConfigError(
             f"adapter {name}: options.token: found a token beside tokenFile, expected one of them"
         )
     merged = _with_environment(given, environment)
-    if bool(merged.tls.cert_file) != bool(merged.tls.key_file):
-        lonely = "keyFile" if merged.tls.cert_file else "certFile"
-        raise AdapterConfigError(
-            f"adapter {name}: options.tls.{lonely}: found nothing, "
-            "expected certFile and keyFile together"
-        )
+    check_tls(name, merged.tls)
     return merged, _endpoint(name, merged.address, environment)
-
-
-def seconds(text: str) -> float:
-    """The seconds of a duration that `DurationText` admits: "500ms", "30s", "1.5m"."""
-    match = re.fullmatch(r"([\d.]+)(ms|s|m|h)", text)
-    assert match is not None
-    return float(match[1]) * _UNIT_S[match[2]]
 
 
 def _with_environment(given: Options, environment: Mapping[str, str]) -> Options:
@@ -141,23 +127,3 @@ def _bad_address(name: str, address: str) -> AdapterConfigError:
         f"adapter {name}: options.address: found {address!r}, "
         "expected http://HOST:PORT, https://HOST:PORT, unix:///PATH or HOST:PORT"
     )
-
-
-def _refused(name: str, options: Mapping[str, object], message: str) -> AdapterConfigError:
-    """The library's message as option, found, expected. It ends in " - at `$.option`"."""
-    said, _, place = message.partition(" - at `$.")
-    path = place.rstrip("`")
-    unknown = re.search(r"unknown field `(.*)`", said)
-    if unknown:
-        option = ".".join(part for part in (path, unknown[1]) if part)
-        known = Tls if path == "tls" else Options
-        names = ", ".join(known.__struct_encode_fields__)
-        return AdapterConfigError(
-            f"adapter {name}: options.{option}: found an unknown option, expected one of {names}"
-        )
-    value: object = options
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else value
-    found = f"{type(value).__name__}, not shown" if path == "token" else repr(value)
-    expected = _EXPECTED.get(path) or said.removeprefix("Expected ")
-    return AdapterConfigError(f"adapter {name}: options.{path}: found {found}, expected {expected}")

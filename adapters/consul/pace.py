@@ -1,8 +1,6 @@
-"""When to ask Consul again: the index rules of blocking queries and the back-off. Pure."""
+"""When to ask Consul again: the index rules of blocking queries. Pure."""
 
 from __future__ import annotations
-
-BACKOFF_BASE_S = 0.1
 
 
 def next_index(asked: int, answered: int) -> int:
@@ -14,15 +12,6 @@ def next_index(asked: int, answered: int) -> int:
     if answered < asked:
         return 0
     return max(answered, 1)
-
-
-def backoff_s(failures: int, ceiling_s: float, chance: float) -> float:
-    """Seconds to wait after the n-th failure in a row: full jitter, doubling to the ceiling.
-
-    `chance` is a random number in [0, 1).
-    """
-    doubled = BACKOFF_BASE_S * 2.0 ** min(failures, 32)
-    return chance * min(ceiling_s, doubled)
 
 
 def is_mass_loss(before: int, now: int) -> bool:

@@ -19,14 +19,16 @@ from typing import TypeVar
 
 import trio
 
+from adapters.backoff import backoff_s
 from adapters.consul.client import ConsulClient, ReadError
 from adapters.consul.inventory import Inventory
-from adapters.consul.options import Options, read_options, seconds
-from adapters.consul.pace import backoff_s, is_mass_loss, next_index
+from adapters.consul.options import Options, read_options
+from adapters.consul.pace import is_mass_loss, next_index
 from adapters.consul.reading import ReadQueue
 from adapters.consul.translate import Rules, translate_service
 from adapters.consul.wire import Check
 from adapters.http import Endpoint
+from adapters.options import seconds
 from egressd.api.resource import Problem
 from egressd.registry.adapter import Adapter, AdapterContext, Sink
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from adapters.backoff import backoff_s
 from adapters.consul.inventory import Inventory
-from adapters.consul.pace import backoff_s, is_mass_loss, next_index
+from adapters.consul.pace import is_mass_loss, next_index
 from adapters.consul.translate import Rules, translate_service
 from adapters.consul.wire import Check, Instance, Node, Service
 

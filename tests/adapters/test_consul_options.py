@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from adapters.consul.options import read_options, seconds
+from adapters.consul.options import read_options
 from adapters.http import Endpoint
+from adapters.options import seconds
 from egressd.registry.adapter import AdapterConfigError
 
 

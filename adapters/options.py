@@ -1,0 +1,86 @@
+"""Options of adapters: read strictly, each mistake told by option, what was found, what is expected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from adapters.http import Tls
+from egressd.registry.adapter import AdapterConfigError
+
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = r"^\d{1,9}(\.\d{1,9})?(ms|s|m|h)$"
+_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+DURATION_EXPECTED = "a duration such as 30s, 500ms or 1.5m"
+DOMAIN_EXPECTED = "a DNS name in lower case"
+LABEL_EXPECTED = "a DNS label in lower case"
+DurationText = Annotated[str, msgspec.Meta(pattern=_DURATION)]
+DomainText = Annotated[str, msgspec.Meta(pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
+LabelText = Annotated[str, msgspec.Meta(pattern=rf"^{_LABEL}$")]
+Shape = TypeVar("Shape", bound=msgspec.Struct)
+
+
+def convert_options(
+    name: str,
+    options: Mapping[str, object],
+    shape: type[Shape],
+    expected: Mapping[str, str],
+    secrets: frozenset[str] = frozenset({"token", "password"}),
+) -> Shape:
+    """The options of the adapter `name` as a value of `shape`, a struct that forbids unknown fields.
+
+    `expected` says by option what it may be, where the type's own words are too plain; the values of
+    `secrets` are never shown. Raises `AdapterConfigError`.
+    """
+    try:
+        return msgspec.convert(dict(options), shape)
+    except msgspec.ValidationError as error:
+        raise _refused(name, options, shape, expected, secrets, str(error)) from error
+
+
+def check_tls(name: str, tls: Tls) -> None:
+    """Raises `AdapterConfigError` for a certificate without its key, or the other way round."""
+    if bool(tls.cert_file) != bool(tls.key_file):
+        lonely = "keyFile" if tls.cert_file else "certFile"
+        raise AdapterConfigError(
+            f"adapter {name}: options.tls.{lonely}: found nothing, "
+            "expected certFile and keyFile together"
+        )
+
+
+def seconds(text: str) -> float:
+    """The seconds of a duration that `DurationText` admits: "500ms", "30s", "1.5m"."""
+    match = re.fullmatch(r"([\d.]+)(ms|s|m|h)", text)
+    assert match is not None
+    return float(match[1]) * _UNIT_S[match[2]]
+
+
+def _refused(
+    name: str,
+    options: Mapping[str, object],
+    shape: type[msgspec.Struct],
+    expected: Mapping[str, str],
+    secrets: frozenset[str],
+    message: str,
+) -> AdapterConfigError:
+    """The library's message as option, found, expected. It ends in " - at `$.option`"; the elements
+    of a list are `option[...]` there."""
+    said, _, place = message.partition(" - at `$.")
+    path = place.rstrip("`").replace("[...]", "")
+    unknown = re.search(r"unknown field `(.*)`", said)
+    if unknown:
+        option = ".".join(part for part in (path, unknown[1]) if part)
+        known = Tls if path == "tls" else shape
+        names = ", ".join(known.__struct_encode_fields__)
+        return AdapterConfigError(
+            f"adapter {name}: options.{option}: found an unknown option, expected one of {names}"
+        )
+    value: object = options
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else value
+    found = f"{type(value).__name__}, not shown" if path in secrets else repr(value)
+    wanted = expected.get(path) or said.removeprefix("Expected ")
+    return AdapterConfigError(f"adapter {name}: options.{path}: found {found}, expected {wanted}")
