@@ -21,7 +21,7 @@ from egressd.api.resource import Kind, Metadata
 READ: Final = ("name", "namespace", "labels", "annotations", "creationTimestamp")
 IGNORED: Final = (
     "uid",
-    "resourceVersion",
+    "resourceVersion",  # not of the metadata's meaning: `stated_revision`
     "generation",
     "managedFields",
     "ownerReferences",
@@ -64,6 +64,15 @@ def decode_metadata(node: nodes.Node | None, line: int, kind: Kind, report: Repo
     )
     _check(metadata, kind, report)
     return metadata
+
+
+def stated_revision(node: nodes.Node | None) -> str:
+    """`resourceVersion`: the revision that the text was read at; "" = none."""
+    pairs = node.pairs if isinstance(node, nodes.Mapping) else ()
+    for key, value in pairs:
+        if isinstance(key, nodes.Scalar) and key.text == "resourceVersion":
+            return _peek(value, "")
+    return ""
 
 
 def _peek(node: nodes.Node | None, default: str) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 from egressd.api import nodes
 from egressd.api.decode import decode_message, decode_string, describe, entries, is_null
-from egressd.api.metadata import decode_metadata
+from egressd.api.metadata import decode_metadata, stated_revision
 from egressd.api.report import Report, quoted
 from egressd.api.resource import (
     SPEC_TYPES,
@@ -132,6 +132,7 @@ def _read_resource(
         spec=spec,
         api_version=version,
         place=Place(report.file, node.line),
+        revision=stated_revision(fields.get("metadata")),
     )
     if not report.has_errors():
         report_unsupported(resource, report)

@@ -18,10 +18,13 @@ from egressd.api.resource import Resource
 
 def to_mapping(resource: Resource) -> dict[str, object]:
     """The resource as plain mappings, lists and scalars; fields at their default are left out."""
+    metadata = message_to_mapping(resource.metadata)
+    if resource.revision:
+        metadata["resourceVersion"] = resource.revision
     return {
         "apiVersion": resource.api_version,
         "kind": str(resource.kind),
-        "metadata": message_to_mapping(resource.metadata),
+        "metadata": metadata,
         "spec": message_to_mapping(resource.spec),
     }
 

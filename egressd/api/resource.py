@@ -68,13 +68,18 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """One validated resource. `ref` is its identity in the registry."""
+    """One validated resource. `ref` is its identity in the registry.
+
+    `revision` is that of the store that the text was read from (Kubernetes
+    `metadata.resourceVersion`): who writes it back says what he saw. "" = not said.
+    """
 
     kind: Kind
     metadata: Metadata
     spec: Spec
     api_version: str = "networking.istio.io/v1"
     place: Place = Place()
+    revision: str = ""
 
     @property
     def ref(self) -> str:

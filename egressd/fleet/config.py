@@ -1,0 +1,82 @@
+"""Which store holds the fleet's resources: options of the `fleet` adapter, which commands read, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+
+import msgspec
+
+from egressd.api.duration import EXPECTED, parse_duration
+from egressd.fleet.layout import DEFAULT_PREFIX, Layout, read_prefix
+from egressd.registry.adapter import AdapterConfigError
+from egressd.registry.keyvalue import ENTRY_POINT_GROUP, KeyValue, KeyValueFactory
+
+_KNOWN = ("store", "prefix", "options", "statusInterval")
+_INTERVAL = (1.0, 600.0)
+
+
+class FleetConfig(msgspec.Struct, frozen=True):
+    """Where the fleet's resources are. `store` names an entry point of `egressd.keyvalue`, which checks
+    `options`."""
+
+    store: str
+    layout: Layout = Layout()
+    options: Mapping[str, object] = msgspec.field(default_factory=dict)
+    status_interval_s: float = 15.0
+
+    def open(self) -> KeyValue:
+        """A client of the store; asks nothing yet. Raises `AdapterConfigError`."""
+        points = entry_points(group=ENTRY_POINT_GROUP)
+        for point in points:
+            if point.name == self.store:
+                factory: KeyValueFactory = point.load()
+                return factory(self.options)
+        known = ", ".join(sorted(point.name for point in points)) or "none"
+        raise AdapterConfigError(
+            f"options.store: found {self.store!r}, expected one of those installed: {known}"
+        )
+
+
+def read_config(options: Mapping[str, object]) -> FleetConfig:
+    """The adapter's options. Raises `AdapterConfigError`."""
+    unknown = sorted(options.keys() - set(_KNOWN))
+    if unknown:
+        raise AdapterConfigError(
+            f"options.{unknown[0]}: unknown, expected one of {', '.join(_KNOWN)}"
+        )
+    store = options.get("store")
+    if not isinstance(store, str) or not store:
+        raise AdapterConfigError(f"options.store: found {store!r}, expected etcd or consul")
+    inner = options.get("options") or {}
+    if not isinstance(inner, Mapping):
+        raise AdapterConfigError(f"options.options: found {inner!r}, expected a mapping")
+    return FleetConfig(
+        store,
+        Layout(_prefix(options.get("prefix", DEFAULT_PREFIX))),
+        {str(name): value for name, value in inner.items()},
+        _interval_s(options.get("statusInterval", "15s")),
+    )
+
+
+def _prefix(value: object) -> str:
+    try:
+        return read_prefix(value if isinstance(value, str) else "")
+    except ValueError:
+        raise AdapterConfigError(
+            f"options.prefix: found {value!r}, expected a path such as {DEFAULT_PREFIX}"
+        ) from None
+
+
+def _interval_s(value: object) -> float:
+    low, high = _INTERVAL
+    try:
+        seconds = parse_duration(value if isinstance(value, str) else "")
+    except ValueError:
+        seconds = 0.0
+    if not low <= seconds <= high:
+        raise AdapterConfigError(
+            f"options.statusInterval: found {value!r}, expected {EXPECTED}, "
+            f"from {low:g} s to {high:g} s"
+        )
+    return seconds
