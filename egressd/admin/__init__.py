@@ -1,1 +1,2 @@
-"""The admin HTTP API: health, metrics, configuration and endpoint dumps. Read-only views of state."""
+"""The admin HTTP API: health, metrics, configuration and endpoint dumps. Views of state, and one
+action: confirming a mass loss."""

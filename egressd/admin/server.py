@@ -1,4 +1,4 @@
-"""The admin HTTP server: h11 on trio streams, GET and HEAD, a deadline on everything."""
+"""The admin HTTP server: h11 on trio streams, a deadline on everything."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import structlog
 import trio
 
 from egressd.admin.state import AdminState
-from egressd.admin.views import TEXT, Answer, answer
+from egressd.admin.views import TEXT, Answer, act, answer
 
 _REQUEST_S = 10.0
 _CHUNK = 65536
+ACTING = b"x-egressd-admin"
 
 log = structlog.get_logger("egressd.admin")
 
@@ -59,14 +60,19 @@ async def _next_request(
 
 
 async def _answer(state: AdminState, request: h11.Request) -> Answer:
-    if request.method not in (b"GET", b"HEAD"):
-        return Answer(405, TEXT, b"GET and HEAD only\n")
     headers = dict(request.headers)
     accept = headers.get(b"accept", b"").decode("latin-1")
+    target = request.target.decode("latin-1")
     try:
-        return await answer(state, request.target.decode("latin-1"), accept)
+        if request.method == b"POST":
+            if ACTING not in headers:  # a web page cannot send it: no other site acts here
+                return Answer(403, TEXT, b"POST needs the header x-egressd-admin\n")
+            return await act(state, target)
+        if request.method not in (b"GET", b"HEAD"):
+            return Answer(405, TEXT, b"GET, HEAD and POST only\n")
+        return await answer(state, target, accept)
     except Exception:
-        log.exception("admin request failed", target=request.target.decode("latin-1"))
+        log.exception("admin request failed", target=target)
         return Answer(500, TEXT, b"internal error; see the log\n")
 
 

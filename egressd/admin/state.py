@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 from egressd.api.resource import Problem
-from egressd.registry.records import Record
+from egressd.registry.records import Record, SourceState
 
 
 class EndpointView(msgspec.Struct, frozen=True):
@@ -63,6 +63,8 @@ class SourceView(msgspec.Struct, frozen=True):
     error: str
     errors: int
     problems: tuple[str, ...]
+    held: str = ""  # what the mass-loss guard holds; "" = nothing
+    progress: tuple[int, int] | None = None  # parts read and to read (0 = unknown) of a first sync
 
 
 class ProcessView(msgspec.Struct, frozen=True):
@@ -107,9 +109,14 @@ class AdminState(Protocol):
 
     def records(self, host: str) -> Sequence[Record]: ...
 
+    def source_states(self) -> Mapping[str, SourceState]: ...
+
     def problems(self) -> tuple[Problem, ...]: ...
 
     def bootstrap(self) -> object: ...
+
+    def confirm(self, source: str) -> bool | None:
+        """Believe the loss that is held of a source: whether there was one; None = no such source."""
 
 
 def merge_clusters(answers: Sequence[bytes | None]) -> list[ClusterView]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,9 +13,10 @@ import msgspec
 import egressd
 from egressd.admin.state import AdminState, ClusterView
 from egressd.api.render import to_mapping
-from egressd.registry.records import Record
+from egressd.registry.records import Record, SourceState
 
 JSON = "application/json"
+CONFIRM = "/registry/confirm"
 TEXT = "text/plain; charset=utf-8"
 
 
@@ -38,6 +40,20 @@ class Query(NamedTuple):
 
 def _json(value: object, status: int = 200) -> Answer:
     return Answer(status, JSON, msgspec.json.format(msgspec.json.encode(value)) + b"\n")
+
+
+async def act(state: AdminState, target: str) -> Answer:
+    """Route one POST."""
+    parts = urlsplit(target)
+    if parts.path != CONFIRM:
+        return Answer(405, TEXT, f"GET and HEAD only, but for POST {CONFIRM}\n".encode())
+    source = Query(parse_qs(parts.query), "").get("source")
+    confirmed = state.confirm(source)
+    if confirmed is None:
+        return Answer(
+            404, TEXT, f"found source {source!r}, expected one of the bootstrap\n".encode()
+        )
+    return _json({"source": source, "confirmed": confirmed})
 
 
 async def answer(state: AdminState, target: str, accept: str) -> Answer:
@@ -110,28 +126,49 @@ def _cluster_lines(cluster: ClusterView) -> str:
 
 
 async def _registry(state: AdminState, query: Query) -> Answer:
-    return _json([record_view(record) for record in state.records(query.get("host"))])
+    return _json(_records(state, query.get("host")))
 
 
 async def _config_dump(state: AdminState, query: Query) -> Answer:
     return _json(
         {
             "bootstrap": _redacted(msgspec.to_builtins(state.bootstrap())),
-            "resources": [record_view(record) for record in state.records("")],
+            "resources": _records(state, ""),
             "problems": [str(problem) for problem in state.problems()],
             "clusters": await state.clusters(),
         }
     )
 
 
-def record_view(record: Record) -> dict[str, object]:
+def _records(state: AdminState, host: str) -> list[dict[str, object]]:
+    states = state.source_states()
+    return [record_view(r, states.get(r.source)) for r in state.records(host)]
+
+
+def record_view(record: Record, source: SourceState | None) -> dict[str, object]:
     """A record as JSON: the resource in Istio's shape with where it comes from."""
     return {
         "source": record.source,
         "origin": record.origin,
         "sourceVersion": record.source_version,
+        "firstSeen": timestamp(record.first_seen),
+        "lastSeen": timestamp(last_seen(record, source)),
+        "isRetained": source is not None and record.key in source.retained,
+        "isMerged": record.is_merged,
         "resource": to_mapping(record.resource),
     }
+
+
+def last_seen(record: Record, source: SourceState | None) -> float:
+    """When the source stated the record for the last time, in seconds since the epoch."""
+    if source is None or record.key in source.retained:
+        return record.last_seen
+    return max(record.last_seen, source.synced_at)
+
+
+def timestamp(at: float) -> str:
+    """RFC 3339 with seconds; "" = never."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else ""
 
 
 _SECRET = ("token", "password", "secret", "key")

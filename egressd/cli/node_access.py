@@ -130,8 +130,9 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def ask_admin(bootstrap: Bootstrap, target: str, kind: type[T]) -> T:
-    """A JSON answer of the admin server. Raises `click.ClickException` when it cannot be had."""
+def ask_admin(bootstrap: Bootstrap, target: str, kind: type[T], *, method: str = "GET") -> T:
+    """A JSON answer of the admin server; POST acts. Raises `click.ClickException` when it cannot be
+    had or is a refusal."""
     address = bootstrap.admin_address
     try:
         address = read_status(Path(bootstrap.status_path)).admin_address or address
@@ -143,14 +144,18 @@ def ask_admin(bootstrap: Bootstrap, target: str, kind: type[T]) -> T:
         else:
             host, _, port = address.rpartition(":")
             connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=_ADMIN_S)
-        connection.request("GET", target)
-        body = connection.getresponse().read()
+        headers = {"x-egressd-admin": "cli"} if method == "POST" else {}
+        connection.request(method, target, headers=headers)
+        answer = connection.getresponse()
+        body = answer.read()
         connection.close()
-        return msgspec.json.decode(body, type=kind)
     except (OSError, http.client.HTTPException) as error:
         raise click.ClickException(
             f"admin at {address}: {error}; is `egressd run` running, and may you reach it?"
         ) from None
+    if answer.status != 200:
+        raise click.ClickException(f"admin at {address}: {body.decode(errors='replace').strip()}")
+    return msgspec.json.decode(body, type=kind)
 
 
 def print_json(value: object) -> None:

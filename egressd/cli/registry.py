@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlencode
 
 import click
 
-from egressd.admin.views import record_view
+from egressd.admin.views import CONFIRM, record_view
 from egressd.api.render import to_yaml
 from egressd.api.resource import Kind
 from egressd.api.service_entry import ServiceEntry
 from egressd.cli.node_access import (
+    ask_admin,
+    load_node,
     node_options,
     open_registry,
     output_option,
@@ -20,7 +23,7 @@ from egressd.cli.node_access import (
     print_table,
 )
 from egressd.registry.claims import claimed_hosts
-from egressd.registry.lookup import candidates
+from egressd.registry.lookup import Service, candidates, find_service
 from egressd.registry.records import Record
 from egressd.registry.store import Change, StoreReader
 
@@ -41,8 +44,10 @@ def list_records(kind: str | None, bootstrap_path: Path | None, output: str) -> 
     with open_registry(bootstrap_path) as reader:
         records = reader.all_records() if kind is None else reader.records(Kind(kind))
         version = reader.version()
+        states = reader.source_states()
     if output == "json":
-        print_json({"version": version, "records": [record_view(record) for record in records]})
+        views = [record_view(record, states.get(record.source)) for record in records]
+        print_json({"version": version, "records": views})
         return
     rows = [
         [
@@ -73,19 +78,55 @@ def _endpoints(record: Record) -> str:
 @node_options
 @output_option
 def get(host: str, bootstrap_path: Path | None, output: str) -> None:
-    """Show every resource that claims HOST, the most specific first. Exit 1 when none does."""
+    """Show every resource that claims HOST, the most specific first, with its source, and which of
+    several sources' endpoints are used. Exit 1 when none does."""
     with open_registry(bootstrap_path) as reader:
         found = [r for key in candidates(host) for kind in Kind for r in reader.claims(kind, key)]
+        states = reader.source_states()
+        service = find_service(reader, host)
     if not found:
         raise click.ClickException(f"{host}: no resource claims this host")
+    views = [record_view(record, states.get(record.source)) for record in found]
+    uses = [_use(record, service) for record in found]
     if output == "json":
-        print_json([record_view(record) for record in found])
+        print_json([{**view, "use": use} for view, use in zip(views, uses, strict=True)])
         return
-    for record in found:
+    for record, view, use in zip(found, views, uses, strict=True):
         version = f", version {record.source_version}" if record.source_version else ""
         click.echo(f"# source {record.source}, origin {record.origin or '-'}{version}")
+        click.echo(f"# first seen {view['firstSeen']}, last seen {view['lastSeen']}")
+        if view["isRetained"]:
+            click.echo(f"# no longer in the answer of {record.source}: kept, see `egressd status`")
+        if use:
+            click.echo(f"# {use}")
         click.echo(to_yaml(record.resource).rstrip())
         click.echo("---")
+
+
+def _use(record: Record, service: Service | None) -> str:
+    """What becomes of a ServiceEntry beside those of other sources; "" where it is alone."""
+    if service is None or record.resource.kind is not Kind.SERVICE_ENTRY:
+        return ""
+    if service.host not in claimed_hosts(record.resource) or record.source == service.source:
+        return ""
+    if record.is_merged:
+        return f"its endpoints are merged into those of source {service.source}"
+    return (
+        f"conflict: source {service.source} has {service.host}, too, and precedence: these endpoints "
+        "are not used"
+    )
+
+
+@registry.command()
+@click.argument("source")
+@node_options
+def confirm(source: str, bootstrap_path: Path | None) -> None:
+    """Believe the mass loss of SOURCE that the running node holds: what is missing is dropped."""
+    target = f"{CONFIRM}?{urlencode({'source': source})}"
+    answer = ask_admin(load_node(bootstrap_path), target, dict[str, object], method="POST")
+    if not answer["confirmed"]:
+        raise click.ClickException(f"{source}: no loss of it is held; see `egressd status`")
+    click.echo(f"{source}: confirmed, what it no longer states is dropped")
 
 
 @registry.command()
@@ -94,9 +135,10 @@ def get(host: str, bootstrap_path: Path | None, output: str) -> None:
 @node_options
 @output_option
 def history(host: str | None, limit: int, bootstrap_path: Path | None, output: str) -> None:
-    """What changed, when, from which source; the newest first."""
+    """What changed, when, from which source; the newest first. Of HOST: with its wildcards."""
     with open_registry(bootstrap_path) as reader:
-        changes = [c for c in reader.history(10_000) if host is None or host in c.hosts][:limit]
+        keys = None if host is None else set(candidates(host))
+        changes = [c for c in reader.history(10_000) if keys is None or keys & set(c.hosts)][:limit]
     if output == "json":
         print_json(changes)
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from egressd.admin.state import ClusterView, StatusView
+from egressd.admin.state import ClusterView, SourceView, StatusView
 from egressd.cli.node_access import (
     ask_admin,
     load_node,
@@ -16,6 +16,8 @@ from egressd.cli.node_access import (
     print_json,
     print_table,
 )
+
+_PROBLEMS = 50
 
 
 @click.command()
@@ -37,8 +39,14 @@ def status(bootstrap_path: Path | None, output: str) -> None:
     _processes(found)
     _sources(found)
     _endpoints(clusters)
-    for problem in found.problems:
+    for source in found.sources:
+        if source.held:
+            click.echo(f"ALARM source {source.name}: {source.held}")
+            click.echo(f"  to believe it now: egressd registry confirm {source.name}")
+    for problem in found.problems[:_PROBLEMS]:
         click.echo(problem)
+    if len(found.problems) > _PROBLEMS:
+        click.echo(f"and {len(found.problems) - _PROBLEMS} more problems (-o json shows all)")
 
 
 def _processes(found: StatusView) -> None:
@@ -66,12 +74,23 @@ def _sources(found: StatusView) -> None:
             source.type,
             str(source.records),
             f"{source.age_s:.1f} s ago" if source.age_s >= 0 else "not yet",
-            source.error or ("ok" if source.age_s >= 0 else "-"),
+            _state(source),
             str(len(source.problems)),
         ]
         for source in found.sources
     ]
     print_table(["SOURCE", "TYPE", "RECORDS", "HEARD", "STATE", "PROBLEMS"], rows)
+
+
+def _state(source: SourceView) -> str:
+    if source.error:
+        return source.error
+    if source.progress is not None:
+        done, total = source.progress
+        return f"first sync, {done} of {total or '?'}"
+    if source.held:
+        return "mass loss held"
+    return "ok" if source.age_s >= 0 else "-"
 
 
 def _endpoints(clusters: list[ClusterView]) -> None:

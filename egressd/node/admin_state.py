@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import time
 
 import msgspec
+import trio
 
 import egressd
 from egressd.admin.state import (
@@ -22,16 +23,19 @@ from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.registry_state import RegistryState
 from egressd.node.status import ChildState, ChildStatus, SupervisorStatus, read_status
 from egressd.registry.lookup import candidates
-from egressd.registry.records import Record
+from egressd.registry.records import Record, SourceState
 from egressd.telemetry.exposition import EjectedEndpoint, NodeMetrics, SourceMetrics, render
 
 
 class NodeAdmin:
     """Implements `egressd.admin.state.AdminState`."""
 
-    def __init__(self, registry: RegistryState, bootstrap: Bootstrap) -> None:
+    def __init__(
+        self, registry: RegistryState, bootstrap: Bootstrap, confirm: Callable[[str], bool]
+    ) -> None:
         self._registry = registry
         self._bootstrap = bootstrap
+        self._confirm = confirm
         self._counters = Counters()
 
     def _supervisor(self) -> SupervisorStatus | None:
@@ -77,13 +81,23 @@ class NodeAdmin:
         )
         now = time()
         sources = tuple(
-            SourceMetrics(s.name, s.age_s(now), s.records, s.errors, bool(s.error), len(s.problems))
+            SourceMetrics(
+                s.name,
+                s.age_s(now),
+                s.records,
+                s.errors,
+                bool(s.error),
+                len(s.problems),
+                s.held.lost if s.held is not None else 0,
+                s.holds,
+            )
             for s in self._registry.sources()
         )
         status = self._supervisor()
         node = NodeMetrics(
             version=egressd.__version__,
             registry_version=self._registry.version,
+            registry_conflicts=len(self._registry.conflicts),
             sources=sources,
             ejected=ejected,
             worker_restarts=status.worker_restarts if status else 0,
@@ -112,6 +126,8 @@ class NodeAdmin:
                 s.error,
                 s.errors,
                 tuple(str(problem) for problem in s.problems),
+                s.held.describe(trio.current_time()) if s.held is not None else "",
+                s.progress,
             )
             for s in self._registry.sources()
         )
@@ -146,8 +162,17 @@ class NodeAdmin:
             return view.all_records()
         return [r for key in candidates(host) for kind in Kind for r in view.claims(kind, key)]
 
+    def source_states(self) -> Mapping[str, SourceState]:
+        return self._registry.view.source_states()
+
     def problems(self) -> tuple[Problem, ...]:
         return self._registry.problems
+
+    def confirm(self, source: str) -> bool | None:
+        """Believe the loss that is held of a source."""
+        if all(status.name != source for status in self._registry.sources()):
+            return None
+        return self._confirm(source)
 
     def bootstrap(self) -> object:
         return self._bootstrap

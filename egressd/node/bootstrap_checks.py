@@ -24,6 +24,7 @@ def check_bootstrap(config: Bootstrap, report: Report) -> None:
     _check_node(config, report)
     _check_listeners(config, report)
     _check_adapters(config, report)
+    _check_registry(config, report)
     _check_admin(config, report)
     _check_limits(config, report)
     _check_dns(config, report)
@@ -84,6 +85,17 @@ def _check_adapters(config: Bootstrap, report: Report) -> None:
             )
     for index, resource in enumerate(config.resources):
         _check_absolute(resource, f"resources[{index}]", report)
+
+
+def _check_registry(config: Bootstrap, report: Report) -> None:
+    registry = config.registry
+    if registry.debounce_max < registry.debounce_quiet:
+        report.error(
+            "registry.debounceMax",
+            f"{registry.debounce_max:g}s",
+            "at least registry.debounceQuiet",
+            given=("registry.debounceQuiet",),
+        )
 
 
 def _check_admin(config: Bootstrap, report: Report) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 
 from egressd.api.message import Duration, Message
+from egressd.node.debounce import LONGEST_S, QUIET_S
 from egressd.node.options import decode_options
 from egressd.upstream.node_state import MAX_WORKERS
 
@@ -113,11 +114,36 @@ class ListenerConfig(Message, frozen=True):
     protocol: ListenerProtocol = ListenerProtocol.HTTP
 
 
+class MassLossConfig(Message, frozen=True):
+    """When an answer of a source drops so much that it is not believed at once."""
+
+    percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 50  # more of its endpoints than that
+    min_endpoints: Count = 10  # and at least so many
+    grace: Duration = 600.0  # after this it is believed unconfirmed
+
+
+class EndpointsMode(enum.Enum):  # str has a method `replace`
+    """What becomes of a source's endpoints for a host that an earlier source has, too."""
+
+    replace = "replace"  # the earlier source's endpoints replace them
+    merge = "merge"  # they join the earlier source's
+
+
+class RegistryConfig(Message, frozen=True):
+    """How changes of the sources become versions of the shared registry."""
+
+    debounce_quiet: Duration = QUIET_S  # changes that follow each other faster are merged
+    debounce_max: Duration = LONGEST_S  # but none waits longer
+    mass_loss: MassLossConfig = MassLossConfig()
+
+
 class AdapterConfig(Message, frozen=True):
     """One source. `type` names an entry point of `egressd.adapters`, which checks `options`."""
 
     type: str
     name: str = ""  # the source's name in the registry; "" = the type
+    endpoints: EndpointsMode = EndpointsMode.replace
+    mass_loss: MassLossConfig | None = None  # None = registry.massLoss
     options: Options = msgspec.field(default_factory=dict)
 
     @property
@@ -205,6 +231,7 @@ class Bootstrap(Message, frozen=True):
     )
     listeners: tuple[ListenerConfig, ...] = (ListenerConfig(name="egress", port=15001),)
     adapters: tuple[AdapterConfig, ...] = ()
+    registry: RegistryConfig = RegistryConfig()
     resources: tuple[str, ...] = ()  # files or directories: a static adapter named "files"
     outbound_traffic_policy: OutboundTrafficPolicy = OutboundTrafficPolicy()
     admin: AdminConfig = AdminConfig()

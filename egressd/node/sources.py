@@ -20,10 +20,12 @@ from egressd.registry.adapter import (
     AdapterContext,
     AdapterFactory,
 )
+from egressd.registry.guard import Hold
 from egressd.registry.records import Snapshot
 
 _FIRST_RETRY_S = 0.5
 _MAX_RETRY_S = 30.0
+_PROGRESS_LOG_S = 2.0
 
 log = structlog.get_logger("egressd.registry")
 
@@ -44,7 +46,11 @@ class SourceStatus:
     error: str = ""
     errors: int = 0
     problems: tuple[Problem, ...] = ()
-    progress: tuple[int, int] = (0, 0)  # parts read and to read of the first sync
+    progress: tuple[int, int] | None = (
+        None  # parts read and to read of a first sync; total 0 = unknown
+    )
+    held: Hold | None = None  # a loss that is not believed yet
+    holds: int = 0  # how often there was one
 
     @property
     def is_synced(self) -> bool:
@@ -62,21 +68,28 @@ class SourceSink:
     def __init__(
         self,
         status: SourceStatus,
-        on_snapshot: Callable[[str, Snapshot], None],
+        on_snapshot: Callable[[str, Snapshot], bool],
         on_word: Callable[[], None],
     ) -> None:
         self.status = status
         self._on_snapshot = on_snapshot
+        self._progress_logged_at = time()  # a quick first sync is not worth a line
         self._on_word = on_word  # anything was heard, good or bad
 
     def publish(self, snapshot: Snapshot) -> bool:
+        if self.status.progress is not None:
+            log.info("first sync done", source=self.status.name, records=len(snapshot.records))
+            self.status.progress = None
         self.in_sync()
         self.status.source_version = snapshot.source_version
-        self._on_snapshot(self.status.name, snapshot)
-        return True
+        return self._on_snapshot(self.status.name, snapshot)
 
     def progress(self, done: int, total: int) -> None:
         self.status.progress = (done, total)
+        now = time()
+        if now - self._progress_logged_at >= _PROGRESS_LOG_S:
+            self._progress_logged_at = now
+            log.info("first sync", source=self.status.name, done=done, total=total or "unknown")
 
     def in_sync(self) -> None:
         if self.status.error:

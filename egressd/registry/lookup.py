@@ -6,37 +6,23 @@ The most specific host wins as a whole: exact, then the longest wildcard, then `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import msgspec
 
 from egressd.api.destination_rule import DestinationRule
 from egressd.api.export import export_namespaces
 from egressd.api.resource import Kind
-from egressd.api.service_entry import Location, Resolution, ServiceEntry, ServicePort
+from egressd.api.service_entry import ServiceEntry, ServicePort
 from egressd.api.workload_entry import WorkloadEntry
 from egressd.registry.claims import gateway_names, qualified
+from egressd.registry.join import Service, join
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.records import Record
 from egressd.registry.view import RegistryView
 
 MESH_GATEWAY = "mesh"
 _HTTP_PROTOCOLS = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB"})
-
-
-class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """A name as its ServiceEntries state it together."""
-
-    host: str  # as claimed: may be a wildcard
-    ports: tuple[ServicePort, ...]
-    resolution: Resolution
-    location: Location
-    endpoints: tuple[WorkloadEntry, ...]
-    subject_alt_names: tuple[str, ...]
-    refs: tuple[str, ...]
-    source: str
-    namespace: str = "default"
-    selectors: tuple[tuple[str, Mapping[str, str]], ...] = ()  # (namespace, labels) of workloads
 
 
 class RecordingView:
@@ -176,7 +162,8 @@ def _age(record: Record) -> str:
 
 def find_service(view: RegistryView, host: str) -> Service | None:
     """What the ServiceEntries of the most specific claim say, those of the first one's source and
-    namespace merged (Istio: one host in two namespaces is two services)."""
+    namespace merged (Istio: one host in two namespaces is two services), with the endpoints of other
+    sources that are configured to join."""
     for key in candidates(host):
         records = view.claims(Kind.SERVICE_ENTRY, key)
         if records:
@@ -187,7 +174,8 @@ def find_service(view: RegistryView, host: str) -> Service | None:
                 for r in records
                 if r.source == first.source and r.resource.metadata.namespace == namespace
             ]
-            return _merge(key, first.source, same)
+            service = _merge(key, first.source, same)
+            return join(service, [r for r in records if r.is_merged and r.source != first.source])
     return None
 
 

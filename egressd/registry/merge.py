@@ -1,20 +1,33 @@
 """What all sources say together. Pure: snapshots in, changes out.
 
-Per ref the source that stands first in the configured order wins. A VirtualService that claims a host
-which another one has on the same gateway, for a namespace that sees both, is refused; the one in force
-keeps it, at a cold start the older by creationTimestamp, then by source order, then by ref (Istio).
+ServiceEntries of several sources stand side by side (`egressd.registry.lookup` takes those of the
+first source in order, and adds the endpoints of sources that are merged). Of any other kind the source
+that stands first in the configured order wins, per ref. A VirtualService that claims a host which
+another one has on the same gateway, for a namespace that sees both, is refused; the one in force keeps
+it, at a cold start the older by creationTimestamp, then by source order, then by ref (Istio).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from egressd.api.export import exports_overlap
 from egressd.api.resource import Kind, Problem
-from egressd.registry.claims import claimed_hosts, contested_hosts, gateway_names
+from egressd.registry.claims import claimed_hosts
+from egressd.registry.conflicts import ServiceHosts, settle
+from egressd.registry.guard import Hold, LossLimit
 from egressd.registry.records import Record, Snapshot
+from egressd.registry.said import Said, differs
+
+_VIRTUAL_SERVICES = f"{Kind.VIRTUAL_SERVICE}/"
+
+
+class SourceRule(msgspec.Struct, frozen=True):
+    """How one source is taken: what loss is held, whether its endpoints join another source's."""
+
+    limit: LossLimit = LossLimit()
+    is_merged: bool = False
 
 
 class ChangeSet(msgspec.Struct, frozen=True):
@@ -32,154 +45,140 @@ class ChangeSet(msgspec.Struct, frozen=True):
 class Merger:
     """The current say of every source and the merged set that is in force."""
 
-    def __init__(self, order: Sequence[str], in_force: Iterable[Record] = ()) -> None:
+    def __init__(
+        self,
+        order: Sequence[str],
+        in_force: Iterable[Record] = (),
+        rules: Mapping[str, SourceRule] | None = None,
+    ) -> None:
+        given = rules or {}
+        self._rules = {source: given.get(source, SourceRule()) for source in order}
         self._rank = {source: rank for rank, source in enumerate(order)}
-        self._by_source: dict[str, dict[str, Record]] = {source: {} for source in order}
+        self._said = {source: Said(self._rules[source].limit) for source in order}
         self._in_force: dict[str, Record] = {}
+        self._hosts = ServiceHosts()
+        self._refusals: tuple[Problem, ...] = ()
         self._touched: set[str] = set()
         self._sources: set[str] = set()
-        self.conflicts: tuple[Problem, ...] = ()
         for record in in_force:
-            ref = record.resource.ref
-            self._in_force[ref] = record
-            if record.source in self._by_source:
-                self._by_source[record.source][ref] = record
-            else:
-                self._touched.add(ref)  # its source is no longer configured
+            self._adopt(record)
+        self.conflicts = self._hosts.conflicts(self.rank)
+
+    def _adopt(self, record: Record) -> None:
+        self._in_force[record.key] = record
+        self._hosts.replace(None, record)
+        rule = self._rules.get(record.source)
+        if rule is not None:
+            self._said[record.source].adopt(record)
+        if rule is None or rule.is_merged != record.is_merged:
+            self._touched.add(
+                record.key
+            )  # its source is gone from the bootstrap, or taken otherwise
 
     def rank(self, source: str) -> int:
         """The source's place in the configured order, the first wins."""
         return self._rank.get(source, len(self._rank))
 
     def count(self, source: str) -> int:
-        """Records that a source holds."""
-        return len(self._by_source.get(source, ()))
+        """Records of a source that are taken."""
+        return len(self._said[source].records)
 
-    def apply(self, source: str, snapshot: Snapshot) -> bool:
-        """Take a source's snapshot. Returns whether anything changed."""
-        before = self._by_source[source]
-        after = {record.resource.ref: record for record in snapshot.records}
-        if snapshot.failed_origins:
-            for ref, record in before.items():
-                if record.origin in snapshot.failed_origins:
-                    after.setdefault(ref, record)
-        changed = {ref for ref, record in after.items() if _differs(before.get(ref), record)}
-        changed |= before.keys() - after.keys()
-        self._by_source[source] = after
-        if changed:
-            self._touched |= changed
+    def hold(self, source: str) -> Hold | None:
+        """The loss of a source that is not believed yet."""
+        return self._said[source].hold
+
+    def lost(self, source: str) -> int:
+        """How many endpoints in force a source's last answer lacked, believed or not."""
+        return self._said[source].lost
+
+    def retained(self, source: str) -> frozenset[str]:
+        """Keys of records in force that the source no longer states in full."""
+        return self._said[source].retained
+
+    def apply(self, source: str, snapshot: Snapshot, now: float = 0.0) -> bool:
+        """Take a source's snapshot at `now` (seconds of any clock, for holds). Returns whether
+        anything changed."""
+        return self._touch(source, self._said[source].take(snapshot, now))
+
+    def confirm(self, source: str) -> bool:
+        """Believe the loss of a source that is held. Returns whether anything changed."""
+        return self._touch(source, self._said[source].release())
+
+    def expire(self, now: float) -> list[str]:
+        """Believe the losses whose grace period is over. Returns their sources."""
+        over = [s for s, said in self._said.items() if said.hold and now >= said.hold.until]
+        for source in over:
+            self.confirm(source)
+        return over
+
+    def next_expiry(self) -> float | None:
+        """When `expire` has something to do next."""
+        return min((said.hold.until for said in self._said.values() if said.hold), default=None)
+
+    def _touch(self, source: str, keys: set[str]) -> bool:
+        if keys:
+            self._touched |= keys
             self._sources.add(source)
-        return bool(changed)
+        return bool(keys)
 
-    def changes(self) -> ChangeSet:
-        """What has to be published since the last call, and from now on counts as in force."""
+    def changes(self, at: float = 0.0) -> ChangeSet:
+        """What has to be published since the last call, and from now on counts as in force. `at` is
+        the time in seconds since the epoch."""
         if not self._touched:
             return ChangeSet()
-        if any(ref.startswith(Kind.VIRTUAL_SERVICE.value) for ref in self._touched):
-            wanted_services = self._settle_virtual_services()
-        else:
-            wanted_services = {}
+        settled: dict[str, Record | None] = {}
+        if any(key.startswith(_VIRTUAL_SERVICES) for key in self._touched):
+            settled = self._settle_virtual_services()
         puts: list[Record] = []
         deletes: list[Record] = []
         hosts: dict[str, None] = {}
-        for ref in sorted(self._touched | wanted_services.keys()):
-            old = self._in_force.get(ref)
-            new = wanted_services[ref] if ref in wanted_services else self._winner(ref)
-            if not _differs(old, new):
+        for key in sorted(self._touched | settled.keys()):
+            old = self._in_force.get(key)
+            new = self._stamped(settled[key] if key in settled else self._winner(key), old, at)
+            if not differs(old, new) and (old and old.is_merged) == (new and new.is_merged):
                 continue
             for record in (old, new):
                 if record is not None:
                     hosts.update(dict.fromkeys(claimed_hosts(record.resource)))
-            if new is None:
-                assert old is not None
-                deletes.append(old)
-                del self._in_force[ref]
-            else:
+            self._hosts.replace(old, new)
+            if new is not None:
                 puts.append(new)
-                self._in_force[ref] = new
+                self._in_force[key] = new
+            elif old is not None:
+                deletes.append(old)
+                del self._in_force[key]
+        self.conflicts = (*self._refusals, *self._hosts.conflicts(self.rank))
         sources = tuple(sorted(self._sources))
         self._touched.clear()
         self._sources.clear()
         return ChangeSet(tuple(puts), tuple(deletes), tuple(hosts), sources)
 
-    def _winner(self, ref: str) -> Record | None:
-        for records in self._by_source.values():
-            if ref in records:
-                return records[ref]
+    def _stamped(self, record: Record | None, old: Record | None, at: float) -> Record | None:
+        if record is None:
+            return None
+        is_known = old is not None and old.source == record.source
+        return msgspec.structs.replace(
+            record,
+            first_seen=old.first_seen if old is not None and is_known else at,
+            last_seen=at,
+            is_merged=self._rules[record.source].is_merged,
+        )
+
+    def _winner(self, key: str) -> Record | None:
+        for said in self._said.values():
+            if key in said.records:
+                return said.records[key]
         return None
 
     def _settle_virtual_services(self) -> dict[str, Record | None]:
-        """Every VirtualService ref with the record in force, None for a refused one."""
-        prefix = f"{Kind.VIRTUAL_SERVICE}/"
-        refs = {ref for records in self._by_source.values() for ref in records}
-        refs |= self._in_force.keys()
-        candidates: list[Record] = []
-        settled: dict[str, Record | None] = {}
-        for ref in refs:
-            if ref.startswith(prefix):
-                settled[ref] = winner = self._winner(ref)
-                if winner is not None:
-                    candidates.append(winner)
-        candidates.sort(key=self._age)
-        owners: dict[tuple[str, str], list[Record]] = {}
-        conflicts: list[Problem] = []
-        for record in candidates:
-            keys = _gateway_hosts(record)
-            taken = _taken(record, keys, owners)
-            if taken is None:
-                for key in keys:
-                    owners.setdefault(key, []).append(record)
-            else:
-                settled[record.resource.ref] = None
-                conflicts.append(_conflict(record, *taken))
-        self.conflicts = tuple(conflicts)
-        return settled
+        """Every VirtualService key with the record in force, None for a refused one."""
+        keys = {key for said in self._said.values() for key in said.records}
+        keys |= self._in_force.keys()
+        winners = {key: self._winner(key) for key in keys if key.startswith(_VIRTUAL_SERVICES)}
+        refused, self._refusals = settle((r for r in winners.values() if r), self._age)
+        return {key: None if key in refused else record for key, record in winners.items()}
 
     def _age(self, record: Record) -> tuple[bool, str, int, str]:
         """In force first, then by creation time, source order and ref."""
-        ref = record.resource.ref
         created = record.resource.metadata.creation_timestamp or "~"  # unknown sorts last
-        return ref not in self._in_force, created, self.rank(record.source), ref
-
-
-def _differs(old: Record | None, new: Record | None) -> bool:
-    """Whether readers would see another resource. Its line in a file is nothing to them: an edit
-    further up must not recompile all that stands below it."""
-    if old is None or new is None:
-        return old is not new
-    if old is new:
-        return False
-    one, other = old.resource, new.resource
-    return (
-        one.spec != other.spec
-        or one.metadata != other.metadata
-        or one.kind is not other.kind
-        or old.source != new.source
-    )
-
-
-def _gateway_hosts(record: Record) -> list[tuple[str, str]]:
-    hosts = contested_hosts(record.resource)
-    return [(gateway, host) for gateway in gateway_names(record.resource) for host in hosts]
-
-
-def _taken(
-    record: Record, keys: list[tuple[str, str]], owners: dict[tuple[str, str], list[Record]]
-) -> tuple[Record, tuple[str, str]] | None:
-    """The owner of one of the keys whom some namespace sees beside this one, with the key."""
-    for key in keys:
-        for owner in owners.get(key, ()):
-            if exports_overlap(owner.resource, record.resource):
-                return owner, key
-    return None
-
-
-def _conflict(refused: Record, owner: Record, taken: tuple[str, str]) -> Problem:
-    gateway, host = taken
-    return Problem(
-        place=refused.resource.place,
-        resource=refused.resource.ref,
-        field="spec.hosts",
-        found=f"{host} (gateway {gateway})",
-        expected=f"a host that no other VirtualService claims: {owner.resource.ref} has it and keeps it",
-    )
+        return record.key not in self._in_force, created, self.rank(record.source), record.key

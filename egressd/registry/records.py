@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import msgspec
 
-from egressd.api.resource import Resource
+from egressd.api.resource import Kind, Resource
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One resource as one source states it.
 
     `origin` is the unit of the source that is read as a whole and can fail by itself: a file, a
-    Consul service, an etcd key. `source_version` is the source's own index or revision.
+    Consul service, an etcd key. `source_version` is the source's own index or revision. What stands
+    below it is the registry's to fill in, not the adapter's; times are seconds since the epoch.
     """
 
     resource: Resource
     source: str
     origin: str = ""
     source_version: str = ""
+    first_seen: float = 0.0  # the source stated it for the first time
+    last_seen: float = 0.0  # it changed for the last time; see also `SourceState.synced_at`
+    is_merged: bool = False  # its endpoints join those of the source that has precedence
+
+    @property
+    def key(self) -> str:
+        """What it is filed under. ServiceEntries of several sources stand side by side, of all other
+        kinds one source's is in force."""
+        ref = self.resource.ref
+        return f"{ref}\0{self.source}" if self.resource.kind is Kind.SERVICE_ENTRY else ref
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,9 +39,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     is no reason to forget them.
 
     `doubt` says why what is missing may not be gone: the source lost its state, counts backwards, or
-    answered for the first time after an error. A mass loss in doubt is never confirmed by another
-    read, only by the guard's grace period or an operator. `is_reread`: the whole source was read
-    afresh after `Sink.publish` held the answer before.
+    answers with much less right after an error. A loss in doubt, however small, is never confirmed by
+    another read, only by the guard's grace period or an operator. `is_reread`: the whole source was
+    read afresh after `Sink.publish` held the answer before.
     """
 
     records: tuple[Record, ...]
@@ -38,3 +49,16 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     failed_origins: frozenset[str] = frozenset()
     doubt: str = ""
     is_reread: bool = False
+
+
+class SourceState(msgspec.Struct, frozen=True):
+    """How a source stood when the registry process last wrote it down. Seconds since the epoch.
+
+    `retained` are the keys of records that the source no longer states: they are kept by the
+    mass-loss guard or because their origin cannot be read.
+    """
+
+    synced_at: float = 0.0
+    error: str = ""
+    held: str = ""  # what the mass-loss guard holds, for people; "" = nothing
+    retained: frozenset[str] = frozenset()

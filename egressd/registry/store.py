@@ -1,10 +1,11 @@
 """The shared registry on disk: LMDB, one writer, readers without locks in every other process.
 
 Databases of the one environment:
-    records   ref -> stored record
-    claims    kind NUL host -> [[rank, ref], ...], the winner first
+    records   record key -> stored record
+    claims    kind NUL host -> [[rank, record key], ...], the winner first
     changes   version (8 bytes, big-endian) -> stored change
-    meta      "version" -> 8 bytes; "source NUL name" -> source state
+    meta      "version" -> 8 bytes; "layout" -> what the claims were filed by;
+              "source NUL name" -> source state
 
 A publication is one transaction, so a reader sees all of it or nothing. NOMETASYNC: after a crash of
 the machine the last publication may be gone, never half of one. LMDB forbids opening an environment
@@ -14,7 +15,8 @@ twice in a process and using it across a fork: whoever reads opens it once, afte
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -25,13 +27,16 @@ import msgspec
 from egressd.api.resource import SPEC_TYPES, Kind, Metadata, Place, Resource, Spec
 from egressd.registry.claims import claimed_hosts
 from egressd.registry.merge import ChangeSet
-from egressd.registry.records import Record
+from egressd.registry.records import Record, SourceState
 
 _MAP_SIZE = 16 << 30  # address space, not disk: the file grows as it is written
 _MAX_READERS = 1024
 _MAX_CHANGES = 10_000
 _NAMES = (b"records", b"claims", b"changes", b"meta")
 _VERSION = b"version"
+_LAYOUT = b"layout"
+_FORMAT = "2"  # ServiceEntries filed by source, too
+_SOURCE = b"source\0"
 _KEY_BYTES = 500
 
 
@@ -50,6 +55,9 @@ class Stored(msgspec.Struct, frozen=True, array_like=True):
     source: str
     origin: str
     source_version: str
+    first_seen: float = 0.0
+    last_seen: float = 0.0
+    is_merged: bool = False
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -73,6 +81,7 @@ class Changes(msgspec.Struct, frozen=True):
 _encode = msgspec.msgpack.Encoder().encode
 _decode_stored = msgspec.msgpack.Decoder(Stored).decode
 _decode_change = msgspec.msgpack.Decoder(Change).decode
+_decode_state = msgspec.msgpack.Decoder(SourceState).decode
 _decode_claims = msgspec.msgpack.Decoder(list[tuple[int, bytes]]).decode
 _decode_spec = {kind: msgspec.msgpack.Decoder(spec) for kind, spec in SPEC_TYPES.items()}
 
@@ -97,6 +106,9 @@ def _freeze(record: Record) -> bytes:
             record.source,
             record.origin,
             record.source_version,
+            record.first_seen,
+            record.last_seen,
+            record.is_merged,
         )
     )
 
@@ -115,6 +127,9 @@ def _thaw(data: bytes) -> Record:
         source=stored.source,
         origin=stored.origin,
         source_version=stored.source_version,
+        first_seen=stored.first_seen,
+        last_seen=stored.last_seen,
+        is_merged=stored.is_merged,
     )
 
 
@@ -157,14 +172,14 @@ class StoreReader:
             found = txn.get(_key(f"{kind}\0{host}"), db=self._claims)
             if found is None:
                 return ()
-            stored = (txn.get(ref, db=self._records) for _, ref in _decode_claims(found))
+            stored = (txn.get(key, db=self._records) for _, key in _decode_claims(found))
             return tuple(_thaw(data) for data in stored if data is not None)
 
     def records(self, kind: Kind) -> tuple[Record, ...]:
         return tuple(self._scan(f"{kind}/".encode()))
 
     def all_records(self) -> tuple[Record, ...]:
-        """Every record, ordered by ref."""
+        """Every record, ordered by key."""
         return tuple(self._scan(b""))
 
     def _scan(self, prefix: bytes) -> Iterator[Record]:
@@ -174,6 +189,17 @@ class StoreReader:
                     if not key.startswith(prefix):
                         return
                     yield _thaw(data)
+
+    def source_states(self) -> dict[str, SourceState]:
+        """How each source stood when it was last written down, by name."""
+        found: dict[str, SourceState] = {}
+        with self._env.begin() as txn, txn.cursor(self._meta) as cursor:
+            if cursor.set_range(_SOURCE):
+                for key, data in cursor:
+                    if not key.startswith(_SOURCE):
+                        break
+                    found[key.removeprefix(_SOURCE).decode()] = _decode_state(data)
+        return found
 
     def changes_since(self, version: int) -> Changes | None:
         """The host keys changed after `version`; None when the log does not reach back so far."""
@@ -251,30 +277,63 @@ class StoreWriter(StoreReader):
         with self._env.begin(write=True) as txn:
             yield txn
 
+    def arrange(self, order: Sequence[str], at: float) -> None:
+        """File all records anew where an older egressd or another order of sources filed them, and
+        log the hosts that several records claim: another one may win now."""
+        layout = "\0".join((_FORMAT, *order)).encode()
+        with self._write() as txn:
+            if txn.get(_LAYOUT, db=self._meta) == layout:
+                return
+            records = [_thaw(bytes(data)) for _, data in txn.cursor(self._records)]
+            for database in (self._records, self._claims):
+                txn.drop(database, delete=False)
+            ranks = {source: rank for rank, source in enumerate(order)}
+            times: Counter[str] = Counter()
+            for record in records:
+                self._file(txn, record, ranks.get(record.source, len(ranks)))
+                times.update(claimed_hosts(record.resource))
+            txn.put(_LAYOUT, layout, db=self._meta)
+            shared = tuple(host for host, count in times.items() if count > 1)
+            if shared:
+                self._log(txn, at, ChangeSet(hosts=shared))
+
+    def note_sources(self, states: Mapping[str, SourceState]) -> None:
+        """Write down how the sources stand; those of old bootstraps are forgotten."""
+        with self._write() as txn:
+            with txn.cursor(self._meta) as cursor:
+                stale = [bytes(key) for key, _ in cursor if bytes(key).startswith(_SOURCE)]
+            for key in stale:
+                txn.delete(key, db=self._meta)
+            for name, state in states.items():
+                txn.put(_SOURCE + name.encode(), _encode(state), db=self._meta)
+
     def publish(self, changes: ChangeSet, ranks: dict[str, int], at: float) -> int:
         """Write one change set in one transaction; returns the new version. Blocks for a disk sync."""
         with self._write() as txn:
-            version = int.from_bytes(txn.get(_VERSION, b"", db=self._meta), "big") + 1
             for record in (*changes.deletes, *changes.puts):
-                self._unfile(txn, record.resource.ref)
+                self._unfile(txn, record.key)
             for record in changes.puts:
                 self._file(txn, record, ranks.get(record.source, len(ranks)))
-            change = Change(
-                version,
-                at,
-                changes.sources,
-                changes.hosts,
-                tuple(record.resource.ref for record in changes.puts),
-                tuple(record.resource.ref for record in changes.deletes),
-            )
-            txn.put(version.to_bytes(8, "big"), _encode(change), db=self._changes)
-            if version > _MAX_CHANGES:
-                txn.delete((version - _MAX_CHANGES).to_bytes(8, "big"), db=self._changes)
-            txn.put(_VERSION, version.to_bytes(8, "big"), db=self._meta)
+            return self._log(txn, at, changes)
+
+    def _log(self, txn: lmdb.Transaction, at: float, changes: ChangeSet) -> int:
+        version = int.from_bytes(txn.get(_VERSION, b"", db=self._meta), "big") + 1
+        change = Change(
+            version,
+            at,
+            changes.sources,
+            changes.hosts,
+            tuple(record.resource.ref for record in changes.puts),
+            tuple(record.resource.ref for record in changes.deletes),
+        )
+        txn.put(version.to_bytes(8, "big"), _encode(change), db=self._changes)
+        if version > _MAX_CHANGES:
+            txn.delete((version - _MAX_CHANGES).to_bytes(8, "big"), db=self._changes)
+        txn.put(_VERSION, version.to_bytes(8, "big"), db=self._meta)
         return version
 
-    def _unfile(self, txn: lmdb.Transaction, ref: str) -> None:
-        key = _key(ref)
+    def _unfile(self, txn: lmdb.Transaction, text: str) -> None:
+        key = _key(text)
         old = txn.get(key, db=self._records)
         if old is None:
             return
@@ -289,7 +348,7 @@ class StoreWriter(StoreReader):
         txn.delete(key, db=self._records)
 
     def _file(self, txn: lmdb.Transaction, record: Record, rank: int) -> None:
-        key = _key(record.resource.ref)
+        key = _key(record.key)
         txn.put(key, _freeze(record), db=self._records)
         for name in self._claim_keys(record):
             found = txn.get(name, db=self._claims)

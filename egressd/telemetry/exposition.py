@@ -38,6 +38,8 @@ class SourceMetrics(NamedTuple):
     errors: int
     failing: bool
     problems: int
+    held: int  # endpoints that the mass-loss guard keeps
+    holds: int
 
 
 class EjectedEndpoint(NamedTuple):
@@ -52,6 +54,7 @@ class NodeMetrics(NamedTuple):
 
     version: str
     registry_version: int
+    registry_conflicts: int
     sources: tuple[SourceMetrics, ...]
     ejected: tuple[EjectedEndpoint, ...]
     worker_restarts: int
@@ -202,12 +205,19 @@ def _node(node: NodeMetrics) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "egressd_registry_version", "Version of the shared registry", value=node.registry_version
     )
+    yield GaugeMetricFamily(
+        "egressd_registry_conflicts",
+        "Claims left out since another resource or source has the host",
+        value=node.registry_conflicts,
+    )
     for name, family, text in (
         ("sync_age_seconds", GaugeMetricFamily, "Seconds since a source was heard of, -1 = never"),
         ("records", GaugeMetricFamily, "Resources of a source"),
         ("errors", CounterMetricFamily, "Failures to read a source"),
         ("failing", GaugeMetricFamily, "1 while a source cannot be read"),
         ("problems", GaugeMetricFamily, "Problems of a source's resources"),
+        ("held", GaugeMetricFamily, "Endpoints gone from a source and kept by the mass-loss guard"),
+        ("holds", CounterMetricFamily, "Mass losses that were held"),
     ):
         metric = family(f"egressd_adapter_{name}", text, labels=["source"])
         field = "age_s" if name == "sync_age_seconds" else name

@@ -63,9 +63,9 @@ def test_a_record_that_is_gone_is_deleted() -> None:
 
 def test_the_first_source_in_order_wins_and_the_next_takes_over() -> None:
     merger = Merger(["one", "two"])
-    merger.apply("two", snapshot("two", service("a", "10.0.0.2")))
+    merger.apply("two", snapshot("two", virtual("a", "two.example")))
     assert merger.changes().puts[0].source == "two"
-    merger.apply("one", snapshot("one", service("a", "10.0.0.1")))
+    merger.apply("one", snapshot("one", virtual("a", "one.example")))
     assert merger.changes().puts[0].source == "one"
     merger.apply("one", snapshot("one"))
     assert merger.changes().puts[0].source == "two"

@@ -11,6 +11,7 @@ import pytest
 
 from egressd.api.resource import Kind
 from egressd.registry.merge import ChangeSet, Merger
+from egressd.registry.records import SourceState
 from egressd.registry.store import StoreError, StoreReader, StoreWriter
 from tests.registry.test_merge import records, service, snapshot, virtual
 
@@ -73,6 +74,32 @@ def test_claims_stand_in_order_of_the_sources(tmp_path: Path) -> None:
     writer.publish(put(first, source="one"), RANKS, 2.0)
     found = writer.claims(Kind.SERVICE_ENTRY, "h.example")
     assert [record.source for record in found] == ["one", "two"]
+    writer.close()
+
+
+def test_another_order_of_sources_files_the_claims_anew(tmp_path: Path) -> None:
+    writer = StoreWriter.open(tmp_path / "r")
+    writer.arrange(["one", "two"], 0.5)
+    for source in ("one", "two"):
+        writer.publish(put(service("a"), service(source), source=source), RANKS, 1.0)
+    writer.arrange(["one", "two"], 2.0)
+    assert writer.version() == 2
+    writer.arrange(["two", "one"], 3.0)
+    found = writer.claims(Kind.SERVICE_ENTRY, "a.example")
+    assert [record.source for record in found] == ["two", "one"]
+    since = writer.changes_since(2)
+    assert since is not None
+    assert since.hosts == {"a.example"}  # only there another one may win now
+    writer.close()
+
+
+def test_source_states_are_written_down_and_forgotten_with_their_source(tmp_path: Path) -> None:
+    writer = StoreWriter.open(tmp_path / "r")
+    state = SourceState(5.0, "away", "", frozenset({"ServiceEntry/default/a\0one"}))
+    writer.note_sources({"one": state, "two": SourceState()})
+    assert writer.source_states() == {"one": state, "two": SourceState()}
+    writer.note_sources({"one": state})
+    assert list(writer.source_states()) == ["one"]
     writer.close()
 
 

@@ -17,7 +17,8 @@ from egressd.telemetry.stats import (
 NODE = NodeMetrics(
     version="1",
     registry_version=7,
-    sources=(SourceMetrics("consul", 0.5, 3, 1, True, 0),),
+    registry_conflicts=0,
+    sources=(SourceMetrics("consul", 0.5, 3, 1, True, 0, 40, 1),),
     ejected=(EjectedEndpoint("c", "10.0.0.1:80"),),
     worker_restarts=2,
     registry_restarts=1,

@@ -1,0 +1,196 @@
+"""From what the sources say to versions of the shared registry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from time import time
+
+import structlog
+import trio
+
+from egressd.node.bootstrap_model import AdapterConfig, Bootstrap, EndpointsMode
+from egressd.node.debounce import Debounce
+from egressd.node.registry_state import RegistryState
+from egressd.registry.guard import Hold, LossLimit
+from egressd.registry.merge import Merger, SourceRule
+from egressd.registry.records import Snapshot, SourceState
+from egressd.registry.store import StoreWriter
+
+log = structlog.get_logger("egressd.registry")
+
+_FIRST_VERSION_S = 3.0
+_NOTE_S = 30.0
+_BELL = (1).to_bytes(8, "little")
+_LOGGED_CONFLICTS = 20
+
+
+def source_rule(config: AdapterConfig, bootstrap: Bootstrap) -> SourceRule:
+    """How the registry takes a source."""
+    loss = config.mass_loss or bootstrap.registry.mass_loss
+    return SourceRule(
+        limit=LossLimit(loss.percent / 100, max(1, loss.min_endpoints), loss.grace),
+        is_merged=config.endpoints is EndpointsMode.merge,
+    )
+
+
+class Publisher:
+    """Takes snapshots, publishes when it is due, rings the workers' bells."""
+
+    def __init__(
+        self,
+        store: StoreWriter,
+        state: RegistryState,
+        sources: Sequence[AdapterConfig],
+        bootstrap: Bootstrap,
+        bells: Sequence[int],
+    ) -> None:
+        self._store = store
+        self._state = state
+        self._bells = bells
+        self._order = [config.source for config in sources]
+        rules = {config.source: source_rule(config, bootstrap) for config in sources}
+        self._merger = Merger(self._order, store.all_records(), rules)
+        self._ranks = {source: rank for rank, source in enumerate(self._order)}
+        self._debounce = Debounce(
+            bootstrap.registry.debounce_quiet, bootstrap.registry.debounce_max
+        )
+        self._changed = trio.Event()
+        for source in self._order:
+            state.status(source).records = self._merger.count(source)
+
+    def take(self, source: str, snapshot: Snapshot) -> bool:
+        """A source spoke (the sink's call). Whether all of it is believed."""
+        before = self._merger.hold(source)
+        if self._merger.apply(source, snapshot, trio.current_time()):
+            self.touch()
+        held = self._merger.hold(source)
+        if before is not None and held is None:
+            how = "confirmed by another read" if self._merger.lost(source) else "all is back"
+            log.info("mass loss over", source=source, how=how)
+        self._note(source, held)
+        return held is None
+
+    def confirm(self, source: str) -> bool:
+        """An operator believes the loss that is held of a source. Whether any was."""
+        if self._merger.hold(source) is None:
+            return False
+        log.info("mass loss over", source=source, how="confirmed by an operator")
+        if self._merger.confirm(source):
+            self.touch()
+        self._note(source, None)
+        return True
+
+    def heard(self) -> None:
+        """A source said something, good or bad (the sink's call)."""
+        if self._state.version == 0:
+            self._changed.set()
+
+    def touch(self) -> None:
+        """Publish soon."""
+        self._debounce.changed(trio.current_time())
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Publish whenever it is due, until cancelled."""
+        self.touch()  # records of sources that are no longer configured go at once
+        if self._state.version == 0:
+            await self._hear_all()
+        while True:
+            due = self._debounce.due()
+            if due is None:
+                await self._changed.wait()
+                self._changed = trio.Event()
+                continue
+            if due > trio.current_time():
+                with trio.move_on_at(due):
+                    await self._changed.wait()
+                    self._changed = trio.Event()
+                continue
+            self._debounce.published()
+            await self._publish()
+
+    async def watch_holds(self) -> None:
+        """End the holds whose grace period is over, and write down how the sources stand."""
+        while True:
+            now = trio.current_time()
+            for source in self._merger.expire(now):
+                log.warning("mass loss over", source=source, how="the grace period is over")
+                self._note(source, None)
+                self.touch()
+            await trio.to_thread.run_sync(self._store.note_sources, self._states())
+            expiry = self._merger.next_expiry()
+            wait = _NOTE_S if expiry is None else min(_NOTE_S, max(0.0, expiry - now))
+            await trio.sleep(wait)
+
+    def _note(self, source: str, held: Hold | None) -> None:
+        status = self._state.status(source)
+        if held is not None and status.held is None:
+            status.holds += 1
+            log.warning(
+                "mass loss held",
+                source=source,
+                says=held.describe(trio.current_time()),
+                to_confirm=f"egressd registry confirm {source}",
+            )
+        status.held = held
+        status.records = self._merger.count(source)
+
+    def _states(self) -> dict[str, SourceState]:
+        now = trio.current_time()
+        return {
+            status.name: SourceState(
+                synced_at=status.synced_at,
+                error=status.error,
+                held=status.held.describe(now) if status.held is not None else "",
+                retained=self._merger.retained(status.name),
+            )
+            for status in self._state.sources()
+        }
+
+    async def _hear_all(self) -> None:
+        """The first version of a new node waits a little for every source, so that a worker that
+        starts to serve knows what there is."""
+        with trio.move_on_after(_FIRST_VERSION_S):
+            while not self._state.has_heard_all:
+                self._changed = trio.Event()
+                await self._changed.wait()
+
+    async def _publish(self) -> None:
+        at = time()
+        changes = self._merger.changes(at)
+        self._log_conflicts()
+        if not changes and self._state.version:
+            return  # an empty first version says that there is nothing, which is news
+        # A disk sync blocks for milliseconds: not on the loop that hears the sources.
+        version = await trio.to_thread.run_sync(self._store.publish, changes, self._ranks, at)
+        self._state.version = version
+        self._state.published_at = at
+        ring(self._bells)
+        log.info(
+            "published",
+            version=version,
+            sources=",".join(changes.sources),
+            changed=len(changes.puts),
+            removed=len(changes.deletes),
+        )
+
+    def _log_conflicts(self) -> None:
+        conflicts = self._merger.conflicts
+        if conflicts is self._state.conflicts:
+            return
+        known = set(map(str, self._state.conflicts))
+        new = [text for text in map(str, conflicts) if text not in known]
+        for text in new[:_LOGGED_CONFLICTS]:
+            log.warning("conflict", problem=text)
+        if len(new) > _LOGGED_CONFLICTS:
+            log.warning("more conflicts", count=len(new) - _LOGGED_CONFLICTS)
+        self._state.conflicts = conflicts
+
+
+def ring(bells: Sequence[int]) -> None:
+    """Wake every worker: there is a new version. Never blocks."""
+    for bell in bells:
+        with suppress(BlockingIOError):
+            os.write(bell, _BELL)

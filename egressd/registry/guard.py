@@ -1,0 +1,102 @@
+"""The mass-loss guard: whether a source that suddenly says much less is believed. Pure.
+
+A registry that had a bad day answers with nothing, or with half, as if that were the truth. What is
+new or changed in such an answer is taken; what is missing is held, that is kept in force, until it
+comes back, a second read confirms that it is gone, the grace period ends, or an operator confirms.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from egressd.api.service_entry import ServiceEntry
+from egressd.api.workload_entry import WorkloadEntry
+from egressd.registry.records import Record
+
+EndpointKey = tuple[str, tuple[tuple[str, int], ...]]
+
+
+class LossLimit(msgspec.Struct, frozen=True):
+    """When a loss is a mass loss: more than `share` (0 to 1) of a source's endpoints and at least
+    `least` of them. Held for `grace_s` seconds at most. A share of 1 guards only by doubt."""
+
+    share: float = 0.5
+    least: int = 10
+    grace_s: float = 600.0
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """A loss that is not believed yet. Times in seconds of the caller's clock."""
+
+    since: float
+    until: float
+    lost: int
+    known: int
+    doubt: str = ""
+
+    def describe(self, now: float) -> str:
+        """For people."""
+        why = f" ({self.doubt})" if self.doubt else ""
+        return (
+            f"{self.lost} of {self.known} endpoints are gone from its answer{why}; they are kept for "
+            f"{max(0.0, self.until - now):.0f} s more, or until they are back or it is confirmed"
+        )
+
+
+def judge(
+    hold: Hold | None,
+    limit: LossLimit,
+    *,
+    known: int,
+    lost: int,
+    doubt: str,
+    is_reread: bool,
+    now: float,
+) -> Hold | None:
+    """The hold after an answer that lacks `lost` of `known` endpoints; None = it is believed.
+
+    Once begun a hold outlasts answers with less of a loss: a registry that lost its state fills up
+    service by service. Doubt stays with it, too.
+    """
+    if not lost:
+        return None
+    if hold is None:
+        if not doubt and (lost < limit.least or lost <= limit.share * known):
+            return None
+        if lost == known and not doubt:
+            doubt = "the source answers with nothing"
+        return Hold(now, now + limit.grace_s, lost, known, doubt)
+    doubt = hold.doubt or doubt
+    if now >= hold.until or (is_reread and not doubt):
+        return None
+    return Hold(hold.since, hold.until, lost, known, doubt)
+
+
+def weigh(record: Record) -> int:
+    """What losing a record would lose: its endpoints, or 1 for what has none."""
+    spec = record.resource.spec
+    return max(1, len(spec.endpoints)) if isinstance(spec, ServiceEntry) else 1
+
+
+def lost_endpoints(before: Record, now: Record) -> tuple[WorkloadEntry, ...]:
+    """The endpoints that a later statement of the same record lacks. Other labels or weights make no
+    other endpoint; none on either side means that the host's name resolves to them: nothing is lost."""
+    old, new = before.resource.spec, now.resource.spec
+    if not isinstance(old, ServiceEntry) or not isinstance(new, ServiceEntry):
+        return ()
+    kept = {endpoint_key(endpoint) for endpoint in new.endpoints}
+    return tuple(e for e in old.endpoints if endpoint_key(e) not in kept)
+
+
+def padded(record: Record, endpoints: tuple[WorkloadEntry, ...]) -> Record:
+    """The record with endpoints that it no longer states itself."""
+    spec = record.resource.spec
+    assert isinstance(spec, ServiceEntry)
+    spec = msgspec.structs.replace(spec, endpoints=spec.endpoints + endpoints)
+    resource = msgspec.structs.replace(record.resource, spec=spec)
+    return msgspec.structs.replace(record, resource=resource)
+
+
+def endpoint_key(endpoint: WorkloadEntry) -> EndpointKey:
+    """What makes an endpoint another one: where it is, not what is said of it."""
+    return endpoint.address, tuple(sorted(endpoint.ports.items()))

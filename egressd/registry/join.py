@@ -1,0 +1,81 @@
+"""A name as several sources state it together: the first one's word, and endpoints of others. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from egressd.api.names import is_ip
+from egressd.api.service_entry import Location, Resolution, ServiceEntry, ServicePort
+from egressd.api.workload_entry import WorkloadEntry
+from egressd.registry.guard import endpoint_key
+from egressd.registry.records import Record
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """A name as its ServiceEntries state it together."""
+
+    host: str  # as claimed: may be a wildcard
+    ports: tuple[ServicePort, ...]
+    resolution: Resolution
+    location: Location
+    endpoints: tuple[WorkloadEntry, ...]
+    subject_alt_names: tuple[str, ...]
+    refs: tuple[str, ...]
+    source: str
+    namespace: str = "default"
+    selectors: tuple[tuple[str, Mapping[str, str]], ...] = ()  # (namespace, labels) of workloads
+
+
+def join(service: Service, others: Iterable[Record]) -> Service:
+    """The service with the endpoints of other sources' ServiceEntries for the same host.
+
+    Ports, resolution and names to verify stay the first source's. An endpoint keeps the ports at which
+    its own source has it, matched by number. One that the service's resolution cannot take (a name in
+    a service of addresses, any in one without endpoints) is left out.
+    """
+    endpoints = list(service.endpoints)
+    known = {endpoint_key(endpoint) for endpoint in endpoints}
+    refs = list(service.refs)
+    for record in others:
+        entry = record.resource.spec
+        if not isinstance(entry, ServiceEntry) or not _takes_endpoints(service):
+            continue
+        refs.append(record.resource.ref)
+        for stated in entry.endpoints:
+            endpoint = _at_own_ports(stated, entry, service.ports)
+            key = endpoint_key(endpoint)
+            if key not in known and _is_taken(endpoint, service.resolution):
+                known.add(key)
+                endpoints.append(endpoint)
+    if len(refs) == len(service.refs):
+        return service
+    return msgspec.structs.replace(service, endpoints=tuple(endpoints), refs=tuple(refs))
+
+
+def _takes_endpoints(service: Service) -> bool:
+    """A name without endpoints resolves to itself: one endpoint would replace what it resolves to."""
+    static = service.resolution is Resolution.STATIC
+    return static or (service.resolution is not Resolution.NONE and bool(service.endpoints))
+
+
+def _is_taken(endpoint: WorkloadEntry, resolution: Resolution) -> bool:
+    is_place = is_ip(endpoint.address) or endpoint.address.startswith("unix://")
+    return resolution is not Resolution.STATIC or is_place
+
+
+def _at_own_ports(
+    endpoint: WorkloadEntry, entry: ServiceEntry, ports: tuple[ServicePort, ...]
+) -> WorkloadEntry:
+    own = {port.number: port for port in entry.ports}
+    mapped: dict[str, int] = {}
+    for port in ports:
+        stated = own.get(port.number)
+        if stated is not None:
+            number = endpoint.ports.get(stated.name) or stated.target_port or stated.number
+            if number != (port.target_port or port.number):
+                mapped[port.name] = number
+    if mapped == dict(endpoint.ports):
+        return endpoint
+    return msgspec.structs.replace(endpoint, ports=mapped)

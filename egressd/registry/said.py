@@ -1,0 +1,119 @@
+"""What one source says: its last answer, and what of it is in force. Pure.
+
+Adapters hand in the very same record objects for what did not change, so an answer of 10,000 records
+is compared by identity before anything else is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from egressd.registry.guard import (
+    Hold,
+    LossLimit,
+    judge,
+    lost_endpoints,
+    padded,
+    weigh,
+)
+from egressd.registry.records import Record, Snapshot
+
+
+class Said:
+    """One source. `records` are those in force by key; `hold` is the loss that is not believed yet."""
+
+    def __init__(self, limit: LossLimit) -> None:
+        self._limit = limit
+        self.records: dict[str, Record] = {}
+        self.hold: Hold | None = None
+        self.lost = 0  # endpoints in force before that the last answer lacked
+        self._stated: dict[int, Record] = {}  # the last answer, by identity
+        self._missing: set[str] = set()  # in force though the last answer lacks them
+        self._short: dict[str, Record] = {}  # as last stated, where lost endpoints were added
+        self._failed: set[str] = set()  # of the missing: their origin could not be read
+        self._known = 0  # endpoints in force
+
+    @property
+    def retained(self) -> frozenset[str]:
+        """Keys in force that the source no longer states, or not with all their endpoints."""
+        return frozenset(self._missing | self._short.keys())
+
+    def adopt(self, record: Record) -> None:
+        """In force since before this process: to be compared with the first answer."""
+        self._put(record.key, record)
+        self._missing.add(record.key)
+
+    def take(self, snapshot: Snapshot, now: float) -> set[str]:
+        """Believe an answer, all or in part. Returns the keys whose record in force may differ."""
+        stated = {id(record): record for record in snapshot.records}
+        came = {r.key: r for i, r in stated.items() if i not in self._stated}
+        gone = {r.key for i, r in self._stated.items() if i not in stated}
+        missing = (gone | self._missing) - came.keys()
+        failed = {k for k in missing if self.records[k].origin in snapshot.failed_origins}
+        short = {**self._short, **came}
+        for key in missing:
+            short.pop(key, None)
+        lost = {
+            key: endpoints
+            for key, record in short.items()
+            if (old := self.records.get(key)) is not None
+            and (endpoints := lost_endpoints(old, record))
+        }
+        self.lost = sum(weigh(self.records[key]) for key in missing - failed)
+        self.lost += sum(map(len, lost.values()))
+        self.hold = judge(
+            self.hold,
+            self._limit,
+            known=self._known,
+            lost=self.lost,
+            doubt=snapshot.doubt,
+            is_reread=snapshot.is_reread,
+            now=now,
+        )
+        before = {k: self.records.get(k) for k in came.keys() | self._short.keys() | missing}
+        self._stated = stated
+        for key, record in short.items():
+            is_padded = self.hold is not None and key in lost
+            self._put(key, padded(record, lost[key]) if is_padded else record)
+        self._short = {k: short[k] for k in lost} if self.hold is not None else {}
+        self._failed = failed
+        self._missing = missing if self.hold is not None else failed
+        self._forget(missing - self._missing)
+        return self._differing(before)
+
+    def release(self) -> set[str]:
+        """Believe the loss that is held. Returns the keys whose record in force may differ."""
+        before = {key: self.records[key] for key in self.retained}
+        for key, record in self._short.items():
+            self._put(key, record)
+        self._forget(self._missing - self._failed)
+        self.hold, self._short, self._missing = None, {}, self._failed
+        return self._differing(before)
+
+    def _differing(self, before: Mapping[str, Record | None]) -> set[str]:
+        return {key for key, old in before.items() if differs(old, self.records.get(key))}
+
+    def _put(self, key: str, record: Record) -> None:
+        old = self.records.get(key)
+        self._known += weigh(record) - (weigh(old) if old is not None else 0)
+        self.records[key] = record
+
+    def _forget(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._known -= weigh(self.records.pop(key))
+
+
+def differs(old: Record | None, new: Record | None) -> bool:
+    """Whether readers would see another resource. Its line in a file is nothing to them: an edit
+    further up must not recompile all that stands below it."""
+    if old is None or new is None:
+        return old is not new
+    if old is new:
+        return False
+    one, other = old.resource, new.resource
+    return (
+        one.spec != other.spec
+        or one.metadata != other.metadata
+        or one.kind is not other.kind
+        or old.source != new.source
+    )
