@@ -30,7 +30,7 @@ def test_a_dns_service_follows_its_name_and_survives_its_server(tmp_path: Path) 
             eventually(lambda: node.get("partner.test")[0] == 503)
             server.table["partner.test"] = ["127.0.0.1"]
             eventually(lambda: node.get("partner.test")[0] == 200)
-            server.silent = True
+            server.mode = "silent"
             asked = server.asked
             eventually(lambda: server.asked > asked)
             time.sleep(1)

@@ -10,7 +10,9 @@ import ipaddress
 import os
 import re
 
+from egressd.api.names import is_fqdn
 from egressd.api.report import Report, quoted
+from egressd.dns.servers import split_server
 from egressd.node.bootstrap_model import FILES_ADAPTER, Bootstrap
 
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
@@ -156,13 +158,17 @@ def _check_limits(config: Bootstrap, report: Report) -> None:
 
 def _check_dns(config: Bootstrap, report: Report) -> None:
     for index, server in enumerate(config.dns.nameservers):
-        host, port = split_nameserver(server)
-        if not _is_address(host) or not 1 <= port <= 65535:
+        try:
+            split_server(server)
+        except ValueError:
             report.error(
                 f"dns.nameservers[{index}]",
                 quoted(server),
                 '"address", "address:port" or "[v6]:port"',
             )
+    for index, domain in enumerate(config.dns.search_domains):
+        if not is_fqdn(domain):
+            report.error(f"dns.searchDomains[{index}]", quoted(domain), "a domain name")
     if config.dns.min_ttl > config.dns.max_ttl:
         report.error(
             "dns.minTtl",
@@ -183,19 +189,6 @@ def _check_paths(config: Bootstrap, report: Report) -> None:
     log = config.access_log.path
     if log not in {"", "-", "stdout"}:
         _check_absolute(log, "accessLog.path", report)
-
-
-def split_nameserver(text: str) -> tuple[str, int]:
-    """Address and port (53 by default; -1 where it is not a number) of `dns.nameservers[]`."""
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        if not rest:
-            return host, 53
-        return host, int(rest[1:]) if rest[0] == ":" and _is_port(rest[1:]) else -1
-    host, colon, port = text.rpartition(":")
-    if not colon or ":" in host:
-        return text, 53
-    return host, int(port) if _is_port(port) else -1
 
 
 def _check_name(

@@ -194,12 +194,26 @@ class Limits(Message, frozen=True):
     denied_addresses: tuple[str, ...] = DENIED_ADDRESSES  # where ALLOW_ANY may not go
 
 
+class DnsLookupFamily(enum.StrEnum):
+    """Which addresses of a name are used (Envoy `Cluster.DnsLookupFamily`)."""
+
+    ALL = "ALL"
+    V4_ONLY = "V4_ONLY"
+    V6_ONLY = "V6_ONLY"
+
+
 class DnsConfig(Message, frozen=True):
     """The resolver for hosts and endpoints that are names."""
 
     nameservers: tuple[str, ...] = ()  # "10.0.0.2" or "10.0.0.2:53"; () = /etc/resolv.conf
+    search_domains: tuple[str, ...] = ()  # for names of a single label
+    lookup_family: DnsLookupFamily = DnsLookupFamily.ALL
     min_ttl: Duration = 1.0
     max_ttl: Duration = 300.0
+    stale_for: Duration = 86400.0  # after its TTL, while no server answers (RFC 8767)
+    gone_after: Duration = (
+        300.0  # servers must say this long that a name that worked has no records
+    )
 
 
 class OutlierConfig(Message, frozen=True):

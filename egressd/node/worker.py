@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from egressd.api.resource import Kind
+from egressd.dns import Bounds, Resolver, Watch
 from egressd.net.readiness import Readiness
 from egressd.node.bootstrap_model import AccessLogFormat, Bootstrap, ListenerProtocol
 from egressd.node.inherited import Inherited
@@ -35,7 +36,7 @@ from egressd.telemetry.access_log import AccessLog
 from egressd.telemetry.access_log_sink import AccessLogSink
 from egressd.telemetry.stats import WorkerStats
 from egressd.upstream.cluster import Cluster
-from egressd.upstream.dns import DnsWatch, TtlBounds
+from egressd.upstream.dns import FAMILIES, HostNames
 from egressd.upstream.node_state import NodeState
 from egressd.upstream.tls import ContextCache
 
@@ -89,14 +90,18 @@ class Worker:
         self.node_state.forget_worker()
         self.loop = Readiness(_report_crash)
         config = bootstrap.dns
-        self.dns = DnsWatch(config.nameservers, TtlBounds(config.min_ttl, config.max_ttl))
+        self.resolver = Resolver(config.nameservers, config.search_domains)
+        self.dns = Watch(
+            self.resolver.ask,
+            Bounds(config.min_ttl, config.max_ttl, config.stale_for, config.gone_after),
+        )
         log_config = bootstrap.access_log
         text = log_config.format is AccessLogFormat.text
         self.access_log = AccessLog("text" if text else "json") if log_config.path else None
         self.directory = Directory(
             store,
             self.loop,
-            self.dns,
+            HostNames(self.dns, FAMILIES[config.lookup_family]),
             lambda spec: Cluster(spec, self.node_state),
             self.stats.cluster,
             ContextCache(),

@@ -39,6 +39,9 @@ class WorkerReport:
         worker = self._worker
         if worker.access_log is not None:
             worker.stats.process.access_log_dropped = worker.access_log.dropped
+        worker.stats.process.dns_look_ups = worker.resolver.counts
+        worker.stats.process.dns_names = len(worker.dns)
+        worker.stats.process.dns_failing = worker.dns.failing
         for runtime in worker.directory.clusters.values():
             runtime.stats.connections_active = runtime.pool.open
             runtime.stats.connections_total = runtime.pool.opened

@@ -14,7 +14,8 @@ from egressd.proxy.http1.response import ResponseHead, parse_response
 from egressd.proxy.reply import ClientGone
 from egressd.proxy.retry import IDEMPOTENT, Failure
 from egressd.upstream.cluster import Endpoint
-from egressd.upstream.connection import ConnectFailed, UpstreamConnection
+from egressd.upstream.connection import UpstreamConnection
+from egressd.upstream.dialing import ConnectFailed
 from egressd.upstream.tls import TlsConfigError
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -6,7 +6,6 @@ A cluster outlives a recompile: its endpoints that stay keep their connections, 
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from time import monotonic
@@ -25,6 +24,7 @@ from egressd.routing.table import ClusterKey, RouteTable
 from egressd.telemetry.stats import ClusterStats, Series
 from egressd.upstream.cluster import Cluster
 from egressd.upstream.compile import UnknownCluster, compile_cluster
+from egressd.upstream.dns import host_names, resolved_endpoints, without_denied
 from egressd.upstream.pool import Pool
 from egressd.upstream.spec import ClusterSpec, EndpointSpec
 from egressd.upstream.tls import ContextCache, ContextEntry
@@ -100,18 +100,17 @@ class ClusterRuntime:
         if spec.resolution not in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN):
             self.resolved = True
             return
-        self.names = tuple(
-            dict.fromkeys(e.address for e in spec.endpoints if not _is_address(e.address))
-        )
+        self.names = host_names(spec)
 
         def resolve() -> None:
-            found = resolved_endpoints(spec, names)
+            found = resolved_endpoints(spec, names.addresses)
             if denies is not None:
-                allowed = [endpoint for endpoint in found if not denies(endpoint.address)]
+                allowed = without_denied(found, denies)
                 self.failure = _DENIED if found and not allowed else ""
                 self.failure_status = 403 if self.failure else 503
                 found = allowed
-            self.cluster.set_resolved(found)
+            if found != [endpoint.spec for endpoint in self.cluster.endpoints]:
+                self.cluster.set_resolved(found)
             self.resolved = all(names.addresses(name) is not None for name in self.names)
 
         self._on_names = resolve
@@ -127,46 +126,11 @@ class ClusterRuntime:
         self._on_names = None
 
 
-def resolved_endpoints(spec: ClusterSpec, names: Names) -> list[EndpointSpec]:
-    """Each configured endpoint once per address (DNS), or at its first address (DNS_ROUND_ROBIN)."""
-    endpoints = []
-    for endpoint in spec.endpoints:
-        if _is_address(endpoint.address):
-            endpoints.append(endpoint)
-            continue
-        addresses = names.addresses(endpoint.address) or ()
-        if spec.resolution is Resolution.DNS_ROUND_ROBIN:
-            addresses = addresses[:1]
-        endpoints += [
-            EndpointSpec(
-                address=address,
-                port=endpoint.port,
-                weight=endpoint.weight,
-                labels=endpoint.labels,
-                locality=endpoint.locality,
-                network=endpoint.network,
-                hostname=endpoint.address,
-            )
-            for address in addresses
-        ]
-    return endpoints
-
-
 def _needs_name(spec: ClusterSpec) -> bool:
     """Whether the requested name takes part in connecting: as the address, or as the name that the
     server's certificate is verified against."""
     nameless_tls = spec.tls is not None and not spec.tls.sni
     return spec.resolution in _BY_NAME or nameless_tls
-
-
-def _is_address(text: str) -> bool:
-    if text.startswith("/"):
-        return True
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 class Directory:
@@ -361,7 +325,7 @@ class Directory:
             return
         if spec.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN):
             # Endpoints come from the names; configured ones must not be balanced over as they are.
-            runtime.cluster.update(spec, resolved_endpoints(spec, self._dns))
+            runtime.cluster.update(spec, resolved_endpoints(spec, self._dns.addresses))
         else:
             runtime.cluster.update(spec, spec.endpoints)
         if spec.tls != old.tls or spec.limits != old.limits:

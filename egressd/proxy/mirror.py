@@ -19,7 +19,8 @@ from egressd.proxy.http1.fields import MalformedMessage
 from egressd.proxy.http1.response import UNTIL_CLOSE, parse_response
 from egressd.routing.table import Mirror
 from egressd.upstream.cluster import Outcome
-from egressd.upstream.connection import ConnectFailed, UpstreamConnection
+from egressd.upstream.connection import UpstreamConnection
+from egressd.upstream.dialing import ConnectFailed
 from egressd.upstream.pool import Overflow
 from egressd.upstream.tls import TlsConfigError
 

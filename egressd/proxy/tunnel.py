@@ -25,7 +25,8 @@ from egressd.routing.l4 import Connection, L4Table, match_l4
 from egressd.routing.match import choose_destination
 from egressd.routing.table import ClusterKey
 from egressd.upstream.cluster import Outcome
-from egressd.upstream.connection import ConnectFailed, UpstreamConnection
+from egressd.upstream.connection import UpstreamConnection
+from egressd.upstream.dialing import ConnectFailed
 from egressd.upstream.pool import Overflow
 from egressd.upstream.preface import TunnelRefused, open_tunnel
 from egressd.upstream.spec import TunnelSpec

@@ -170,6 +170,8 @@ def _process(totals: StatsSnapshot) -> Iterator[Metric]:
     process = totals.process
     for name, value, text in (
         ("egressd_downstream_connections_active", process.downstream_active, "Clients connected"),
+        ("egressd_dns_names", process.dns_names, "Names that workers keep resolved"),
+        ("egressd_dns_names_failing", process.dns_failing, "Of these, not resolved now"),
         ("egressd_event_loop_lag_seconds_max", process.lag_max_s, "Worst lag of a worker"),
     ):
         yield GaugeMetricFamily(name, text, value=value)
@@ -185,6 +187,7 @@ def _process(totals: StatsSnapshot) -> Iterator[Metric]:
         ("egressd_mirrored_requests", "result", process.mirrors, "Copies sent to mirrors"),
         ("egressd_rbac", "result", process.authorizations, "Verdicts of AuthorizationPolicies"),
         ("egressd_rbac_rule", "rule", process.authorization_rules, "Verdicts that name a rule"),
+        ("egressd_dns_lookups", "outcome", process.dns_look_ups, "Questions to name servers"),
     ):
         family = CounterMetricFamily(name, text, labels=[label])
         for key, count in counts.items():

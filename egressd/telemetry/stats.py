@@ -163,6 +163,9 @@ class ProcessStats(msgspec.Struct, array_like=True):
     mirrors: dict[str, int] = {}
     authorizations: dict[str, int] = {}
     authorization_rules: dict[str, int] = {}  # that denied, or would have, or were audited
+    dns_look_ups: dict[str, int] = {}  # by outcome: found, nodata, nxdomain, timeout, servfail, ...
+    dns_names: int = 0  # gauge: in use
+    dns_failing: int = 0  # gauge: of these, those that live on their last answer or have none
     lag_sum_s: float = 0.0
     lag_max_s: float = 0.0  # gauge: the worst since the worker started
     lags: list[int] = msgspec.field(default_factory=lambda: [0] * (len(LAG_BOUNDS_S) + 1))
@@ -204,6 +207,9 @@ class ProcessStats(msgspec.Struct, array_like=True):
         _add_dicts(self.mirrors, other.mirrors)
         _add_dicts(self.authorizations, other.authorizations)
         _add_dicts(self.authorization_rules, other.authorization_rules)
+        _add_dicts(self.dns_look_ups, other.dns_look_ups)
+        self.dns_names += other.dns_names
+        self.dns_failing += other.dns_failing
         self.lag_sum_s += other.lag_sum_s
         self.lag_max_s = max(self.lag_max_s, other.lag_max_s)
         _add_lists(self.lags, other.lags)
@@ -307,6 +313,7 @@ def without_gauges(snapshot: StatsSnapshot) -> StatsSnapshot:
     for cluster in last.clusters:
         cluster.connections_active = cluster.requests_active = cluster.requests_pending = 0
     last.process.downstream_active = last.process.requests_active = 0
+    last.process.dns_names = last.process.dns_failing = 0
     last.process.lag_max_s = 0.0
     return last
 

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
-from egressd.net.listening import is_of_this_host
 from egressd.net.readiness import Deadline, Fiber, Readiness
 from egressd.net.stream import Stream, StreamClosed
 from egressd.upstream.cluster import Endpoint
+from egressd.upstream.dialing import ConnectFailed, dial
 from egressd.upstream.spec import EndpointSpec, PoolLimits, TlsSpec
 from egressd.upstream.tls import ContextEntry, verify_peer
-
-
-class ConnectFailed(Exception):
-    """No connection to an endpoint: `reason` names the endpoint and what went wrong."""
-
-    def __init__(
-        self, endpoint: str, reason: str, *, tls: bool = False, timeout: bool = False
-    ) -> None:
-        super().__init__(f"{endpoint}: {reason}")
-        self.reason = f"{endpoint}: {reason}"
-        self.tls = tls
-        self.timeout = timeout
 
 
 class UpstreamConnection:
@@ -85,15 +70,6 @@ class UpstreamConnection:
         return not (self.stream.ended or self.stream.dead or self.buffer)
 
 
-_OWN = "this is a listener of the node itself: the request would come back without end"
-
-
-def _stays_here(sock: socket.socket) -> bool:
-    return sock.family != socket.AF_UNIX and is_of_this_host(
-        sock.getsockname()[0], sock.getpeername()[0]
-    )
-
-
 async def connect(
     loop: Readiness,
     fiber: Fiber,
@@ -109,13 +85,7 @@ async def connect(
     fiber.set_deadline(min(outer, limit))
     stream: Stream | None = None
     try:
-        if loop.listening.has(endpoint.address, endpoint.port):
-            raise ConnectFailed(endpoint.id, _OWN)
-        sock = _open_socket(endpoint, limits)
-        stream = Stream(loop, sock)
-        await _finish_connect(stream, fiber, endpoint)
-        if loop.listening.has_any(endpoint.port) and _stays_here(sock):
-            raise ConnectFailed(endpoint.id, _OWN)
+        stream = await dial(loop, fiber, endpoint, limits)
         if preface:
             await stream.send_all(fiber, preface)
         if tls is not None:
@@ -134,57 +104,6 @@ async def connect(
         fiber.set_deadline(outer)
         if stream is not None:
             stream.close()
-
-
-def _open_socket(endpoint: EndpointSpec, limits: PoolLimits) -> socket.socket:
-    """A non-blocking socket with its connect under way. Raises `ConnectFailed`."""
-    address = endpoint.address
-    target: str | tuple[str, int] = address
-    if address.startswith("/"):
-        family = socket.AF_UNIX
-    else:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        target = (address, endpoint.port)
-    try:
-        sock = socket.socket(
-            family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        )
-    except OSError as error:
-        raise ConnectFailed(endpoint.id, str(error)) from None
-    try:
-        if family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if limits.keepalive is not None:
-                _set_keepalive(sock, limits.keepalive)
-        code = sock.connect_ex(target)
-    except (OSError, ValueError) as error:
-        sock.close()
-        raise ConnectFailed(endpoint.id, str(error)) from None
-    if code not in (0, errno.EINPROGRESS):
-        sock.close()
-        raise ConnectFailed(endpoint.id, os.strerror(code).lower())
-    return sock
-
-
-def _set_keepalive(sock: socket.socket, keepalive: tuple[int, int, int]) -> None:
-    probes, time_s, interval_s = keepalive
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        (socket.TCP_KEEPCNT, probes),
-        (socket.TCP_KEEPIDLE, time_s),
-        (socket.TCP_KEEPINTVL, interval_s),
-    ):
-        if value > 0:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-async def _finish_connect(stream: Stream, fiber: Fiber, endpoint: EndpointSpec) -> None:
-    stream.writable = False
-    while not stream.writable:
-        await stream.wait_writable(fiber)
-    code = stream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if code:
-        raise ConnectFailed(endpoint.id, os.strerror(code).lower())
 
 
 async def _handshake(

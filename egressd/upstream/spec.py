@@ -37,10 +37,15 @@ class EndpointSpec:
     locality: Locality = UNKNOWN_LOCALITY
     network: str = ""
     hostname: str = ""  # the DNS name that `address` was resolved from, for tables and Host
+    alternates: tuple[str, ...] = ()  # other addresses to connect to, in this order (RFC 8305)
+    is_logical: bool = False  # stands for its name, whatever that resolves to (Envoy LOGICAL_DNS)
 
     @property
     def id(self) -> str:
-        """ "10.0.0.1:8080", "[::1]:8080" or "unix:/path": the endpoint's name in logs and metrics."""
+        """ "10.0.0.1:8080", "[::1]:8080", "unix:/path", or "name:80" of a logical endpoint: its name in
+        logs and metrics."""
+        if self.is_logical:
+            return f"{self.hostname}:{self.port}"
         if self.address.startswith("/"):
             return f"unix:{self.address}"
         host = f"[{self.address}]" if ":" in self.address else self.address

@@ -8,7 +8,6 @@ import pytest
 
 from egressd.node.bootstrap import Bootstrap, BootstrapError, OutboundMode, load_bootstrap
 from egressd.node.bootstrap import parse_bootstrap as parse
-from egressd.node.bootstrap_checks import split_nameserver
 
 EXAMPLE = Path(__file__).parents[2] / "systemd" / "egressd.yaml"
 
@@ -113,6 +112,8 @@ WRONG = [
     ("limits: {deniedAddresses: [10.0.0.1/8]}", "limits.deniedAddresses[0]", "host bits"),
     ("dns: {nameservers: [ns.example]}", "dns.nameservers[0]", "address"),
     ("dns: {nameservers: ['1.1.1.1:x']}", "dns.nameservers[0]", "address"),
+    ("dns: {searchDomains: ['a b']}", "dns.searchDomains[0]", "domain"),
+    ("dns: {lookupFamily: V5}", "dns.lookupFamily", "V4_ONLY"),
     ("dns: {minTtl: 10m}", "dns.minTtl", "dns.maxTtl"),
     ("outlier: {alwaysEjectOne: 'true'}", "outlier.alwaysEjectOne", "unquoted"),
     ("stateDir: state", "stateDir", "absolute"),
@@ -153,19 +154,3 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"node: {id: \xe9}")
     with pytest.raises(BootstrapError, match="UTF-8"):
         load_bootstrap(tmp_path / "latin")
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("1.1.1.1", ("1.1.1.1", 53)),
-        ("1.1.1.1:5353", ("1.1.1.1", 5353)),
-        ("::1", ("::1", 53)),
-        ("[::1]", ("::1", 53)),
-        ("[::1]:54", ("::1", 54)),
-        ("[::1]x", ("::1", -1)),
-        ("1.1.1.1:", ("1.1.1.1", -1)),
-    ],
-)
-def test_a_nameserver_is_an_address_and_a_port(text: str, found: tuple[str, int]) -> None:
-    assert split_nameserver(text) == found

@@ -1,0 +1,188 @@
+"""The questions in use: asked ahead of their end, by one task, told of when they change."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import count
+from typing import NamedTuple
+
+import structlog
+import trio
+
+from egressd.dns.answer import Answer
+from egressd.dns.held import DEFAULT_BOUNDS, Bounds, Held, next_state
+
+RESOLUTION_DELAY_S = 0.05
+"""How long addresses of one family wait for the other's, the first time (RFC 8305 3)."""
+AT_ONCE = 64
+"""Questions under way at a time."""
+_LOGGED = 10
+_PENDING = Answer(outcome="pending", reason="no answer yet")
+
+log = structlog.get_logger("egressd.dns")
+
+Ask = Callable[[str, str], Awaitable[Answer]]
+
+
+class Question(NamedTuple):
+    """A name and the types of record that together answer for it."""
+
+    name: str
+    kinds: tuple[str, ...] = ("A", "AAAA")
+
+
+class _Entry:
+    """A question in use."""
+
+    __slots__ = ("due", "held", "listeners", "renewed", "under_way")
+
+    def __init__(self, question: Question) -> None:
+        self.held = Held((None,) * len(question.kinds))
+        self.due = 0.0
+        self.under_way = False
+        self.listeners: list[Callable[[], None]] = []
+        self.renewed = (
+            trio.Event()
+        )  # the next time that there is news, if only that nothing changed
+
+
+class Watch:
+    """Keeps questions answered. `ask` is `Resolver.ask`; `rng` gives numbers in [0, 1)."""
+
+    def __init__(
+        self, ask: Ask, bounds: Bounds = DEFAULT_BOUNDS, rng: Callable[[], float] = random.random
+    ) -> None:
+        self._ask = ask
+        self._bounds = bounds
+        self._rng = rng
+        self._entries: dict[Question, _Entry] = {}
+        self._queue: list[tuple[float, int, Question]] = []
+        self._serial = count()
+        self._room = trio.Semaphore(AT_ONCE)
+        self._wake = trio.Event()
+        self._failing: set[Question] = set()
+
+    def held(self, question: Question) -> Held | None:
+        """What is known of a watched question."""
+        entry = self._entries.get(question)
+        return None if entry is None else entry.held
+
+    @property
+    def failing(self) -> int:
+        """How many questions live on their last answer, or have none yet."""
+        return len(self._failing)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def watch(self, question: Question, on_change: Callable[[], None]) -> None:
+        """Keep a question answered; `on_change` is called after each change of its records, and after
+        the first answer or failure."""
+        entry = self._entries.get(question)
+        if entry is None:
+            entry = self._entries[question] = _Entry(question)
+            self._schedule(question, entry, 0.0)
+        entry.listeners.append(on_change)
+
+    def unwatch(self, question: Question, on_change: Callable[[], None]) -> None:
+        """Stop telling; a question that nobody watches is forgotten."""
+        entry = self._entries.get(question)
+        if entry is None:
+            return
+        if on_change in entry.listeners:
+            entry.listeners.remove(on_change)
+        if not entry.listeners:
+            del self._entries[question]
+            self._failing.discard(question)
+            entry.renewed.set()
+
+    async def first(self, question: Question) -> None:
+        """Wait until a watched question has been asked once, well or not."""
+        while (entry := self._entries.get(question)) is not None and not entry.held.is_asked:
+            await entry.renewed.wait()
+
+    async def renew(self, questions: Iterable[Question]) -> None:
+        """Ask watched questions again now, whatever their TTL, and wait for the answers."""
+        entries = [(q, entry) for q in questions if (entry := self._entries.get(q)) is not None]
+        waiting = [entry.renewed for _, entry in entries]
+        for question, entry in entries:
+            self._schedule(question, entry, 0.0)
+        for event in waiting:
+            await event.wait()
+
+    async def run(self) -> None:
+        """Ask as questions come due, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                now = trio.current_time()
+                while self._queue and self._queue[0][0] <= now:
+                    due, _, question = heapq.heappop(self._queue)
+                    entry = self._entries.get(question)
+                    if entry is not None and entry.due == due and not entry.under_way:
+                        entry.under_way = True
+                        nursery.start_soon(self._look_up, question, entry)
+                self._wake = trio.Event()
+                with trio.move_on_at(self._queue[0][0] if self._queue else float("inf")):
+                    await self._wake.wait()
+
+    def _schedule(self, question: Question, entry: _Entry, at: float) -> None:
+        entry.due = at
+        heapq.heappush(self._queue, (at, next(self._serial), question))
+        self._wake.set()
+
+    async def _look_up(self, question: Question, entry: _Entry) -> None:
+        answers = [_PENDING] * len(question.kinds)
+        async with self._room, trio.open_nursery() as nursery:
+
+            async def ask(at: int, kind: str) -> None:
+                answers[at] = await self._ask(question.name, kind)
+                if _PENDING not in answers:
+                    nursery.cancel_scope.cancel()
+                elif answers[at].records and not entry.held.is_asked:
+                    await trio.sleep(RESOLUTION_DELAY_S)
+                    self._take(question, entry, answers)
+
+            for at, kind in enumerate(question.kinds):
+                nursery.start_soon(ask, at, kind)
+        entry.under_way = False
+        self._take(question, entry, answers)
+        if self._entries.get(question) is entry:
+            self._schedule(question, entry, entry.held.refresh_at)
+
+    def _take(self, question: Question, entry: _Entry, answers: list[Answer]) -> None:
+        """Go on with what was learnt; whoever watches hears of it when it is news."""
+        if self._entries.get(question) is not entry:
+            return
+        before = entry.held
+        entry.held = after = next_state(
+            before, answers, trio.current_time(), self._rng(), self._bounds
+        )
+        self._note(question, before, after)
+        if after.records != before.records or after.is_asked != before.is_asked:
+            for listener in tuple(entry.listeners):
+                listener()
+        renewed, entry.renewed = entry.renewed, trio.Event()
+        renewed.set()
+
+    def _note(self, question: Question, before: Held, after: Held) -> None:
+        """One line when a name fails, another when it is well again; of very many only some."""
+        if after.error:
+            self._failing.add(question)
+            if not before.error and (
+                len(self._failing) <= _LOGGED or not len(self._failing) % 1000
+            ):
+                log.warning(
+                    "name not resolved, its last answer stands",
+                    name=question.name,
+                    reason=after.error,
+                    records=len(after.records),
+                    failing=len(self._failing),
+                )
+        elif question in self._failing:
+            self._failing.discard(question)
+            if len(self._failing) < _LOGGED:
+                log.info("name resolved again", name=question.name, failing=len(self._failing))
+        if before.records and not after.records:
+            log.warning("name has no records any more", name=question.name, reason=after.error)

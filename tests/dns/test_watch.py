@@ -1,0 +1,152 @@
+"""Questions in use over time, with a clock that jumps."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+import trio.testing
+
+from egressd.dns.answer import Answer
+from egressd.dns.held import Bounds
+from egressd.dns.watch import AT_ONCE, Question, Watch
+
+NONE = Answer((), 60.0, "nodata")
+FAILED = Answer(outcome="timeout", reason="no answer")
+
+
+class Servers:
+    """A table that answers after a while, and remembers when it was asked."""
+
+    def __init__(self, **table: Answer) -> None:
+        self.table = table
+        self.delay_s = {"A": 0.0, "AAAA": 0.0}
+        self.asked: list[tuple[float, str]] = []
+        self.under_way = self.most_under_way = 0
+
+    async def ask(self, name: str, kind: str) -> Answer:
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await trio.sleep(self.delay_s[kind])
+        finally:
+            self.under_way -= 1
+        self.asked.append((round(trio.current_time(), 2), kind))
+        return self.table.get(f"{name}_{kind}", NONE)
+
+
+@asynccontextmanager
+async def watching(servers: Servers, **bounds: float) -> AsyncIterator[Watch]:
+    watch = Watch(servers.ask, Bounds(**bounds), rng=lambda: 0.999999)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch.run)
+        yield watch
+        nursery.cancel_scope.cancel()
+
+
+def records(watch: Watch, name: str) -> tuple[str, ...]:
+    held = watch.held(Question(name))
+    assert held is not None
+    return held.records
+
+
+async def test_a_name_is_asked_for_ahead_of_the_end_of_its_ttl(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    servers = Servers(x_A=Answer(("10.0.0.1",), 100.0))
+    told: list[float] = []
+    async with watching(servers) as watch:
+        watch.watch(Question("x"), lambda: told.append(round(trio.current_time())))
+        await watch.first(Question("x"))
+        assert records(watch, "x") == ("10.0.0.1",)
+        servers.table["x_A"] = Answer(("10.0.0.2",), 100.0)
+        await trio.sleep(101)
+        assert records(watch, "x") == ("10.0.0.2",)
+        await trio.sleep(200)
+    assert told == [0, 100]
+    assert [round(at) for at, kind in servers.asked if kind == "A"] == [0, 100, 200, 300]
+
+
+async def test_the_first_family_waits_a_moment_for_the_other(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    servers = Servers(x_A=Answer(("10.0.0.1",), 100.0), x_AAAA=Answer(("::1",), 100.0))
+    servers.delay_s["AAAA"] = 0.03
+    async with watching(servers) as watch:
+        watch.watch(Question("x"), lambda: None)
+        await watch.first(Question("x"))
+        assert records(watch, "x") == ("10.0.0.1", "::1")
+
+
+async def test_a_family_that_does_not_answer_holds_nobody_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    servers = Servers(x_A=Answer(("10.0.0.1",), 100.0), x_AAAA=Answer(("::1",), 100.0))
+    servers.delay_s["AAAA"] = 5.0
+    async with watching(servers) as watch:
+        watch.watch(Question("x"), lambda: None)
+        started = trio.current_time()
+        await watch.first(Question("x"))
+        assert trio.current_time() - started < 0.1
+        assert records(watch, "x") == ("10.0.0.1",)
+        await trio.sleep(6)
+        assert records(watch, "x") == ("10.0.0.1", "::1")
+
+
+async def test_an_outage_is_counted_and_ends_by_itself(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    good = Answer(("10.0.0.1",), 10.0)
+    servers = Servers(x_A=good)
+    async with watching(servers, stale_s=3600.0) as watch:
+        watch.watch(Question("x"), lambda: None)
+        await watch.first(Question("x"))
+        servers.table.update(x_A=FAILED, x_AAAA=FAILED)
+        await trio.sleep(600)
+        assert (records(watch, "x"), watch.failing) == (("10.0.0.1",), 1)
+        servers.table.update(x_A=good, x_AAAA=NONE)
+        await trio.sleep(31)
+        assert (records(watch, "x"), watch.failing) == (("10.0.0.1",), 0)
+
+
+async def test_a_name_that_nobody_watches_is_not_asked_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    servers = Servers(x_A=Answer(("10.0.0.1",), 10.0))
+
+    def listener() -> None: ...
+
+    async with watching(servers) as watch:
+        watch.watch(Question("x"), listener)
+        await watch.first(Question("x"))
+        watch.unwatch(Question("x"), listener)
+        asked = len(servers.asked)
+        await trio.sleep(100)
+        assert (len(servers.asked), len(watch)) == (asked, 0)
+
+
+async def test_renewing_asks_at_once_and_waits_for_the_answer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    servers = Servers(x_A=Answer(("10.0.0.1",), 1000.0))
+    async with watching(servers, most_s=1000.0) as watch:
+        watch.watch(Question("x"), lambda: None)
+        await watch.first(Question("x"))
+        servers.table["x_A"] = Answer(("10.0.0.2",), 1000.0)
+        servers.delay_s["A"] = 2.0
+        await watch.renew([Question("x"), Question("unknown")])
+        assert records(watch, "x") == ("10.0.0.2",)
+
+
+async def test_many_names_are_not_asked_for_all_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    servers = Servers()
+    servers.delay_s["A"] = servers.delay_s["AAAA"] = 1.0
+    async with watching(servers) as watch:
+        for number in range(500):
+            watch.watch(Question(f"x{number}"), lambda: None)
+        await trio.sleep(20)
+        assert len(servers.asked) >= 1000
+        assert servers.most_under_way <= 2 * AT_ONCE
