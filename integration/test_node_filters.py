@@ -168,3 +168,27 @@ def test_a_stat_prefix_names_the_route_in_metrics(node: Node) -> None:
         ).decode().split()[1]  # fmt: skip
         assert node.get(host)[0] == 200
         assert 'route="checkout"' in node.admin("/metrics")[1].decode()
+
+
+@pytest.mark.parametrize(
+    ("action", "status"),
+    [
+        ("directResponse: {status: 200, body: {string: '{}'}}", 200),
+        ("redirect: {uri: /x}", 301),
+        ("route: [{destination: {host: nowhere.example}}]", 503),
+        (
+            "route: [{destination: {host: NAME.example}}], "
+            "fault: {abort: {httpStatus: 555, percentage: {value: 100}}}",
+            555,
+        ),
+    ],
+)
+def test_answers_of_the_node_carry_the_routes_response_headers(
+    node: Node, action: str, status: int
+) -> None:
+    ops = "headers: {response: {set: {content-type: application/json, x-a: b}}}"
+    with Origin("unused") as origin:
+        host = serve(node, origin.port, extra=virtual(f"[{{{action}, {ops}}}]"))
+        found, headers, _ = node.get(host.decode().split()[1])
+        assert found == status
+        assert (headers["content-type"], headers["x-a"]) == ("application/json", "b")

@@ -17,6 +17,7 @@ from egressd.routing.authorization import (
     normalized_path,
     parse_address,
 )
+from egressd.routing.request import BETWEEN_VALUES
 
 FLAG = "UAEX"
 
@@ -28,7 +29,7 @@ def authorize_request(x: Exchange, authorizer: Authorizer, authority: bytes, por
     facts.method = x.head.method.decode("latin-1")
     facts.authority = comparable_authority(authority.decode("latin-1"))
     facts.path = normalized_path(x.path.decode("latin-1"))
-    facts.headers = header_map(x.head.lines)
+    facts.headers = header_map(x.head.lines, BETWEEN_VALUES)
     if facts.destination is None and downstream.scope.is_mesh:
         facts.destination = parse_address(split_authority(authority)[0].strip("[]"))
     _decide(x, authorizer, facts)

@@ -10,13 +10,14 @@ from egressd.proxy.authorization import authorize_request
 from egressd.proxy.context import Exchange
 from egressd.proxy.cors import answer_preflight, response_ops
 from egressd.proxy.forward import forward
+from egressd.proxy.heads import own_answer_fields
 from egressd.proxy.http1.fields import MalformedMessage, header_map
 from egressd.proxy.http1.request import split_authority, split_target
 from egressd.proxy.reply import ClientGone, LocalReply, as_grpc, is_grpc, render_reply
 from egressd.proxy.scope import HostEntry
 from egressd.proxy.tunnel import connect_tunnel
 from egressd.routing.match import choose_destination, redirect_location
-from egressd.routing.request import Request
+from egressd.routing.request import BETWEEN_VALUES, Request
 from egressd.routing.table import Cors, Fault, Route, RouteTable, WeightedCluster
 
 
@@ -67,17 +68,21 @@ async def _run(x: Exchange) -> None:
         )
     route, x.match = matched
     x.route = route
+    if route.destinations:
+        point = x.context.rng() if len(route.destinations) > 1 else 0.0
+        x.destination = choose_destination(route, point)
     if route.cors is not None:
         _apply_cors(x, route.cors)
-    if route.fault is not None:
-        await _inject(x, route.fault)
-    if not route.destinations:
-        raise _answer_of(x, route, request)
-    point = x.context.rng() if len(route.destinations) > 1 else 0.0
-    destination = choose_destination(route, point)
-    x.destination = destination
-    x.cluster = x.context.directory.cluster(entry, destination.key)
-    await forward(x)
+    try:
+        if route.fault is not None:
+            await _inject(x, route.fault)
+        if x.destination is None:
+            raise _answer_of(x, route, request)
+        x.cluster = x.context.directory.cluster(entry, x.destination.key)
+        await forward(x)
+    except LocalReply as reply:
+        reply.headers = own_answer_fields(x, reply.headers)
+        raise
 
 
 def _addressed_port(x: Exchange, authority: bytes, entry: HostEntry | None) -> int:
@@ -108,7 +113,7 @@ def _request(x: Exchange, authority: bytes, entry: HostEntry) -> Request:
     request.port = entry.port
     request.gateway = entry.table.gateway
     if entry.table.needs_headers:
-        request.headers = header_map(head.lines)
+        request.headers = header_map(head.lines, BETWEEN_VALUES)
     return request
 
 

@@ -78,3 +78,16 @@ def downstream_head(x: Exchange, response: ResponseHead, reencode: bool) -> byte
     reason = response.reason or reason_phrase(response.status)
     last = b"" if x.keep_alive and x.head.minor else connection_line(x.head.minor, x.keep_alive)
     return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (response.status, reason, lines, last)
+
+
+def own_answer_fields(
+    x: Exchange, fields: tuple[tuple[bytes, bytes], ...]
+) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers of an answer that the proxy gives in place of an endpoint: redirects, direct responses,
+    failures. Envoy: the route's response operations are for these, too."""
+    route, destination = x.route, x.destination
+    assert route is not None
+    for ops in (route.response_headers, destination and destination.response_headers):
+        if ops is not None:
+            fields = tuple(apply_header_ops(list(fields), ops))
+    return fields

@@ -52,16 +52,21 @@ def retries_failure(policy: RetryPolicy, failure: Failure, method: bytes) -> boo
 
 def retries_response(policy: RetryPolicy, status: int, lines: bytes, method: bytes) -> bool:
     """Whether the policy covers a response by its status or header lines."""
-    if status < 400 and not policy.statuses and policy.retry_on.isdisjoint(_GRPC_CONDITIONS):
-        return False
     if not (policy.explicit or method in IDEMPOTENT):
         return False
     on = policy.retry_on
+    if not _names_response(policy, status, lines):
+        limited = "envoy-ratelimited" in on and _RATELIMITED(lines) is not None
+        return limited and not _OVERLOADED(lines)
     # Envoy: a proxy behind this one shed load or limits the rate; more of the same would not help.
     if _OVERLOADED(lines):
         return False
-    if _RATELIMITED(lines):
-        return "envoy-ratelimited" in on
+    return "envoy-ratelimited" in on or not _RATELIMITED(lines)
+
+
+def _names_response(policy: RetryPolicy, status: int, lines: bytes) -> bool:
+    """Whether a condition of the policy is about this status, HTTP's or gRPC's."""
+    on = policy.retry_on
     if status in policy.statuses:
         return True
     if status >= 500:

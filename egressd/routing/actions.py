@@ -64,7 +64,8 @@ def header_ops(operations: HeaderOperations | None, *, authority: str = "") -> H
 
 
 def _plain(fields: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple((k.encode(), v.encode()) for k, v in fields.items() if _is_plain(k))
+    # Envoy: an empty value adds and overwrites nothing.
+    return tuple((k.encode(), v.encode()) for k, v in fields.items() if v and _is_plain(k))
 
 
 def _is_plain(name: str) -> bool:

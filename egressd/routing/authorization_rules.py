@@ -16,6 +16,7 @@ import re2
 
 from egressd.api.authorization_policy import Action, Condition, Operation, Rule, Source
 from egressd.api.rules.authorization_policy import is_template
+from egressd.routing.request import BETWEEN_VALUES
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _SPIFFE = "spiffe://"
@@ -36,7 +37,7 @@ class Facts:
     method: str = ""
     authority: str = ""  # as sent, with its port
     path: str = ""  # without query, normalized
-    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)  # as in `Request`
 
 
 Test = Callable[[Facts], bool]
@@ -220,10 +221,11 @@ def _header(name: bytes, value: str) -> Test:
     if value == "*":
         return lambda facts: name in facts.headers
     matches = _text(value)
+    between = BETWEEN_VALUES.decode()
 
     def test(facts: Facts) -> bool:
         sent = facts.headers.get(name)
-        return sent is not None and matches(sent.decode("latin-1"))
+        return sent is not None and any(map(matches, sent.decode("latin-1").split(between)))
 
     return test
 

@@ -177,7 +177,8 @@ def _compile_route(
         request_headers=header_ops(request),
         response_headers=header_ops(response),
         mirrors=_mirrors(view, resource, route, port),
-        cors=cors_of(route.cors_policy),
+        # Envoy: CORS is for what is forwarded; answers of the route itself go without.
+        cors=cors_of(route.cors_policy) if destinations else None,
     )
 
 

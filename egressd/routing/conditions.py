@@ -11,7 +11,7 @@ import re2
 from egressd.api.message import StringMatch
 from egressd.api.virtual_service import HTTPMatchRequest
 from egressd.registry.claims import qualified_gateways
-from egressd.routing.request import Request
+from egressd.routing.request import BETWEEN_VALUES, Request
 from egressd.routing.table import Match, Predicate
 
 ByteTest = Callable[[bytes], bool]
@@ -192,7 +192,9 @@ def _on_header(name: str, test: ByteTest, missing: bytes | None = None) -> Predi
 
     def predicate(request: Request) -> bool:
         value = request.headers.get(key, missing)
-        return value is not None and test(value)
+        if value is None or BETWEEN_VALUES not in value:
+            return value is not None and test(value)
+        return any(map(test, value.split(BETWEEN_VALUES)))
 
     return predicate
 

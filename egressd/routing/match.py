@@ -79,12 +79,17 @@ def rewrite_path(route: Route, match: Match | None, path: bytes) -> bytes:
         return rewrite.regex(path)
     if rewrite.uri is None:
         return path
+    return _replace_matched(path, match, rewrite.uri)
+
+
+def _replace_matched(path: bytes, match: Match | None, replacement: bytes) -> bytes:
+    """What the match took is replaced: its prefix, or the whole path after an exact or regex match."""
     if match is not None and match.path_kind == "prefix":
-        return _replace_prefix(path, match.path, rewrite.uri)
+        return _replace_prefix(path, match.path, replacement)
     if match is None or match.path_kind == "":
         # Without a uri condition Istio's route matches prefix "/": that is what is replaced.
-        return _replace_prefix(path, b"/", rewrite.uri)
-    return rewrite.uri
+        return _replace_prefix(path, b"/", replacement)
+    return replacement
 
 
 def _replace_prefix(path: bytes, prefix: bytes, replacement: bytes) -> bytes:
@@ -123,8 +128,7 @@ def redirect_location(redirect: Redirect, match: Match | None, request: Request)
         path, mark, own = redirect.path.partition(b"?")
         query = own if mark else query
     elif redirect.prefix is not None:
-        prefix = match.path if match is not None and match.path_kind == "prefix" else b"/"
-        path = _replace_prefix(path, prefix, redirect.prefix)
+        path = _replace_matched(path, match, redirect.prefix)
     target = b"%b?%b" % (path, query) if query else path
     return b"%b://%b%b" % (scheme, host, target)
 

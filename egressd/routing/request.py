@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+BETWEEN_VALUES: Final = b"\n"
+"""Between the values of a repeated header, each of which is matched by itself (Envoy since 1.39)."""
 
 
 @dataclass(slots=True)
 class Request:
-    """One request head. `headers` has lower-case names; values of repeated headers joined by ','."""
+    """One request head. `headers` has lower-case names; values of repeated headers stand with
+    `BETWEEN_VALUES` between them."""
 
     method: bytes
     path: bytes  # without the query string, as sent (not decoded)

@@ -38,6 +38,7 @@ http:
 - {name: empty, match: [{uri: {prefix: /nothing}}], directResponse: {status: 204}}
 - {name: ops, match: [{uri: {prefix: /ops}}], headers: {request: {set: {x-set: s}, add: {x-add: a}, remove: [x-gone]}, response: {set: {x-from-origin: changed}, add: {x-more: m}, remove: [x-origin]}}, route: [{destination: {host: one.test, subset: v1}}]}
 - {name: opsboth, match: [{uri: {prefix: /two}}], headers: {request: {set: {x-set: route}}}, route: [{destination: {host: one.test, subset: v1}, weight: 100, headers: {request: {set: {x-set: destination}}, response: {add: {x-more: d}}}}, {destination: {host: two.test}, weight: 0}]}
+- {name: order, match: [{uri: {prefix: /order}}], headers: {request: {set: {x-a: '1'}, remove: [x-a]}}, route: [{destination: {host: one.test, subset: v1}}]}
 - {name: fault, match: [{uri: {prefix: /fault}}], fault: {abort: {httpStatus: 555, percentage: {value: 100}}}, route: [{destination: {host: one.test, subset: v1}}]}
 - {name: nofault, match: [{uri: {prefix: /nofault}}], fault: {abort: {httpStatus: 555, percentage: {value: 0}}}, route: [{destination: {host: one.test, subset: v1}}]}
 - {name: cors, match: [{uri: {prefix: /cors}}], corsPolicy: {allowOrigins: [{exact: 'https://a.example'}, {prefix: 'https://b.'}, {regex: 'https://c[0-9][.]example'}], allowMethods: [GET, PUT], allowHeaders: [x-a], exposeHeaders: [x-b], maxAge: 60s, allowCredentials: true}, route: [{destination: {host: one.test, subset: v1}}]}
@@ -110,7 +111,7 @@ _PATHS = (
     "rr/a/b", "rr/a/b/c", "rr/a", "api", "api/", "apix", "API", "strip/", "strip/a", "strip",
     "bare", "bare/", "bare/a", "barefoot", "auth", "auth/x", "both/1", "h", "w", "q", "m", "s",
     "who", "v2/a", "red1", "red1/deep", "red2/a", "red3/a", "red4", "red5/a/b", "red5", "red6/x",
-    "direct", "nothing", "ops", "two", "fault", "nofault", "weights", "dead", "retry", "mirror",
+    "direct", "nothing", "ops", "two", "order", "fault", "nofault", "weights", "dead", "retry", "mirror",
     "rest", "none", "",
 )  # fmt: skip
 _SUFFIXES = ("", "?v=2", "?v=x1&p=abc", "?a=b%20c", "/%2e%2e/x", "//y", "/a;b=c", "?v=&v=2")

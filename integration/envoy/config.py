@@ -48,9 +48,8 @@ def configuration(resources: Iterable[Resource], port: int) -> Json:
     ]
     for host in services:
         if host not in routes:
-            implicit: Json = {"match": {"prefix": "/"}, "route": {"cluster": _cluster_name(host)}}
-            implicit["route"] |= {"timeout": "0s"}
-            hosts.append(_virtual_host(host, [implicit]))
+            route = {"cluster": _cluster_name(host), "timeout": "0s", "retry_policy": _retry(None)}
+            hosts.append(_virtual_host(host, [{"match": {"prefix": "/"}, "route": route}]))
     if "*" not in routes:  # outboundTrafficPolicy REGISTRY_ONLY
         block = {"match": {"prefix": "/"}, "direct_response": {"status": 502}}
         hosts.append({"name": "block_all", "domains": ["*"], "routes": [block]})
@@ -114,6 +113,9 @@ def _route(route: HTTPRoute, match: HTTPMatchRequest, services: Mapping[str, Ser
     else:
         made["route"] = _action(route)
     made |= _header_ops(route.headers)
+    if len(route.route) == 1:  # Istio: a single destination's operations come after the route's
+        for key, ops in _header_ops(route.route[0].headers).items():
+            made[key] = made.get(key, []) + ops
     filters: Json = {}
     if route.fault is not None:
         filters["envoy.filters.http.fault"] = _fault(route)
@@ -156,6 +158,8 @@ def _match(match: HTTPMatchRequest) -> Json:
 
 
 def _string(value: StringMatch) -> Json | None:
+    if value.regex == "*":
+        return None
     if value.exact is not None:
         return {"exact": value.exact}
     if value.prefix is not None:
@@ -185,7 +189,8 @@ def _redirect(redirect: HTTPRedirect) -> Json:
         made["path_redirect"] = redirect.uri
     if redirect.prefix_rewrite:
         made["prefix_rewrite"] = redirect.prefix_rewrite
-    if redirect.port is not None:
+    default = {"http": 80, "https": 443}[redirect.scheme or "http"]
+    if redirect.port is not None and redirect.port != default:
         made["port_redirect"] = redirect.port
     return made
 
@@ -198,6 +203,8 @@ def _action(route: HTTPRoute) -> Json:
     else:
         weighted = []
         for target in route.route:
+            if not target.weight:
+                continue
             one: Json = {"name": _cluster_of(target.destination), "weight": target.weight}
             weighted.append(one | _header_ops(target.headers))
         action["weighted_clusters"] = {"clusters": weighted}
@@ -227,13 +234,15 @@ def _retry(retries: HTTPRetry | None) -> Json:
     tokens = retries.retry_on.split(",") if retries.retry_on else []
     codes = [int(token) for token in tokens if token.isdigit()]
     names = [token for token in tokens if not token.isdigit()]
-    if codes:
+    if codes and "retriable-status-codes" not in names:
         names.append("retriable-status-codes")
     policy: Json = {"num_retries": retries.attempts, "retry_on": ",".join(names)}
     if codes:
         policy["retriable_status_codes"] = codes
     if retries.per_try_timeout:
         policy["per_try_timeout"] = f"{retries.per_try_timeout:g}s"
+    if retries.backoff:
+        policy["retry_back_off"] = {"base_interval": f"{retries.backoff:g}s"}
     return policy if retries.attempts else {"num_retries": 0}
 
 
@@ -261,7 +270,7 @@ def _fault(route: HTTPRoute) -> Json:
     assert route.fault is not None
     abort, delay = route.fault.abort, route.fault.delay
     if abort is not None:
-        percent = abort.percentage.value if abort.percentage is not None else 100
+        percent = abort.percentage.value if abort.percentage is not None else 0
         made["abort"] = {
             "http_status": abort.http_status,
             "percentage": {"numerator": int(percent * 10000), "denominator": "MILLION"},

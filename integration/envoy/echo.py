@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
 
 class EchoOrigin:
-    """Answers 200 (or the status in `x-want-status`) with its name, the target and the headers."""
+    """Answers 200 (or the status in `x-want-status`) with its name, the target and the headers; counts
+    the attempts of each `x-case`."""
 
     def __init__(self, name: str) -> None:
+        attempts: Counter[str] = Counter()
+        self.attempts = attempts
+
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
@@ -25,10 +30,15 @@ class EchoOrigin:
                 body = json.dumps(
                     {"origin": name, "method": self.command, "path": target, "headers": seen}
                 ).encode()
+                attempts[self.headers.get("x-case", "")] += 1
                 self.send_response_only(int(self.headers.get("x-want-status", 200)))
                 self.send_header("content-length", str(len(body)))
                 self.send_header("x-origin", name)
                 self.send_header("x-from-origin", "yes")
+                if grpc := self.headers.get("x-want-grpc"):
+                    self.send_header("grpc-status", grpc)
+                if self.headers.get("x-want-ratelimited"):
+                    self.send_header("x-envoy-ratelimited", "true")
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(body)

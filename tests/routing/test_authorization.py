@@ -18,6 +18,7 @@ from egressd.routing.authorization import (
     normalized_path,
     parse_address,
 )
+from egressd.routing.request import BETWEEN_VALUES
 from tests.routing.authorization_rows import ROWS, Row
 
 PROFILE = NodeProfile(namespace="shop", labels={"app": "gw", "zone": "a"})
@@ -51,11 +52,12 @@ def facts(request: str) -> Facts:
         found.method, found.authority = method, comparable_authority(authority)
         found.path = normalized_path(f"{slash}{path.partition('?')[0]}")
         found.port = 80
-    headers = {}
+    headers: dict[bytes, bytes] = {}
     for fact in rest:
         name, _, value = fact.partition("=")
         if name.startswith("h:"):
-            headers[name[2:].encode()] = value.encode()
+            key, before = name[2:].encode(), headers.get(name[2:].encode())
+            headers[key] = (before + BETWEEN_VALUES if before else b"") + value.encode()
         elif name == "ip":
             found.source = parse_address(value)
         elif name == "to":

@@ -18,7 +18,7 @@ from egressd.routing.match import (
     redirect_location,
     rewrite_target,
 )
-from egressd.routing.request import Request
+from egressd.routing.request import BETWEEN_VALUES, Request
 from egressd.routing.table import ClusterKey, Route, RouteTable, WeightedCluster
 from tests.routing.decisions import NAMES, ROWS, NameRow, Row
 
@@ -59,7 +59,7 @@ def request_of(text: str, default_host: str = "vs.example") -> tuple[Request, in
     for name, value in zip(words[::2], words[1::2], strict=True):
         key = name.removesuffix(":").lower().encode()
         known = headers.get(key)
-        headers[key] = value.encode() if known is None else known + b"," + value.encode()
+        headers[key] = value.encode() if known is None else known + BETWEEN_VALUES + value.encode()
     path, _, query = target.partition("?")
     host, port = split_authority(authority.encode())
     return Request(

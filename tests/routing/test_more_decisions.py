@@ -86,6 +86,18 @@ def test_origins_as_envoy_matches_them(policy: str, origin: bytes, allowed: bool
     assert any(test(origin) for test in cors.origins) is allowed
 
 
+def test_answers_of_the_route_itself_have_no_cors_as_under_envoy() -> None:
+    spec = "[{corsPolicy: {allowOrigins: [{exact: '*'}]}, directResponse: {status: 200}}]"
+    table = compile_routes(
+        view_of(*SERVICES, virtual("vs", ["vs.example"], spec)), "vs.example", None
+    )
+    assert table is not None and table.routes[0].cors is None
+
+
+def test_an_empty_value_sets_and_adds_nothing_as_under_envoy() -> None:
+    assert _route("headers: {request: {set: {x-a: ''}, add: {x-b: ''}}}").request_headers is None
+
+
 @pytest.mark.parametrize(
     ("mirror", "percents"),
     [

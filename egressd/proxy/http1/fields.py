@@ -109,13 +109,13 @@ def join_fields(fields: list[tuple[bytes, bytes]]) -> bytes:
     return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 
-def header_map(block: bytes) -> dict[bytes, bytes]:
-    """Lower-cased names to values; repeated fields joined by a comma (RFC 9110 5.3)."""
+def header_map(block: bytes, between: bytes = b",") -> dict[bytes, bytes]:
+    """Lower-cased names to values; repeated fields joined (RFC 9110 5.3: by a comma)."""
     headers: dict[bytes, bytes] = {}
     for name, value in split_fields(block):
         key = name.lower()
         known = headers.get(key)
-        headers[key] = value if known is None else known + b"," + value
+        headers[key] = value if known is None else known + between + value
     return headers
 
 
