@@ -83,7 +83,7 @@ def downstream_head(x: Exchange, response: ResponseHead, reencode: bool) -> byte
 def own_answer_fields(
     x: Exchange, fields: tuple[tuple[bytes, bytes], ...]
 ) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers of an answer that the proxy gives in place of an endpoint: redirects, direct responses,
+    """The headers of an answer that the proxy gives in an endpoint's place: redirects, direct responses,
     failures. Envoy: the route's response operations are for these, too."""
     route, destination = x.route, x.destination
     assert route is not None
