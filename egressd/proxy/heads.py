@@ -87,7 +87,7 @@ def own_answer_fields(
     failures. Envoy: the route's response operations are for these, too."""
     route, destination = x.route, x.destination
     assert route is not None
-    for ops in (route.response_headers, destination and destination.response_headers):
+    for ops in (route.response_headers, destination.response_headers if destination else None):
         if ops is not None:
             fields = tuple(apply_header_ops(list(fields), ops))
     return fields
