@@ -1,0 +1,75 @@
+"""A running node whose sources disagree, or lose most of what they said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from integration.node import Node, eventually
+from integration.origins import Origin
+
+API = "networking.istio.io/v1"
+
+
+def services(names: list[str], port: int, address: str = "127.0.0.1") -> str:
+    return "---\n".join(
+        f"apiVersion: {API}\nkind: ServiceEntry\nmetadata: {{name: {name}}}\n"
+        f"spec: {{hosts: [{name}.example], ports: [{{number: 80, name: http, protocol: HTTP, "
+        f"targetPort: {port}}}], resolution: STATIC, endpoints: [{{address: {address}}}]}}\n"
+        for name in names
+    )
+
+
+def test_a_mass_loss_is_held_until_an_operator_confirms_it(tmp_path: Path) -> None:
+    names = [f"s{number}" for number in range(12)]
+    with Origin("a") as origin:
+        with Node(tmp_path, {"all.yaml": services(names, origin.port)}) as node:
+            assert node.get("s3.example")[0] == 200
+            (node.resources / "all.yaml").unlink()
+            eventually(lambda: "ALARM source files" in node.cli("status").stdout)
+            assert node.get("s3.example")[0] == 200
+            assert "12 of 12 endpoints are gone" in node.cli("status").stdout
+            assert b'egressd_adapter_held{source="files"} 12.0' in node.admin("/metrics")[1]
+            assert "mass loss held" in node.log()
+            node.stop()
+            node.start()  # the stored copy is compared in the same way
+            eventually(lambda: "ALARM source files" in node.cli("status").stdout)
+            assert node.get("s3.example")[0] == 200
+            done = node.cli("registry", "confirm", "files")
+            assert done.returncode == 0, done.stderr
+            eventually(lambda: node.get("s3.example")[0] == 502)
+            assert b'egressd_adapter_held{source="files"} 0.0' in node.admin("/metrics")[1]
+            again = node.cli("registry", "confirm", "files")
+            assert again.returncode == 1
+            assert "no loss of it is held" in again.stderr
+            assert "expected one of the bootstrap" in node.cli("registry", "confirm", "x").stderr
+
+
+def test_a_host_of_two_sources(tmp_path: Path) -> None:
+    """The first one's endpoints are used, the other one's are added once that is configured."""
+    with Origin("a") as a, Origin("b") as b:
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / "web.yaml").write_text(services(["web"], b.port))
+        adapter = {"type": "static", "name": "other", "options": {"paths": [str(other)]}}
+        resources = {"web.yaml": services(["web"], a.port)}
+        with Node(tmp_path / "node", resources, adapters=[adapter]) as node:
+            assert {node.get("web.example")[2] for _ in range(10)} == {b"a"}
+            got = node.cli("registry", "get", "web.example")
+            assert "conflict: source files has web.example, too" in got.stdout
+            assert b"egressd_registry_conflicts 1.0" in node.admin("/metrics")[1]
+            node.stop()
+            node.settings["adapters"] = [{**adapter, "endpoints": "merge"}]
+            node.save()
+            node.start()
+            eventually(lambda: {node.get("web.example")[2] for _ in range(10)} == {b"a", b"b"})
+            assert "are merged into those of source files" in (
+                node.cli("registry", "get", "web.example").stdout
+            )
+            assert b"egressd_registry_conflicts 0.0" in node.admin("/metrics")[1]
+            views = json.loads(node.cli("registry", "get", "web.example", "-o", "json").stdout)
+            assert all(view["firstSeen"] and view["lastSeen"] for view in views)
+            (other / "web.yaml").unlink()
+            eventually(lambda: {node.get("web.example")[2] for _ in range(10)} == {b"a"})
+            history = node.cli("registry", "history", "web.example").stdout
+            assert "-ServiceEntry/default/web" in history
