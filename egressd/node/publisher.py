@@ -49,16 +49,25 @@ class Publisher:
         self._store = store
         self._state = state
         self._bells = bells
-        self._order = [config.source for config in sources]
-        rules = {config.source: source_rule(config, bootstrap) for config in sources}
-        self._merger = Merger(self._order, store.all_records(), rules)
-        self._ranks = {source: rank for rank, source in enumerate(self._order)}
+        self._rules = {config.source: source_rule(config, bootstrap) for config in sources}
+        self._ranks = {source: rank for rank, source in enumerate(self._rules)}
+        self._merger = Merger(tuple(self._rules), (), self._rules)
         self._debounce = Debounce(
             bootstrap.registry.debounce_quiet, bootstrap.registry.debounce_max
         )
         self._changed = trio.Event()
-        for source in self._order:
-            state.status(source).records = self._merger.count(source)
+
+    async def load(self) -> None:
+        """Take what is stored as said before, until the sources speak. To be awaited before anything
+        is taken. A large registry takes a second: in a thread, admin answers meanwhile."""
+        self._merger = await trio.to_thread.run_sync(self._loaded)
+        for source in self._rules:
+            self._state.status(source).records = self._merger.count(source)
+
+    def _loaded(self) -> Merger:
+        order = tuple(self._rules)
+        self._store.arrange(order, time())
+        return Merger(order, self._store.all_records(), self._rules)
 
     def take(self, source: str, snapshot: Snapshot) -> bool:
         """A source spoke (the sink's call). Whether all of it is believed."""

@@ -27,7 +27,7 @@ class Said:
         self.records: dict[str, Record] = {}
         self.hold: Hold | None = None
         self.lost = 0  # endpoints in force before that the last answer lacked
-        self._stated: dict[int, Record] = {}  # the last answer, by identity
+        self._stated: tuple[Record, ...] = ()  # the last answer
         self._missing: set[str] = set()  # in force though the last answer lacks them
         self._short: dict[str, Record] = {}  # as last stated, where lost endpoints were added
         self._failed: set[str] = set()  # of the missing: their origin could not be read
@@ -45,9 +45,7 @@ class Said:
 
     def take(self, snapshot: Snapshot, now: float) -> set[str]:
         """Believe an answer, all or in part. Returns the keys whose record in force may differ."""
-        stated = {id(record): record for record in snapshot.records}
-        came = {r.key: r for i, r in stated.items() if i not in self._stated}
-        gone = {r.key for i, r in self._stated.items() if i not in stated}
+        came, gone = _compared(self._stated, snapshot.records)
         missing = (gone | self._missing) - came.keys()
         failed = {k for k in missing if self.records[k].origin in snapshot.failed_origins}
         short = {**self._short, **came}
@@ -71,7 +69,7 @@ class Said:
             now=now,
         )
         before = {k: self.records.get(k) for k in came.keys() | self._short.keys() | missing}
-        self._stated = stated
+        self._stated = snapshot.records
         for key, record in short.items():
             is_padded = self.hold is not None and key in lost
             self._put(key, padded(record, lost[key]) if is_padded else record)
@@ -101,6 +99,20 @@ class Said:
     def _forget(self, keys: Iterable[str]) -> None:
         for key in keys:
             self._known -= weigh(self.records.pop(key))
+
+
+def _compared(
+    old: tuple[Record, ...], new: tuple[Record, ...]
+) -> tuple[dict[str, Record], set[str]]:
+    """The records of an answer that the one before did not hold, by key, and the keys of those that
+    it held instead."""
+    if len(old) == len(new):  # most often one record in its place has changed
+        pairs = [(one, other) for one, other in zip(old, new, strict=True) if one is not other]
+        if all(one.key == other.key for one, other in pairs):
+            return {other.key: other for _, other in pairs}, {one.key for one, _ in pairs}
+    before, after = ({id(record): record for record in records} for records in (old, new))
+    came = {after[i].key: after[i] for i in after.keys() - before.keys()}
+    return came, {before[i].key for i in before.keys() - after.keys()}
 
 
 def differs(old: Record | None, new: Record | None) -> bool:
