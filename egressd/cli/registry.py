@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
 import click
 
-from egressd.admin.views import CONFIRM, record_view
+from egressd.admin.views import CONFIRM, record_view, timestamp
 from egressd.api.render import to_yaml
 from egressd.api.resource import Kind
 from egressd.api.service_entry import ServiceEntry
@@ -28,6 +27,7 @@ from egressd.registry.records import Record
 from egressd.registry.store import Change, StoreReader
 
 _WATCH_S = 0.2
+_SHOWN = 20  # resources named of a change
 
 
 @click.group()
@@ -135,7 +135,8 @@ def confirm(source: str, bootstrap_path: Path | None) -> None:
 @node_options
 @output_option
 def history(host: str | None, limit: int, bootstrap_path: Path | None, output: str) -> None:
-    """What changed, when, from which source; the newest first. Of HOST: with its wildcards."""
+    """What changed, when, from which source; the newest first: + new, ~ changed (with the endpoints
+    that came and went), - gone. With HOST only the changes that concern it or a wildcard of it."""
     with open_registry(bootstrap_path) as reader:
         keys = None if host is None else set(candidates(host))
         changes = [c for c in reader.history(10_000) if keys is None or keys & set(c.hosts)][:limit]
@@ -175,7 +176,14 @@ def _newer(reader: StoreReader, version: int) -> list[Change]:
 
 
 def _line(change: Change) -> str:
-    when = datetime.fromtimestamp(change.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    parts = [f"+{ref}" for ref in change.put] + [f"-{ref}" for ref in change.deleted]
-    source = ",".join(change.sources) or "-"
-    return f"{change.version}  {when}  {source}  {' '.join(parts)}"
+    notes = change.notes or ("",) * len(change.put)
+    parts = [_put(ref, note) for ref, note in zip(change.put, notes, strict=True)]
+    parts += [f"-{ref}" for ref in change.deleted]
+    if len(parts) > _SHOWN:
+        parts[_SHOWN:] = [f"and {len(parts) - _SHOWN} more (-o json shows all)"]
+    sources = ",".join(change.sources) or "-"
+    return f"{change.version}  {timestamp(change.at)}  {sources}  {' '.join(parts)}"
+
+
+def _put(ref: str, note: str) -> str:
+    return f"+{ref}" if note in ("", "new") else f"~{ref} ({note})"

@@ -61,6 +61,7 @@ class Publisher:
         """Take what is stored as said before, until the sources speak. To be awaited before anything
         is taken. A large registry takes a second: in a thread, admin answers meanwhile."""
         self._merger = await trio.to_thread.run_sync(self._loaded)
+        self._state.version = self._store.version()
         for source in self._rules:
             self._state.status(source).records = self._merger.count(source)
 

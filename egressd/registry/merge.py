@@ -18,7 +18,7 @@ from egressd.registry.claims import claimed_hosts
 from egressd.registry.conflicts import ServiceHosts, settle
 from egressd.registry.guard import Hold, LossLimit
 from egressd.registry.records import Record, Snapshot
-from egressd.registry.said import Said, differs
+from egressd.registry.said import Said, describe_change, differs
 
 _VIRTUAL_SERVICES = f"{Kind.VIRTUAL_SERVICE}/"
 
@@ -31,12 +31,14 @@ class SourceRule(msgspec.Struct, frozen=True):
 
 
 class ChangeSet(msgspec.Struct, frozen=True):
-    """What one publication changes. `hosts` are the host keys whose answers may differ now."""
+    """What one publication changes. `hosts` are the host keys whose answers may differ now; `notes`
+    say of each put what is new in it, for people."""
 
     puts: tuple[Record, ...] = ()
     deletes: tuple[Record, ...] = ()
     hosts: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.puts or self.deletes)
@@ -130,6 +132,7 @@ class Merger:
         if any(key.startswith(_VIRTUAL_SERVICES) for key in self._touched):
             settled = self._settle_virtual_services()
         puts: list[Record] = []
+        notes: list[str] = []
         deletes: list[Record] = []
         hosts: dict[str, None] = {}
         for key in sorted(self._touched | settled.keys()):
@@ -143,6 +146,7 @@ class Merger:
             self._hosts.replace(old, new)
             if new is not None:
                 puts.append(new)
+                notes.append(describe_change(old, new))
                 self._in_force[key] = new
             elif old is not None:
                 deletes.append(old)
@@ -151,7 +155,7 @@ class Merger:
         sources = tuple(sorted(self._sources))
         self._touched.clear()
         self._sources.clear()
-        return ChangeSet(tuple(puts), tuple(deletes), tuple(hosts), sources)
+        return ChangeSet(tuple(puts), tuple(deletes), tuple(hosts), sources, tuple(notes))
 
     def _stamped(self, record: Record | None, old: Record | None, at: float) -> Record | None:
         if record is None:

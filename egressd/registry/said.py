@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from egressd.api.workload_entry import WorkloadEntry
 from egressd.registry.guard import (
     Hold,
     LossLimit,
@@ -17,6 +18,8 @@ from egressd.registry.guard import (
     weigh,
 )
 from egressd.registry.records import Record, Snapshot
+
+_SHOWN = 4  # endpoints named of each change in the log
 
 
 class Said:
@@ -129,3 +132,20 @@ def differs(old: Record | None, new: Record | None) -> bool:
         or one.kind is not other.kind
         or old.source != new.source
     )
+
+
+def describe_change(old: Record | None, new: Record) -> str:
+    """What is new in a record, for people: "new", or the endpoints that came and went."""
+    if old is None:
+        return "new"
+    came, gone = lost_endpoints(new, old), lost_endpoints(old, new)
+    parts = [f"+{_place(e)}" for e in came[:_SHOWN]] + [f"-{_place(e)}" for e in gone[:_SHOWN]]
+    more = max(0, len(came) - _SHOWN) + max(0, len(gone) - _SHOWN)
+    if more:
+        parts.append(f"{more} more endpoints")
+    return " ".join(parts) or "changed"
+
+
+def _place(endpoint: WorkloadEntry) -> str:
+    ports = ",".join(str(port) for port in endpoint.ports.values())
+    return f"{endpoint.address}:{ports}" if ports else endpoint.address

@@ -61,7 +61,7 @@ class Stored(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One publication in the change log. `at` is seconds since the epoch."""
+    """One publication in the change log. `at` is seconds since the epoch; `notes` go with `put`."""
 
     version: int
     at: float
@@ -69,6 +69,7 @@ class Change(msgspec.Struct, frozen=True):
     hosts: tuple[str, ...]
     put: tuple[str, ...]
     deleted: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -325,6 +326,7 @@ class StoreWriter(StoreReader):
             changes.hosts,
             tuple(record.resource.ref for record in changes.puts),
             tuple(record.resource.ref for record in changes.deletes),
+            changes.notes,
         )
         txn.put(version.to_bytes(8, "big"), _encode(change), db=self._changes)
         if version > _MAX_CHANGES:

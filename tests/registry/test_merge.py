@@ -128,3 +128,16 @@ def test_a_new_source_version_alone_is_no_change() -> None:
     merger.changes()
     again = msgspec.structs.replace(record, source_version="2")
     assert not merger.apply("files", Snapshot(records=(again,)))
+
+
+def test_a_change_says_which_endpoints_came_and_went() -> None:
+    merger = Merger(["files"])
+    merger.apply("files", snapshot("files", service("a"), service("b")))
+    assert merger.changes().notes == ("new", "new")
+    labelled = service("b").replace("{address: 10.0.0.1}", "{address: 10.0.0.1, weight: 3}")
+    merger.apply("files", snapshot("files", service("a", "10.0.0.2"), labelled))
+    assert merger.changes().notes == ("+10.0.0.2 -10.0.0.1", "changed")
+    many = ", ".join(f"{{address: 10.0.1.{n}}}" for n in range(6))
+    merger.apply("files", snapshot("files", service("b").replace("{address: 10.0.0.1}", many)))
+    (note,) = merger.changes().notes
+    assert note == ("+10.0.1.0 +10.0.1.1 +10.0.1.2 +10.0.1.3 -10.0.0.1 2 more endpoints")
