@@ -1,31 +1,32 @@
-"""The three questions that are asked of Consul, typed: py-consul's requests over our transport."""
+"""What is asked of Consul, typed: py-consul's requests over our transport."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Literal, TypeVar
 
 import msgspec
 from consul import ConsulException
 from consul.base import Consul
 
 from adapters.consul.options import Options
-from adapters.consul.transport import TrioTransport
-from adapters.consul.wire import Check, Instance
-from adapters.http import Endpoint, HttpError, Secret
+from adapters.consul.transport import Reply, TrioTransport
+from adapters.consul.wire import Check, Instance, QueryResult
+from adapters.http import HttpError, Secret
 from adapters.options import seconds
 
-Answer = TypeVar("Answer")
+Shape = TypeVar("Shape")
+State = Literal["critical", "warning"]
 
 
 class ReadError(Exception):
     """Consul could not be read. The message names the address, the question and what happened."""
 
 
-class _TrioConsul(Consul):  # type: ignore[misc]
+class TrioConsul(Consul):  # type: ignore[misc]
     """py-consul's requests and error mapping with a trio transport."""
 
-    def __init__(self, transport: TrioTransport, datacenter: str) -> None:
+    def __init__(self, transport: TrioTransport, datacenter: str = "") -> None:
         self._transport = transport
         super().__init__(transport.endpoint.host, transport.endpoint.port, dc=datacenter or None)
         self.token = None  # py-consul reads CONSUL_HTTP_TOKEN itself; which token is ours to say
@@ -34,43 +35,89 @@ class _TrioConsul(Consul):  # type: ignore[misc]
         return self._transport
 
 
+async def reply_of(
+    transport: TrioTransport, path: str, asked: Callable[[], Awaitable[object]]
+) -> Reply:
+    """What Consul answers to py-consul's request. Raises `ReadError`."""
+    try:
+        reply = await asked()
+    except HttpError as error:
+        raise ReadError(str(error)) from error
+    except ConsulException as error:
+        refused = f"{transport.endpoint.url}{path}: {type(error).__name__}: {error}"
+        raise ReadError(refused.strip()[:500]) from error
+    if not isinstance(reply, Reply):  # py-consul takes 404 for an answer
+        raise ReadError(f"{transport.endpoint.url}{path}: found nothing there")
+    return reply
+
+
 class ConsulClient:
     """Reads one datacenter through one agent. Every method raises `ReadError`.
 
-    A method with an index returns the index of its answer, and blocks until that would be another
-    one or the wait is over; index 0 answers at once.
+    A method with an index blocks until the index of its answer would be another one or the wait is
+    over; index 0 answers at once. `decode` makes the values of a reply.
     """
 
-    def __init__(self, endpoint: Endpoint, options: Options) -> None:
-        self._token = Secret(options.token, options.token_file, "token")
+    def __init__(
+        self, transport: TrioTransport, token: Secret, options: Options, datacenter: str = ""
+    ) -> None:
+        self._transport = transport
+        self._token = token
         self._wait = f"{max(1, round(seconds(options.wait)))}s"
-        self._transport = TrioTransport(
-            endpoint, options.tls, options.consistency, seconds(options.request_timeout)
-        )
-        self._consul = _TrioConsul(self._transport, options.datacenter)
+        self._datacenter = datacenter
+        self._consul = TrioConsul(transport, datacenter)
 
-    async def services(self, index: int) -> tuple[int, dict[str, tuple[str, ...]]]:
+    async def datacenters(self) -> tuple[str, ...]:
+        """The datacenters that the agent's servers know, reachable or not."""
+        path = "/v1/catalog/datacenters"
+        reply = await reply_of(self._transport, path, self._consul.catalog.datacenters)
+        return self._typed(path, reply, tuple[str, ...])
+
+    async def services(self, index: int) -> tuple[Reply, dict[str, tuple[str, ...]]]:
         """All services with their tags: `/v1/catalog/services`."""
-        asked = self._consul.catalog.services
-        answer = asked(index=index or None, wait=self._wait, token=self._read_token())
-        shape = dict[str, tuple[str, ...] | None]
-        newest, services = await self._typed("/v1/catalog/services", answer, shape)
-        return newest, {name: tags or () for name, tags in services.items()}
+        path = "/v1/catalog/services"
+        reply = await self._block(path, index, self._consul.catalog.services)
+        services = self._typed(path, reply, dict[str, tuple[str, ...] | None])
+        return reply, {name: tags or () for name, tags in services.items()}
 
-    async def checks(self, index: int) -> tuple[int, tuple[Check, ...]]:
-        """All checks of all nodes and services: `/v1/health/state/any`."""
-        asked = self._consul.health.state
-        answer = asked("any", index=index or None, wait=self._wait, token=self._read_token())
-        return await self._typed("/v1/health/state/any", answer, tuple[Check, ...])
+    async def checks(self, state: State, index: int) -> tuple[Reply, tuple[Check, ...]]:
+        """All checks of nodes and services in a state: `/v1/health/state/STATE`."""
+        path = f"/v1/health/state/{state}"
+        reply = await self._block(path, index, self._consul.health.state, state)
+        return reply, self._typed(path, reply, tuple[Check, ...])
 
-    async def instances(self, name: str) -> tuple[int, tuple[Instance, ...]]:
+    async def instances(self, name: str, index: int = 0) -> Reply:
         """All instances of a service, whatever their health: `/v1/health/service/NAME`."""
-        answer = self._consul.health.service(name, token=self._read_token())
-        return await self._typed(f"/v1/health/service/{name}", answer, tuple[Instance, ...])
+        path = f"/v1/health/service/{name}"
+        return await self._block(path, index, self._consul.health.service, name)
 
-    def close(self) -> None:
-        """Close idle connections."""
-        self._transport.close()
+    def decode_instances(self, name: str, reply: Reply) -> tuple[Instance, ...]:
+        """The instances that such a reply names."""
+        return self._typed(f"/v1/health/service/{name}", reply, tuple[Instance, ...])
+
+    async def execute(self, query: str) -> tuple[Instance, ...]:
+        """What a prepared query finds: `/v1/query/NAME/execute`."""
+        path = f"/v1/query/{query}/execute"
+        token, dc = self._read_token(), self._datacenter or None
+        reply = await reply_of(
+            self._transport, path, lambda: self._consul.query.execute(query, token=token, dc=dc)
+        )
+        return self._typed(path, reply, QueryResult).nodes or ()
+
+    async def _block(
+        self, path: str, index: int, ask: Callable[..., Awaitable[object]], *what: str
+    ) -> Reply:
+        token = self._read_token()
+        reply = await reply_of(
+            self._transport,
+            path,
+            lambda: ask(*what, index=index or None, wait=self._wait, token=token),
+        )
+        if reply.index < 0:
+            raise ReadError(
+                f"{self._transport.endpoint.url}{path}: answered without X-Consul-Index"
+            )
+        return reply
 
     def _read_token(self) -> str | None:
         try:
@@ -78,14 +125,8 @@ class ConsulClient:
         except HttpError as error:
             raise ReadError(str(error)) from error
 
-    async def _typed(
-        self, path: str, answer: Awaitable[tuple[str, object]], shape: type[Answer]
-    ) -> tuple[int, Answer]:
+    def _typed(self, path: str, reply: Reply, shape: type[Shape]) -> Shape:
         try:
-            index, data = await answer
-            return int(index), msgspec.convert(data, shape)
-        except HttpError as error:
-            raise ReadError(str(error)) from error
-        except (ConsulException, msgspec.ValidationError, ValueError) as error:
-            refused = f"{self._transport.endpoint.url}{path}: {type(error).__name__}: {error}"
-            raise ReadError(refused.strip()[:500]) from error
+            return msgspec.json.decode(reply.body, type=shape)
+        except msgspec.DecodeError as error:
+            raise ReadError(f"{self._transport.endpoint.url}{path}: {error}") from error

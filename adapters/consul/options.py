@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
@@ -27,13 +28,22 @@ Protocol = Literal[
     "HTTP", "HTTPS", "HTTP2", "GRPC", "GRPC-WEB", "TCP", "TLS", "MONGO", "MYSQL", "REDIS"
 ]  # Istio ServicePort.protocol
 Consistency = Literal["stale", "default", "consistent"]
+Tagged = Literal["lan", "wan"]
+Tenant = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9][-_A-Za-z0-9]{0,63})?$")]
+_HOST = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _EXPECTED = {
     "health": f"one of {', '.join(get_args(Health))}",
     "consistency": f"one of {', '.join(get_args(Consistency))}",
     "protocol": f"one of {', '.join(get_args(Protocol))}",
     "domain": DOMAIN_EXPECTED,
     "namespace": LABEL_EXPECTED,
-} | dict.fromkeys(("wait", "requestTimeout", "resync", "maxBackoff"), DURATION_EXPECTED)
+    "consulNamespace": "the name of a Consul namespace",
+    "partition": "the name of an admin partition",
+    "datacenters": 'a list of datacenters, or "*" for all that Consul knows',
+    "taggedAddress": f"one of {', '.join(get_args(Tagged))}",
+} | dict.fromkeys(
+    ("wait", "requestTimeout", "resync", "queryInterval", "maxBackoff"), DURATION_EXPECTED
+)
 
 
 class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -41,6 +51,9 @@ class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
 
     address: str = ""  # http://, https:// or unix:// URL, or host:port. CONSUL_HTTP_ADDR
     datacenter: str = ""  # empty: the agent's own
+    datacenters: tuple[str, ...] | Literal["*"] = ()  # instead of `datacenter`; * = all there are
+    consul_namespace: Tenant = ""  # Consul Enterprise. CONSUL_NAMESPACE
+    partition: Tenant = ""  # Consul Enterprise. CONSUL_PARTITION
     token: str = ""  # CONSUL_HTTP_TOKEN
     token_file: str = ""  # CONSUL_HTTP_TOKEN_FILE; read again when it changes
     tls: Tls = Tls()  # CONSUL_CACERT, _CAPATH, _CLIENT_CERT, _CLIENT_KEY, _TLS_SERVER_NAME
@@ -49,13 +62,21 @@ class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     domain: DomainText = "consul"
     namespace: LabelText = "consul"
     protocol: Protocol = "HTTP"  # of services that name none
+    host_template: str = "{name}.service.{domain}"  # also {dc}: a host of its own in each
+    tagged_address: Tagged = "lan"  # which of its addresses an instance is reached by
     include: tuple[str, ...] = ("*",)  # shell patterns of service names
     exclude: tuple[str, ...] = ()
+    prefix: str = ""  # of service names
+    tags: tuple[str, ...] = ()  # that an instance must have, all of them
+    meta: dict[str, str] = {}  # that an instance must have, all of it
+    prepared_queries: tuple[str, ...] = ()  # names or ids; each becomes NAME.query.DOMAIN
+    query_interval: DurationText = "10s"  # between two runs of the prepared queries
     wait: DurationText = "30s"  # of one blocking query; the sync age stays below it
     request_timeout: DurationText = "10s"  # of a query that does not block
-    resync: DurationText = "60s"  # between full re-reads that no change asked for
+    resync: DurationText = "5m"  # between full re-reads that no change asked for
     max_backoff: DurationText = "5s"
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8  # reads at a time
+    watches: Annotated[int, msgspec.Meta(ge=0, le=20000)] = 100  # held queries on one service
 
 
 def read_options(
@@ -72,7 +93,35 @@ def read_options(
         )
     merged = _with_environment(given, environment)
     check_tls(name, merged.tls)
+    _check_datacenters(name, given)
+    _check_template(name, given)
     return merged, _endpoint(name, merged.address, environment)
+
+
+def _check_datacenters(name: str, given: Options) -> None:
+    if given.datacenters and given.datacenter:
+        found, expected = "datacenters beside datacenter", "one of them"
+    elif "" in given.datacenters or len(set(given.datacenters)) != len(given.datacenters):
+        found, expected = repr(list(given.datacenters)), "different names"
+    else:
+        return
+    raise AdapterConfigError(
+        f"adapter {name}: options.datacenters: found {found}, expected {expected}"
+    )
+
+
+def _check_template(name: str, given: Options) -> None:
+    template = given.host_template
+    sample = template.replace("{name}", "n").replace("{dc}", "d").replace("{domain}", given.domain)
+    if template.count("{name}") != 1 or not re.fullmatch(_HOST, sample):
+        expected = 'a host in lower case with "{name}", and "{dc}", "{domain}" where wanted'
+    elif "{dc}" in template and not (given.datacenter or given.datacenters):
+        expected = 'datacenter or datacenters beside a template with "{dc}"'
+    else:
+        return
+    raise AdapterConfigError(
+        f"adapter {name}: options.hostTemplate: found {template!r}, expected {expected}"
+    )
 
 
 def _with_environment(given: Options, environment: Mapping[str, str]) -> Options:
@@ -88,6 +137,8 @@ def _with_environment(given: Options, environment: Mapping[str, str]) -> Options
         address=given.address or environment.get("CONSUL_HTTP_ADDR", "") or DEFAULT_ADDRESS,
         token=token,
         token_file=file,
+        consul_namespace=given.consul_namespace or environment.get("CONSUL_NAMESPACE", ""),
+        partition=given.partition or environment.get("CONSUL_PARTITION", ""),
         tls=Tls(
             ca_file=tls.ca_file or environment.get("CONSUL_CACERT", ""),
             ca_path=tls.ca_path or environment.get("CONSUL_CAPATH", ""),

@@ -14,7 +14,7 @@ def next_index(asked: int, answered: int) -> int:
     return max(answered, 1)
 
 
-def is_mass_loss(before: int, now: int) -> bool:
-    """Nothing is left, or less than half. After an error that is not believed at once: a Consul
-    that comes back may have lost its state, or not have it yet."""
-    return now == 0 or now * 2 < before
+def is_much_smaller(before: int, now: int) -> bool:
+    """Less than half, or nothing, of what there was. Right after an error that is no news but a sign:
+    a Consul that comes back may not have its state yet."""
+    return now * 2 < before

@@ -1,262 +1,261 @@
-"""The running Consul source: two blocking queries and a few readers.
+"""One datacenter, watched: three blocking queries on lists, held queries on services, a few readers.
 
-`/v1/health/state/any` returns as soon as any check of the datacenter changes,
-`/v1/catalog/services` as soon as any instance does. What differs from the answer before names the
-services to read again; `concurrency` readers ask for their instances. So the number of connections
-is `concurrency` + 2 for any number of services (an agent refuses more than 200 of one client).
-
-An instance without checks that joins a service changes nothing in either list but the index. So
-every new index of the catalog is followed by a sweep, a re-read of all services after the ones that
-are known to have changed; and so is every `resync` interval, against answers of a lagging server.
+`/v1/catalog/services` returns as soon as any instance comes, goes or changes, the lists of critical and
+of warning checks as soon as a check enters or leaves them. What a list says beyond what is known names
+the services to read again; readers ask for their instances. An instance that changes without a name in
+any list (no check, or a passing one) is found in two ways: the `watches` services that changed last have
+a blocking query of their own, and a new index of the catalog is followed by a sweep, a re-read of all
+others, those that changed lately first. So connections are bounded for any number of services, and with
+no more services than `watches` nothing is ever swept. See docs/decisions/0006-consul-at-scale.md.
 """
 
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
 
 from adapters.backoff import backoff_s
-from adapters.consul.client import ConsulClient, ReadError
+from adapters.consul.client import ConsulClient, ReadError, State
 from adapters.consul.inventory import Inventory
-from adapters.consul.options import Options, read_options
-from adapters.consul.pace import is_mass_loss, next_index
+from adapters.consul.options import Options
+from adapters.consul.pace import next_index
 from adapters.consul.reading import ReadQueue
-from adapters.consul.translate import Rules, translate_service
+from adapters.consul.transport import Reply
+from adapters.consul.troubles import Troubles
 from adapters.consul.wire import Check
-from adapters.http import Endpoint
 from adapters.options import seconds
-from egressd.api.resource import Problem
-from egressd.registry.adapter import Adapter, AdapterContext, Sink
 
 QUERY_PAUSE_S = 0.02  # between two answers of one blocking query: a storm is read in strides
-PUBLISH_PAUSE_S = 0.01  # changes that are read within it are published together
 SWEEP_REST = (
     2.0  # pause after a sweep, in times of its duration: churn keeps a third of a core busy
 )
-CONFIRM_S = 1.5  # a mass loss right after an error must still stand after it
 Answer = TypeVar("Answer")
 
 
-def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adapter:
-    """The entry point `consul` of `egressd.adapters`. Raises `AdapterConfigError`."""
-    read, endpoint = read_options(context.name, options, os.environ)
-    return ConsulAdapter(context.name, endpoint, read)
-
-
-class ConsulAdapter:
-    """One Consul datacenter as a source."""
-
-    def __init__(self, name: str, endpoint: Endpoint, options: Options) -> None:
-        self._name = name
-        self._endpoint = endpoint
-        self._options = options
-        self._rules = Rules(
-            domain=options.domain,
-            namespace=options.namespace,
-            protocol=options.protocol,
-            health=options.health,
-            address=endpoint.url,
-        )
-
-    async def run(self, sink: Sink) -> None:
-        """Watch until cancelled."""
-        client = ConsulClient(self._endpoint, self._options)
-        inventory = Inventory(
-            self._name,
-            lambda name, instances: translate_service(name, instances, self._rules),
-            self._options.include,
-            self._options.exclude,
-        )
-        watch = _Watch(client, inventory, sink, self._options)
-        try:
-            async with trio.open_nursery() as nursery:
-                # Checks first: what changes after that answer is seen to have changed.
-                await nursery.start(watch.follow_checks)
-                nursery.start_soon(watch.follow_services)
-                nursery.start_soon(watch.sweep)
-                nursery.start_soon(watch.publish)
-                for _ in range(self._options.concurrency):
-                    nursery.start_soon(watch.read_services, nursery)
-        finally:
-            client.close()
-
-
-class _Watch:
-    """The tasks of one run, and what they share."""
+class DatacenterWatch:
+    """The tasks of one datacenter. `news` is called whenever there may be something to publish."""
 
     def __init__(
-        self, client: ConsulClient, inventory: Inventory, sink: Sink, options: Options
+        self,
+        name: str,
+        client: ConsulClient,
+        inventory: Inventory,
+        options: Options,
+        troubles: Troubles,
+        news: Callable[[], None],
     ) -> None:
+        self.name = name
+        self.inventory = inventory
         self._client = client
-        self._inventory = inventory
-        self._sink = sink
+        self._options = options
+        self._troubles = troubles
+        self._news = news
         self._resync_s = seconds(options.resync)
         self._max_backoff_s = seconds(options.max_backoff)
         self._queue = ReadQueue()
         self._read_failures: dict[str, int] = {}
-        self._index = 0  # of the newest list
-        self._is_first = True  # nothing was published yet
-        self._is_dirty = True  # something to publish
-        self._published_endpoints = 0
-        self._is_suspect = False  # an error happened since the last publication that was believed
-        self._unread: set[str] | None = None  # since the last error; None = not even the list is
-        self._problems: tuple[Problem, ...] = ()
-        self._bell = trio.Event()
+        self._readers = trio.CapacityLimiter(options.concurrency)
+        self._most_held = options.watches
+        self._held: dict[str, trio.CancelScope] = {}  # the one that changed last is the last
+        self._no_holds_before = 0.0
         self._sweep_wanted = trio.Event()
         self._is_listed = trio.Event()  # the list of services stands; another event after an error
+        self._nursery: trio.Nursery | None = None
 
-    async def follow_services(self) -> None:
-        """Hold a blocking query on the list of services."""
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is being read, nothing could not be read."""
+        return self._queue.is_idle and not self.inventory.failures
 
-        def lost() -> None:
-            self._unread = None
-            if self._is_listed.is_set():
-                self._is_listed = trio.Event()
+    @property
+    def is_failing(self) -> bool:
+        """A list could not be read the last time."""
+        return self._troubles.are_of(self.name)
 
-        await self._follow(self._client.services, self._heard_services, lost)
+    def share(self, datacenters: int) -> None:
+        """Connections are bounded for all datacenters together."""
+        self._readers.total_tokens = max(1, self._options.concurrency // datacenters)
+        self._most_held = self._options.watches // datacenters
 
-    async def follow_checks(
-        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._follow_services)
+            nursery.start_soon(self._follow_checks, "critical")
+            nursery.start_soon(self._follow_checks, "warning")
+            nursery.start_soon(self._sweep)
+            for _ in range(self._options.concurrency):
+                nursery.start_soon(self._read_services)
+
+    async def reread(self) -> None:
+        """Read everything afresh; the inventory is settled when that is done."""
+        self._lost("")
+        try:
+            reply, services = await self._client.services(0)
+        except ReadError as error:
+            self._troubles.heard(self.name, "services", str(error))
+        else:
+            self._heard_services(reply, services)
+        self._news()
+
+    # -- lists -------------------------------------------------------------------------------
+
+    async def _follow_services(self) -> None:
+        await self._follow("services", self._client.services, self._heard_services, self._lost)
+
+    async def _follow_checks(self, state: State) -> None:
+        def heard(_: Reply, checks: tuple[Check, ...]) -> None:
+            suspects = self.inventory.heard_checks(state, checks)
+            self._queue.add(suspects - self._held.keys(), changed=True)
+
+        await self._follow(state, lambda i: self._client.checks(state, i), heard, lambda _: None)
+
+    async def _follow(
+        self,
+        what: str,
+        ask: Callable[[int], Awaitable[tuple[Reply, Answer]]],
+        heard: Callable[[Reply, Answer], None],
+        lost: Callable[[str], None],
     ) -> None:
-        """Hold a blocking query on the list of checks. Started with the first answer."""
-        is_first = True
+        """Hold a blocking query. `lost` is called with a doubt, or none, when what was heard before
+        may no longer hold."""
+        index = newest = failures = 0
+        while True:
+            try:
+                reply, data = await ask(index)
+            except ReadError as error:
+                self._troubles.heard(self.name, what, str(error))
+                lost("")
+                self._news()
+                await trio.sleep(backoff_s(failures, self._max_backoff_s, random.random()))
+                index, failures = 0, failures + 1  # what a new Consul counts from is its own
+                continue
+            failures = 0
+            if reply.index < newest:
+                doubt = f"the index of {what} went backwards, from {newest} to {reply.index}"
+                self._troubles.heard(self.name, what, doubt)
+                lost(doubt)
+            self._troubles.over(self.name, what)
+            if reply.index == index and self._is_listed.is_set():
+                self._troubles.in_sync()
+            else:
+                heard(reply, data)
+                self._news()
+            index, newest = next_index(index, reply.index), reply.index
+            await trio.sleep(QUERY_PAUSE_S)
 
-        def heard(index: int, checks: tuple[Check, ...]) -> None:
-            nonlocal is_first
-            self._index = index
-            self._queue.add(self._inventory.heard_checks(checks), changed=True)
-            if is_first:
-                is_first = False
-                task_status.started()
+    def _heard_services(self, reply: Reply, services: dict[str, tuple[str, ...]]) -> None:
+        inventory, is_whole = self.inventory, not self._is_listed.is_set()
+        changed = inventory.heard_services(reply.index, services, reply.is_filtered)
+        names = set(inventory.names)
+        for gone in self._held.keys() - names:
+            self._release(gone)
+        self._is_listed.set()
+        self._queue.add(sorted(names if is_whole else changed - self._held.keys()), changed=True)
+        if not is_whole and names - changed - self._held.keys():
+            self._sweep_wanted.set()
 
-        await self._follow(self._client.checks, heard, lambda: None)
+    def _lost(self, doubt: str) -> None:
+        self.inventory.unsettle(doubt)
+        for name in list(self._held):
+            self._release(name)
+        if self._is_listed.is_set():
+            self._is_listed = trio.Event()
 
-    async def sweep(self) -> None:
-        """Read every service again, when the catalog changed and from time to time."""
+    # -- services ----------------------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        """Read every service that has no query of its own, when the catalog changed and from time to
+        time."""
         while True:
             with trio.move_on_after(self._resync_s):
                 await self._sweep_wanted.wait()
             self._sweep_wanted = trio.Event()
             await self._is_listed.wait()
             begun = trio.current_time()
-            self._queue.add(sorted(self._inventory.names), changed=False)
+            names = [name for name in self.inventory.names if name not in self._held]
+            self._queue.add(self.inventory.lately_changed(names), changed=False)
             await self._queue.swept()
             await trio.sleep(SWEEP_REST * (trio.current_time() - begun))
 
-    async def read_services(self, nursery: trio.Nursery) -> None:
-        """Read one service after the other, for ever; none while even the list cannot be had."""
+    async def _read_services(self) -> None:
+        """Read one service after the other; none while even the list cannot be had."""
         while True:
             await self._is_listed.wait()
             name = await self._queue.take()
-            try:
-                index, instances = await self._client.instances(name)
-            except ReadError as error:
-                self._inventory.failed(name)
-                self._sink.failed(f"service {name}: {error}")
-                nursery.start_soon(self._read_later, name)
-            else:
-                self._read_failures.pop(name, None)
-                self._is_dirty |= self._inventory.heard_instances(name, instances, index)
+            async with self._readers:
+                if name not in self._held:  # else every change of it is heard of anyway
+                    await self._read(name)
             self._queue.done(name)
-            if self._unread:
-                self._unread.discard(name)
-            self._bell.set()
+            self._news()
 
-    async def publish(self) -> None:
-        """Say what is known, whenever that changed."""
-        while True:
-            await self._bell.wait()
-            await trio.sleep(PUBLISH_PAUSE_S)
-            self._bell = trio.Event()
-            if self._is_first and not self._inventory.is_complete:
-                continue
-            if self._is_suspect:
-                if self._unread is None or self._unread & self._inventory.names:
-                    continue
-                if is_mass_loss(self._published_endpoints, self._inventory.endpoints):
-                    await self._confirm()
-                    continue
-                self._is_suspect = False
-            self._say()
+    async def _read(self, name: str) -> None:
+        was_known = self.inventory.part(name) is not None
+        try:
+            reply = await self._client.instances(name)
+            is_new = self._heard_instances(name, reply)
+        except ReadError as error:
+            self._troubles.heard_once(self.name, f"service {name}: {error}")
+            self.inventory.failed(name)
+            assert self._nursery is not None
+            self._nursery.start_soon(self._read_later, name)
+        else:
+            self._read_failures.pop(name, None)
+            self._hold(name, reply.index, changed=was_known and is_new)
 
-    async def _follow(
-        self,
-        ask: Callable[[int], Awaitable[tuple[int, Answer]]],
-        heard: Callable[[int, Answer], None],
-        lost: Callable[[], None],
-    ) -> None:
-        """`lost` is called when what was heard before may no longer hold."""
-        index = failures = 0
-        while True:
-            try:
-                answered, data = await ask(index)
-            except ReadError as error:
-                self._sink.failed(str(error))
-                self._is_suspect = True
-                lost()
-                await trio.sleep(backoff_s(failures, self._max_backoff_s, random.random()))
-                index, failures = 0, failures + 1  # what a new Consul counts from is its own
-                continue
-            failures = 0
-            if answered < index:
-                self._is_suspect = True
-                lost()
-            if answered == index:
-                self._sink.in_sync()
-            else:
-                heard(answered, data)
-                self._bell.set()
-            index = next_index(index, answered)
-            await trio.sleep(QUERY_PAUSE_S)
-
-    def _heard_services(self, index: int, services: Mapping[str, tuple[str, ...]]) -> None:
-        before = self._inventory.names
-        changed = self._inventory.heard_services(services)
-        names = self._inventory.names
-        self._index = index
-        self._is_listed.set()
-        self._queue.add(sorted(changed), changed=True)
-        if names - changed:
-            self._sweep_wanted.set()
-        self._is_dirty |= bool(before - names)
-        if self._unread is None:
-            self._unread = set(names)
+    def _heard_instances(self, name: str, reply: Reply) -> bool:
+        decode = self._client.decode_instances
+        return self.inventory.heard_instances(name, reply.body, lambda: decode(name, reply))
 
     async def _read_later(self, name: str) -> None:
         failures = self._read_failures.get(name, 0)
         self._read_failures[name] = failures + 1
         await trio.sleep(backoff_s(failures, self._max_backoff_s, random.random()))
-        if name in self._inventory.names:
+        if name in self.inventory.names:
             self._queue.add([name], changed=True)
 
-    async def _confirm(self) -> None:
-        """Look a second time, before what vanished around an error is given up."""
-        self._sink.failed("most endpoints are gone after an error: reading again to be sure")
-        await trio.sleep(CONFIRM_S)
-        try:
-            index, services = await self._client.services(0)
-        except ReadError as error:
-            self._sink.failed(str(error))
-        else:
-            self._heard_services(index, services)
-            self._is_suspect, self._is_dirty = False, True
-        self._bell.set()
+    # -- queries held on single services -------------------------------------------------------
 
-    def _say(self) -> None:
-        """Publish, when there is anything new. The first time that needs one good reading, or
-        Consul's word that there are no services."""
-        inventory = self._inventory
-        if self._is_dirty and (inventory.has_readings or not inventory.names):
-            self._is_first = self._is_dirty = False
-            self._published_endpoints = inventory.endpoints
-            self._sink.publish(inventory.snapshot(self._index))
-            problems = inventory.problems()
-            if problems != self._problems:
-                self._problems = problems
-                self._sink.problems(problems)
-        elif self._queue.is_idle and not inventory.has_failures:
-            self._sink.in_sync()
+    def _hold(self, name: str, index: int, *, changed: bool) -> None:
+        """Hold a query on a service that was just read, if there is room or it is one that changes."""
+        if name not in self.inventory.names or not self._is_listed.is_set():
+            return
+        if trio.current_time() < self._no_holds_before or not self._most_held:
+            return
+        if len(self._held) >= self._most_held:
+            if not changed:
+                return
+            oldest = next(iter(self._held))
+            self._release(oldest)
+            self._queue.add([oldest], changed=False)  # an answer may have been on its way
+        scope = self._held[name] = trio.CancelScope()
+        assert self._nursery is not None
+        self._nursery.start_soon(self._follow_service, name, index, scope)
+
+    def _release(self, name: str) -> None:
+        self._held.pop(name).cancel()
+
+    async def _follow_service(self, name: str, index: int, scope: trio.CancelScope) -> None:
+        """Hold a blocking query on one service; when it fails the readers have the service again."""
+        with scope:
+            while True:
+                try:
+                    reply = await self._client.instances(name, index)
+                    is_new = self._heard_instances(name, reply)
+                except ReadError:
+                    self._no_holds_before = trio.current_time() + self._max_backoff_s
+                    break
+                if self._held.get(name) is not scope:
+                    return
+                if is_new:
+                    self._held[name] = self._held.pop(name)
+                    self._news()
+                index = next_index(index, reply.index)
+                await trio.sleep(QUERY_PAUSE_S)
+            if self._held.get(name) is scope:
+                self._release(name)
+                self._queue.add([name], changed=True)

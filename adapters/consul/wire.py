@@ -34,6 +34,19 @@ class Weights(msgspec.Struct, frozen=True, rename="pascal"):
     warning: int = 1
 
 
+class TaggedAddress(msgspec.Struct, frozen=True, rename="pascal"):
+    """Another address of a service, for clients elsewhere. Port 0 = that of the service."""
+
+    address: str = ""
+    port: int = 0
+
+
+class Connect(msgspec.Struct, frozen=True, rename="pascal"):
+    """Consul's own mesh: a native service speaks its mTLS without a sidecar."""
+
+    native: bool = False
+
+
 class Service(msgspec.Struct, frozen=True, rename="pascal"):
     """One instance of a service as its agent registered it. `kind` is "" except for proxies."""
 
@@ -44,6 +57,8 @@ class Service(msgspec.Struct, frozen=True, rename="pascal"):
     port: int = 0
     weights: Weights | None = None
     kind: str = ""
+    tagged_addresses: dict[str, TaggedAddress] | None = None
+    connect: Connect | None = None
 
 
 class Node(msgspec.Struct, frozen=True, rename="pascal"):
@@ -53,6 +68,7 @@ class Node(msgspec.Struct, frozen=True, rename="pascal"):
     address: str = ""
     datacenter: str = ""
     meta: dict[str, str] | None = None
+    tagged_addresses: dict[str, str] | None = None
 
 
 class Instance(msgspec.Struct, frozen=True, rename="pascal"):
@@ -61,3 +77,9 @@ class Instance(msgspec.Struct, frozen=True, rename="pascal"):
     node: Node
     service: Service
     checks: tuple[Check, ...] | None = None
+
+
+class QueryResult(msgspec.Struct, frozen=True, rename="pascal"):
+    """The answer of `/v1/query/NAME/execute`."""
+
+    nodes: tuple[Instance, ...] | None = None

@@ -1,0 +1,124 @@
+"""All datacenters together: the records, and the snapshot of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from adapters.consul.translate import Part, Rules, Translated, compose
+from egressd.api.resource import Problem
+from egressd.registry.records import Record
+
+Key = tuple[str, str]
+"""Datacenter ("" = all of them) and service."""
+QUERY = "query"  # first part of the origin of a prepared query
+
+
+class Catalog:
+    """The translated services. A service that did not change keeps the very same record, so that the
+    registry's comparison is cheap; nothing but the changed ones is translated."""
+
+    def __init__(self, source: str, rules: Rules) -> None:
+        self._source = source
+        self._rules = rules
+        self._query_rules = msgspec.structs.replace(
+            rules, template="{name}.query.{domain}", path="/v1/query/{name}/execute"
+        )
+        self._parts: dict[Key, dict[str, Part]] = {}
+        self._by_ref: dict[str, dict[str, Record]] = {}  # by origin: two names may make one host
+        self._refs: dict[str, str] = {}  # of origins
+        self._warnings: dict[str, tuple[Problem, ...]] = {}  # by origin
+        self._records: tuple[Record, ...] | None = ()
+
+    def origin(self, dc: str, name: str) -> str:
+        """The origin of a service's record."""
+        return f"{dc}/{name}" if self._rules.names_datacenter else name
+
+    def put(self, dc: str, name: str, part: Part | None, version: str) -> None:
+        """What a datacenter says of a service now; None = it has none."""
+        own_dc = dc if self._rules.names_datacenter else ""
+        key = (own_dc, name)
+        parts = self._parts.setdefault(key, {})
+        if part is None:
+            parts.pop(dc, None)
+        else:
+            parts[dc] = part
+        if not parts:
+            del self._parts[key]
+        ordered = [parts[each] for each in sorted(parts)]
+        made = compose(name, ordered, self._rules, own_dc) if parts else None
+        self._set(self.origin(dc, name), made, version)
+
+    def put_query(self, name: str, part: Part) -> None:
+        """What a prepared query found."""
+        self._set(f"{QUERY}/{name}", compose(name, [part], self._query_rules), "")
+
+    def drop(self, dc: str) -> None:
+        """The datacenter is no more."""
+        for (_, name), parts in list(self._parts.items()):
+            if dc in parts:
+                self.put(dc, name, None, "")
+
+    def records(self, without: frozenset[str] = frozenset()) -> tuple[Record, ...]:
+        """One record a host, but those of some origins: of two services with one host the first in the
+        alphabet has it."""
+        if without:
+            return tuple(record for record in self.records() if record.origin not in without)
+        if self._records is None:
+            self._records = tuple(
+                records[min(records)] if len(records) > 1 else next(iter(records.values()))
+                for records in self._by_ref.values()
+            )
+        return self._records
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with the services, including hosts that two of them claim."""
+        found = [problem for problems in self._warnings.values() for problem in problems]
+        for records in self._by_ref.values():
+            for origin in sorted(records)[1:]:
+                resource = records[origin].resource
+                found.append(
+                    Problem(
+                        place=resource.place,
+                        resource=resource.ref,
+                        field="spec.hosts[0]",
+                        found=f"Consul service {origin!r}, whose host another service has already",
+                        expected="service names that differ in more than case and punctuation",
+                    )
+                )
+        return tuple(found)
+
+    def _set(self, origin: str, made: Translated | None, version: str) -> None:
+        self._warnings.pop(origin, None)
+        ref = self._refs.get(origin, "")
+        before = self._by_ref[ref][origin] if ref else None
+        if made is None:
+            if ref:
+                self._discard(origin, ref)
+            return
+        if made.problems:
+            self._warnings[origin] = made.problems
+        if before is not None and before.resource == made.resource:
+            return
+        self._records = None
+        ref = made.resource.ref
+        self._refs[origin] = ref
+        self._by_ref.setdefault(ref, {})[origin] = Record(
+            resource=made.resource, source=self._source, origin=origin, source_version=version
+        )
+
+    def _discard(self, origin: str, ref: str) -> None:
+        self._records = None
+        del self._refs[origin]
+        records = self._by_ref[ref]
+        del records[origin]
+        if not records:
+            del self._by_ref[ref]
+
+
+def version_of(indexes: Mapping[str, int]) -> str:
+    """The version of the source: the index of its one datacenter, or all with their names."""
+    if len(indexes) == 1:
+        return str(next(iter(indexes.values())))
+    return " ".join(f"{dc}={indexes[dc]}" for dc in sorted(indexes))
