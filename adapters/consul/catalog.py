@@ -23,7 +23,10 @@ class Catalog:
         self._source = source
         self._rules = rules
         self._query_rules = msgspec.structs.replace(
-            rules, template="{name}.query.{domain}", path="/v1/query/{name}/execute"
+            rules,
+            template="{name}.query.{domain}",
+            path="/v1/query/{name}/execute",
+            is_of_services=False,
         )
         self._parts: dict[Key, dict[str, Part]] = {}
         self._by_ref: dict[str, dict[str, Record]] = {}  # by origin: two names may make one host

@@ -62,6 +62,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     meta: Mapping[str, str] = {}
     address: str = ""  # of the agent, for the place of a resource, with
     path: str = "/v1/health/service/{name}"
+    is_of_services: bool = True  # else their names must not be those of services
 
     @property
     def names_datacenter(self) -> bool:
@@ -155,7 +156,8 @@ def compose(name: str, parts: Sequence[Part], rules: Rules, dc: str = "") -> Tra
     host = host_of(name, rules, dc)
     tail = rules.template.replace("{domain}", rules.domain).removeprefix("{name}")
     # With {dc} or a prefix in the template nothing is cut off: names must differ where hosts do.
-    metadata = Metadata(name=host.removesuffix(tail), namespace=rules.namespace)
+    named = host.removesuffix(tail) if rules.is_of_services else host
+    metadata = Metadata(name=named, namespace=rules.namespace)
     path = rules.path.replace("{name}", name)
     place = Place(file=f"{rules.address}{path}" + (f"?dc={dc}" if dc else ""))
     remarks = [remark for part in parts for remark in part.remarks]

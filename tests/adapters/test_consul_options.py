@@ -42,10 +42,13 @@ def test_the_environment_fills_what_the_options_leave_out() -> None:
         "CONSUL_CLIENT_KEY": "/key.pem",
         "CONSUL_TLS_SERVER_NAME": "consul.example",
         "CONSUL_HTTP_SSL_VERIFY": "false",
+        "CONSUL_NAMESPACE": "shop",
+        "CONSUL_PARTITION": "eu",
     }
     options, end = read_options("c", {}, environment)
     assert end == Endpoint("https", "vm", 81)
     assert (options.token, options.token_file) == ("secret", "")
+    assert (options.consul_namespace, options.partition) == ("shop", "eu")
     tls = options.tls
     assert (tls.ca_file, tls.cert_file, tls.key_file) == ("/ca.pem", "/cert.pem", "/key.pem")
     assert (tls.server_name, tls.insecure_skip_verify) == ("consul.example", True)
@@ -74,6 +77,22 @@ def test_a_token_file_of_the_options_wins_over_a_token_of_the_environment() -> N
         ({"token": 7}, "options.token: found int, not shown, expected `str`, got `int`"),
         ({"tls": {"certFile": "x"}}, "options.tls.keyFile: found nothing, expected certFile and"),
         ({"protocol": "smoke"}, "options.protocol: found 'smoke', expected one of HTTP, HTTPS"),
+        ({"hostTemplate": "web"}, "options.hostTemplate: found 'web', expected a host in lower"),
+        ({"hostTemplate": "{name}.{x}"}, "options.hostTemplate: found '{name}.{x}', expected a"),
+        (
+            {"hostTemplate": "{name}.{dc}"},
+            "options.hostTemplate: found '{name}.{dc}', expected data",
+        ),
+        (
+            {"datacenter": "a", "datacenters": ["b"]},
+            "options.datacenters: found datacenters beside",
+        ),
+        ({"datacenters": ["a", "a"]}, "options.datacenters: found ['a', 'a'], expected different"),
+        ({"datacenters": "all"}, "options.datacenters: found 'all', expected a list of datacen"),
+        ({"taggedAddress": "far"}, "options.taggedAddress: found 'far', expected one of lan, wan"),
+        ({"consulNamespace": "*"}, "options.consulNamespace: found '*', expected the name of a"),
+        ({"meta": {"a": 1}}, "options.meta"),
+        ({"watches": -1}, "options.watches: found -1, expected `int` >= 0"),
         ({"domain": "a_b"}, "options.domain: found 'a_b', expected a DNS name in"),
     ],
 )

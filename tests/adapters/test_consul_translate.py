@@ -9,16 +9,18 @@ import msgspec
 import pytest
 
 from adapters.consul.translate import (
+    Part,
     Rules,
     Translated,
-    common_port,
+    address_of,
+    compose,
     host_of,
     labels_of,
     locality_of,
-    translate_service,
+    read_part,
     weight_of,
 )
-from adapters.consul.wire import Check, Instance, Node, Service, Weights
+from adapters.consul.wire import Check, Connect, Instance, Node, Service, TaggedAddress, Weights
 from egressd.api.parse import parse_text
 from egressd.api.render import to_yaml
 from egressd.api.service_entry import Resolution, ServiceEntry
@@ -43,8 +45,14 @@ def instance(
     return Instance(node=node, service=service, checks=(check,))
 
 
-def translated(*instances: Instance, rules: Rules | None = None) -> Translated:
-    return translate_service("web", instances, rules or Rules())
+def part_of(*instances: Instance, rules: Rules | None = None) -> Part:
+    part = read_part(instances, rules or Rules())
+    assert part is not None
+    return part
+
+
+def translated(*instances: Instance, name: str = "web", rules: Rules | None = None) -> Translated:
+    return compose(name, [part_of(*instances, rules=rules)], rules or Rules())
 
 
 def entry(*instances: Instance, rules: Rules | None = None) -> ServiceEntry:
@@ -71,11 +79,11 @@ def endpoints(*instances: Instance, rules: Rules | None = None) -> tuple[Workloa
     ],
 )
 def test_the_host_is_a_lower_case_dns_name(name: str, host: str) -> None:
-    assert host_of(name, "consul") == host
+    assert host_of(name, Rules()) == host
 
 
 def test_a_name_that_dns_forbids_is_served_cleaned_with_a_warning() -> None:
-    result = translate_service("my_svc", [instance()], Rules(address="http://c:8500"))
+    result = translated(instance(), name="my_svc", rules=Rules(address="http://c:8500"))
     assert result.resource.ref == "ServiceEntry/consul/my-svc"
     (problem,) = result.problems
     assert str(problem) == (
@@ -87,7 +95,7 @@ def test_a_name_that_dns_forbids_is_served_cleaned_with_a_warning() -> None:
 def test_an_answer_of_a_real_agent_becomes_one_service_entry() -> None:
     text = (Path(__file__).parent / "consul_health_service.json").read_text()
     instances = msgspec.convert(json.loads(text), tuple[Instance, ...])
-    result = translate_service("web", instances, Rules())
+    result = translated(*instances)
     assert result.problems == ()
     assert result.resource.spec == ServiceEntry(
         hosts=("web.service.consul",),
@@ -159,7 +167,7 @@ def test_without_usable_instances_the_entry_stays_with_its_port() -> None:
     [((8080,), 8080), ((9, 8, 8), 8), ((9, 8), 8), ((0, 0, 70000, 5), 5), ((), 80)],
 )
 def test_the_commonest_port_is_the_ports_number(ports: tuple[int, ...], number: int) -> None:
-    assert common_port(instance(port) for port in ports) == number
+    assert entry(*(instance(port) for port in ports)).ports[0].number == number
 
 
 def test_an_instance_on_another_port_says_so_itself() -> None:
@@ -210,6 +218,96 @@ def test_a_named_address_makes_the_resolution_dns() -> None:
 
 def test_proxies_of_the_mesh_are_left_out() -> None:
     assert endpoints(instance(kind="connect-proxy")) == ()
+
+
+def test_a_connect_native_instance_is_taken_with_a_warning() -> None:
+    native = instance()
+    service = msgspec.structs.replace(native.service, connect=Connect(native=True))
+    result = translated(msgspec.structs.replace(native, service=service))
+    assert len(result.resource.spec.endpoints) == 1  # type: ignore[union-attr]
+    assert [problem.found for problem in result.problems] == ["Connect-native: web-1"]
+
+
+WAN = Service(
+    address="10.1.0.1", port=80, tagged_addresses={"wan": TaggedAddress("198.51.100.1", 8080)}
+)
+WAN_NODE = Node(address="10.0.0.1", tagged_addresses={"wan": "198.51.100.9"})
+
+
+@pytest.mark.parametrize(
+    ("service", "node", "address"),
+    [
+        (WAN, WAN_NODE, ("198.51.100.1", 8080)),
+        (Service(address="10.1.0.1", port=80), WAN_NODE, ("10.1.0.1", 80)),
+        (Service(port=80), WAN_NODE, ("198.51.100.9", 80)),
+        (Service(port=80), NODE, ("10.0.0.1", 80)),
+        (
+            Service(port=80, tagged_addresses={"wan": TaggedAddress("198.51.100.1")}),
+            NODE,
+            ("198.51.100.1", 80),
+        ),
+    ],
+)
+def test_the_wan_address_is_chosen_as_consul_translates_it(
+    service: Service, node: Node, address: tuple[str, int]
+) -> None:
+    assert address_of(Instance(node, service), "wan") == address
+    own = service.address or node.address
+    assert address_of(Instance(node, service), "lan") == (own, 80)
+
+
+@pytest.mark.parametrize(
+    ("rules", "wanted"),
+    [
+        (Rules(tags=frozenset({"a"})), True),
+        (Rules(tags=frozenset({"a", "b"})), True),
+        (Rules(tags=frozenset({"a", "c"})), False),
+        (Rules(meta={"team": "shop"}), True),
+        (Rules(meta={"team": "bank"}), False),
+        (Rules(tags=frozenset({"a"}), meta={"team": "bank"}), False),
+    ],
+)
+def test_instances_are_filtered_by_tags_and_meta(rules: Rules, wanted: bool) -> None:
+    tagged = instance(meta={"team": "shop"})
+    service = msgspec.structs.replace(tagged.service, tags=("a", "b"))
+    part = read_part([msgspec.structs.replace(tagged, service=service)], rules)
+    assert (part is not None) is wanted
+
+
+def test_a_service_whose_wanted_instances_are_ill_keeps_its_entry() -> None:
+    rules = Rules(meta={"team": "shop"})
+    assert endpoints(instance(meta={"team": "shop"}, status="critical"), rules=rules) == ()
+
+
+@pytest.mark.parametrize(
+    ("template", "dc", "host", "name"),
+    [
+        ("{name}.service.{domain}", "", "web.service.consul", "web"),
+        ("{name}.svc.internal", "", "web.svc.internal", "web"),
+        ("{name}.service.{dc}.{domain}", "dc1", "web.service.dc1.consul", "web.service.dc1.consul"),
+        ("{name}.{dc}.x", "DC_1", "web.dc-1.x", "web.dc-1.x"),
+        ("vm-{name}.x", "", "vm-web.x", "vm-web.x"),
+    ],
+)
+def test_the_template_makes_the_host(template: str, dc: str, host: str, name: str) -> None:
+    rules = Rules(template=template)
+    resource = compose("Web", [part_of(instance())], rules, dc).resource
+    assert isinstance(resource.spec, ServiceEntry)
+    assert (resource.spec.hosts, resource.metadata.name) == ((host,), name)
+
+
+def test_parts_of_several_datacenters_become_one_entry() -> None:
+    there = Node(node="vm-9", address="10.9.0.9", datacenter="dc2")
+    one = part_of(instance(8080))
+    two = part_of(instance(9, address="", node=there), instance(9, address="10.9.0.8", node=there))
+    spec = compose("web", [one, two], Rules()).resource.spec
+    assert isinstance(spec, ServiceEntry)
+    assert spec.ports[0].number == 9
+    assert [(e.address, e.locality, dict(e.ports)) for e in spec.endpoints] == [
+        ("10.1.0.1", "dc1", {"http": 8080}),
+        ("10.9.0.8", "dc2", {}),
+        ("10.9.0.9", "dc2", {}),
+    ]
 
 
 def test_two_registrations_of_one_address_and_port_are_one_endpoint() -> None:
@@ -274,7 +372,7 @@ def test_the_datacenter_is_the_region(meta: dict[str, str] | None, locality: str
 def test_every_entry_passes_the_validation_of_the_api(
     name: str, instances: tuple[Instance, ...]
 ) -> None:
-    resource = translate_service(name, instances, Rules()).resource
+    resource = translated(*instances, name=name).resource
     parsed = parse_text(to_yaml(resource), "consul")
     assert parsed.errors == ()
     assert [read.spec for read in parsed.resources] == [resource.spec]
