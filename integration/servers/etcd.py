@@ -39,6 +39,10 @@ class EtcdError(Exception):
     """The cluster did not start, or refused a request."""
 
 
+class _NotNow(EtcdError):
+    """The member has no leader."""
+
+
 @dataclass(frozen=True)
 class ServerTls:
     """PEM files for the clients' side of every member; `client_auth` asks clients for certificates."""
@@ -81,6 +85,7 @@ class EtcdCluster:
         self._token = ""
         self._login: tuple[str, str] | None = None
         self._generation = 0
+        self._paused: set[int] = set()
         ports = free_ports(2 * size)
         self.ports, self._peer_ports = ports[:size], ports[size:]
 
@@ -136,6 +141,7 @@ class EtcdCluster:
     def kill(self, *members: int) -> None:
         """End members (default: all) as a crash does (SIGKILL)."""
         for member in members or tuple(self._processes):
+            self._paused.discard(member)
             process = self._processes.pop(member, None)
             if process is not None:
                 process.kill()
@@ -144,11 +150,13 @@ class EtcdCluster:
     def pause(self, *members: int) -> None:
         """Stop members (default: all) from running: they keep connections and answer nothing."""
         for member in members or tuple(self._processes):
+            self._paused.add(member)
             self._processes[member].send_signal(signal.SIGSTOP)
 
     def resume(self, *members: int) -> None:
         """Let paused members (default: all) run on."""
         for member in members or tuple(self._processes):
+            self._paused.discard(member)
             self._processes[member].send_signal(signal.SIGCONT)
 
     def restart(self) -> None:
@@ -287,15 +295,22 @@ class EtcdCluster:
     def request(
         self, path: str, body: Mapping[str, object], *, member: int | None = None
     ) -> dict[str, object]:
-        """One call of the HTTP gateway. Raises `EtcdError` unless it is 200, `OSError` when no member
-        can be reached."""
-        refused: Exception = EtcdError("no member runs")
-        for chosen in self._processes if member is None else (member,):
-            try:
-                return self._call(chosen, path, body)
-            except (OSError, http.client.HTTPException) as error:
-                refused = error
-        raise refused
+        """One call of the HTTP gateway, by default of any member that runs, again while there is no
+        leader. Raises `EtcdError` unless it is 200, `OSError` when no member can be reached."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while True:
+            refused: Exception = EtcdError("no member runs")
+            asked = self._processes.keys() - self._paused if member is None else {member}
+            for chosen in sorted(asked):
+                try:
+                    return self._call(chosen, path, body)
+                except _NotNow as error:
+                    refused = error
+                except (OSError, http.client.HTTPException) as error:
+                    refused = error
+            if not isinstance(refused, _NotNow) or time.monotonic() > deadline:
+                raise refused
+            time.sleep(0.1)
 
     def _call(self, member: int, path: str, body: Mapping[str, object]) -> dict[str, object]:
         for attempt in (1, 2):
@@ -310,7 +325,7 @@ class EtcdCluster:
             if not (self._login and attempt == 1 and status in (400, 401)):
                 break
             self._token = ""  # it ended, or the store of users has changed
-        raise EtcdError(f"{path}: {status} {answer}")
+        raise (_NotNow if status == 503 else EtcdError)(f"{path}: {status} {answer}")
 
     def _post(
         self, member: int, path: str, body: Mapping[str, object]
