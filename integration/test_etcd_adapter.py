@@ -16,7 +16,8 @@ import trustme
 from adapters.etcd.watch import make_adapter
 from egressd.registry.adapter import AdapterContext
 from integration.recorder import Recorder, recorded
-from integration.servers.etcd import EtcdCluster, ServerTls
+from integration.servers.etcd import EtcdCluster
+from integration.servers.etcd_gateway import ServerTls
 from integration.servers.interposer import Interposer, garbage
 
 PREFIX = "/egressd/resources/"
