@@ -11,7 +11,6 @@ import random
 import socket
 import threading
 import time
-from types import TracebackType
 from typing import Literal
 
 import dns.flags
@@ -59,12 +58,7 @@ class NameServer:
             thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join(5)
