@@ -59,8 +59,7 @@ async def _run_sources(
         nursery.start_soon(publisher.run)
         nursery.start_soon(publisher.watch_holds)
         for config in sources:
-            status = state.status(config.source)
-            sink = SourceSink(status, publisher.take, publisher.heard, publisher.overruled)
+            sink = SourceSink(state.status(config.source), publisher.take, publisher.heard)
             nursery.start_soon(run_source, config, bootstrap, sink)
 
 

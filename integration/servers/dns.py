@@ -11,6 +11,7 @@ import random
 import socket
 import threading
 import time
+from types import TracebackType
 from typing import Literal
 
 import dns.flags
@@ -21,9 +22,7 @@ import dns.rrset
 
 from integration.servers.consul import free_ports
 
-Mode = Literal[
-    "well", "silent", "garbage", "foreign", "servfail", "refused", "truncated", "slow", "no_edns"
-]
+Mode = Literal["well", "silent", "garbage", "foreign", "servfail", "truncated", "slow", "no_edns"]
 SLOW_S = 2.0
 
 
@@ -33,15 +32,13 @@ class NameServer:
     `mode` holds for all questions from now on; "truncated" cuts answers off over UDP only.
     """
 
-    def __init__(
-        self, table: dict[str, list[str]], ttl_s: int = 1, *, mode: Mode = "well", port: int = 0
-    ) -> None:
+    def __init__(self, table: dict[str, list[str]], ttl_s: int = 1) -> None:
         self.table = table
         self.ttl_s = ttl_s
-        self.mode = mode
+        self.mode: Mode = "well"
         self.asked = 0
         self.asked_over_tcp = 0
-        self.port = port or free_ports(1)[0]
+        (self.port,) = free_ports(1)
         self.address = f"127.0.0.1:{self.port}"
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.bind(("127.0.0.1", self.port))
@@ -58,7 +55,12 @@ class NameServer:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join(5)
@@ -114,8 +116,8 @@ class NameServer:
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA
         question = query.question[0]
-        if self.mode in ("servfail", "refused"):
-            response.set_rcode(dns.rcode.from_text(self.mode))
+        if self.mode == "servfail":
+            response.set_rcode(dns.rcode.SERVFAIL)
             return response.to_wire()
         if self.mode == "no_edns" and query.edns >= 0:
             response.use_edns(False)

@@ -1,0 +1,187 @@
+"""The running Kubernetes source: Services and EndpointSlices, followed and published together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+import msgspec
+import trio
+
+from adapters.kubernetes.client import ApiClient, Collection, Item
+from adapters.kubernetes.feed import Ear, Feed
+from adapters.kubernetes.inventory import Inventory
+from adapters.kubernetes.kubeconfig import Access, AccessError, load_access
+from adapters.kubernetes.options import Options, read_options
+from adapters.kubernetes.translate import translate_service
+from adapters.kubernetes.wire import SERVICE_NAME, EndpointSlice, Service
+from adapters.options import seconds
+from egressd.api.resource import Problem
+from egressd.registry.adapter import (
+    CONFIRM_S,
+    Adapter,
+    AdapterConfigError,
+    AdapterContext,
+    Sink,
+)
+
+PUBLISH_PAUSE_S = 0.01  # what is heard within it is published together
+SERVICES = ("/api/v1",)
+SLICES = ("/apis/discovery.k8s.io/v1", "/apis/discovery.k8s.io/v1beta1")  # v1 since 1.21
+
+
+def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adapter:
+    """The entry point `kubernetes` of `egressd.adapters`. Raises `AdapterConfigError`."""
+    read = read_options(context.name, options)
+    load = partial(load_access, read.kubeconfig, read.context, os.environ)
+    try:
+        load().close()
+    except AccessError as error:
+        raise AdapterConfigError(f"adapter {context.name}: options.kubeconfig: {error}") from error
+    return KubernetesAdapter(context.name, read, load)
+
+
+class KubernetesAdapter:
+    """One cluster as a source."""
+
+    def __init__(self, name: str, options: Options, load: Callable[[], Access]) -> None:
+        self._name = name
+        self._options = options
+        self._load = load
+
+    async def run(self, sink: Sink) -> None:
+        """Watch until cancelled."""
+        options = self._options
+        client = ApiClient(
+            self._load,
+            options.page_size,
+            seconds(options.watch_timeout),
+            seconds(options.request_timeout),
+        )
+        inventory = Inventory(
+            self._name,
+            lambda service, slices: translate_service(service, slices, options, client.url),
+            options.exclude,
+        )
+        try:
+            async with trio.open_nursery() as nursery:
+                run = _Run(client, inventory, sink, options, nursery)
+                for feed in run.feeds:
+                    nursery.start_soon(feed.run)
+                await run.publish()
+        finally:
+            client.close()
+
+
+class _Run:
+    """The feeds of one run, and what they share."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        inventory: Inventory,
+        sink: Sink,
+        options: Options,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._client = client
+        self._inventory = inventory
+        self._sink = sink
+        self._max_backoff_s = seconds(options.max_backoff)
+        self._nursery = nursery
+        self._bell = trio.Event()
+        self._is_first = True  # nothing was published yet
+        self._is_dirty = True  # something to publish
+        self._is_confirming = False
+        self._doubt = ""  # why a loss may be none; until a snapshot is taken as it is
+        self._suspicion = ""  # the same, of a loss of more than half only
+        self._is_held = False  # the last snapshot was not taken as it is
+        self._endpoints = 0  # in the last snapshot
+        self._problems: tuple[Problem, ...] = ()
+        services, slices = inventory.heard_services, inventory.heard_slices
+        selector = options.label_selector
+        self.feeds: list[Feed[Service] | Feed[EndpointSlice]] = []
+        for namespace in options.namespaces or ("",):
+            listed = Collection(Service, "services", SERVICES, namespace, selector)
+            ear = self._ear(services, inventory.heard_service, inventory.lost_service)
+            self.feeds.append(Feed(client, listed, ear, self._max_backoff_s))
+            pods = Collection(EndpointSlice, "endpointslices", SLICES, namespace, SERVICE_NAME)
+            slice_ear = self._ear(slices, inventory.heard_slice, inventory.lost_slice)
+            self.feeds.append(Feed(client, pods, slice_ear, self._max_backoff_s))
+
+    async def publish(self) -> None:
+        """Say what is known, whenever that changed."""
+        while True:
+            await self._bell.wait()
+            await trio.sleep(PUBLISH_PAUSE_S)
+            self._bell = trio.Event()
+            if not self._is_first or all(feed.is_listed for feed in self.feeds):
+                self._say()
+
+    def _ear(
+        self,
+        every: Callable[[str, Iterable[Item]], bool],
+        one: Callable[[Item], bool],
+        lost: Callable[[Item], bool],
+    ) -> Ear[Item]:
+        return Ear(
+            every,
+            one,
+            lost,
+            self._alive,
+            self._sink.failed,
+            self._doubted,
+            self._progress,
+        )
+
+    def _alive(self, is_new: bool) -> None:
+        self._is_dirty |= is_new
+        self._bell.set()
+
+    def _doubted(self, reason: str, lost_state: bool) -> None:
+        if lost_state:
+            self._doubt = reason
+        else:
+            self._suspicion = reason
+
+    def _progress(self) -> None:
+        if self._is_first:
+            self._sink.progress(
+                sum(feed.done for feed in self.feeds), sum(feed.total for feed in self.feeds)
+            )
+
+    def _say(self, *, is_reread: bool = False) -> None:
+        if not self._is_dirty and not is_reread:
+            if not self._is_held:
+                self._doubt = self._suspicion = ""
+            if all(feed.is_healthy for feed in self.feeds):
+                self._sink.in_sync()
+            return
+        self._is_first = self._is_dirty = False
+        newest = max((feed.version for feed in self.feeds), key=lambda text: text.zfill(20))
+        snapshot = self._inventory.snapshot(newest)
+        endpoints = self._inventory.endpoints
+        if endpoints * 2 < self._endpoints:
+            self._doubt = self._doubt or self._suspicion
+        problems = self._inventory.problems()
+        if problems != self._problems:
+            self._problems = problems
+            self._sink.problems(problems)
+        doubted = msgspec.structs.replace(snapshot, doubt=self._doubt, is_reread=is_reread)
+        self._is_held = not self._sink.publish(doubted)
+        if not self._is_held:
+            self._doubt = self._suspicion = ""
+            self._endpoints = endpoints
+        elif not self._doubt and not self._is_confirming and not is_reread:
+            self._is_confirming = True
+            self._nursery.start_soon(self._confirm)
+
+    async def _confirm(self) -> None:
+        """Read everything afresh, because most of it vanished."""
+        await trio.sleep(CONFIRM_S)
+        async with trio.open_nursery() as nursery:
+            for feed in self.feeds:
+                nursery.start_soon(feed.reread)
+        self._say(is_reread=True)
+        self._is_confirming = False
