@@ -29,16 +29,18 @@ def convert_options(
     shape: type[Shape],
     expected: Mapping[str, str],
     secrets: frozenset[str] = frozenset({"token", "password"}),
+    place: str = "options",
 ) -> Shape:
     """The options of the adapter `name` as a value of `shape`, a struct that forbids unknown fields.
 
     `expected` says by option what it may be, where the type's own words are too plain; the values of
-    `secrets` are never shown. Raises `AdapterConfigError`.
+    `secrets` are never shown; `place` is where the options stand. Raises `AdapterConfigError`.
     """
     try:
         return msgspec.convert(dict(options), shape)
     except msgspec.ValidationError as error:
-        raise _refused(name, options, shape, expected, secrets, str(error)) from error
+        what = f"adapter {name}: {place}"
+        raise _refused(what, options, shape, expected, secrets, str(error)) from error
 
 
 def check_tls(name: str, tls: Tls) -> None:
@@ -59,7 +61,7 @@ def seconds(text: str) -> float:
 
 
 def _refused(
-    name: str,
+    what: str,
     options: Mapping[str, object],
     shape: type[msgspec.Struct],
     expected: Mapping[str, str],
@@ -76,11 +78,16 @@ def _refused(
         known = Tls if path == "tls" else shape
         names = ", ".join(known.__struct_encode_fields__)
         return AdapterConfigError(
-            f"adapter {name}: options.{option}: found an unknown option, expected one of {names}"
+            f"{what}.{option}: found an unknown option, expected one of {names}"
         )
+    missing = re.search(r"missing required field `(.*)`", said)
+    if missing:
+        option = ".".join(part for part in (path, missing[1]) if part)
+        wanted = expected.get(option, "a value")
+        return AdapterConfigError(f"{what}.{option}: found nothing, expected {wanted}")
     value: object = options
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else value
     found = f"{type(value).__name__}, not shown" if path in secrets else repr(value)
     wanted = expected.get(path) or said.removeprefix("Expected ")
-    return AdapterConfigError(f"adapter {name}: options.{path}: found {found}, expected {wanted}")
+    return AdapterConfigError(f"{what}.{path}: found {found}, expected {wanted}")

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from adapters.consul.keyvalue import make_keyvalue as make_consul
+from adapters.etcd.keyvalue import make_keyvalue as make_etcd
 from egressd.registry.keyvalue import (
     Conflict,
     Entry,
@@ -17,6 +18,7 @@ from egressd.registry.keyvalue import (
     Write,
 )
 from integration.servers.consul import ConsulAgent
+from integration.servers.etcd import EtcdCluster
 
 PATIENCE_S = 30.0
 
@@ -27,8 +29,20 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulAgent]:
         yield running
 
 
-@pytest.fixture(params=["consul"])
-def store(request: pytest.FixtureRequest, agent: ConsulAgent) -> KeyValue:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    with EtcdCluster(tmp_path_factory.mktemp("etcd")) as running:
+        yield running
+
+
+@pytest.fixture(params=["consul", "etcd"])
+def store(request: pytest.FixtureRequest, agent: ConsulAgent, cluster: EtcdCluster) -> KeyValue:
+    return _client(request.param, agent, cluster)
+
+
+def _client(kind: str, agent: ConsulAgent, cluster: EtcdCluster) -> KeyValue:
+    if kind == "etcd":
+        return make_etcd({"endpoints": cluster.endpoints})
     return make_consul({"address": agent.address, "wait": "2s"})
 
 
@@ -125,7 +139,11 @@ async def test_wait_outlasts_writes_elsewhere_and_is_cancelled_at_once(
 
 
 async def test_a_status_is_written_again_and_taken_over_by_the_next_client(
-    store: KeyValue, agent: ConsulAgent, prefix: str
+    request: pytest.FixtureRequest,
+    store: KeyValue,
+    agent: ConsulAgent,
+    cluster: EtcdCluster,
+    prefix: str,
 ) -> None:
     key = f"{prefix}status/node"
     for value in (b"one", b"two", b"two"):
@@ -133,7 +151,8 @@ async def test_a_status_is_written_again_and_taken_over_by_the_next_client(
         entry = await store.get(key)
         assert entry is not None
         assert entry.value == value
-    later = make_consul({"address": agent.address})  # the process was started again
+    kind = request.node.callspec.params["store"]
+    later = _client(kind, agent, cluster)  # the process was started again
     await later.publish_status(key, b"three", 60)
     entry = await store.get(key)
     assert entry is not None
@@ -142,9 +161,8 @@ async def test_a_status_is_written_again_and_taken_over_by_the_next_client(
     assert await store.get(key)
 
 
-async def test_a_session_that_was_destroyed_is_replaced(
-    store: KeyValue, agent: ConsulAgent, prefix: str
-) -> None:
+async def test_a_session_that_was_destroyed_is_replaced(agent: ConsulAgent, prefix: str) -> None:
+    store = make_consul({"address": agent.address})
     key = f"{prefix}status/node"
     await store.publish_status(key, b"one", 60)
     sessions = agent.request("GET", "/v1/session/list")

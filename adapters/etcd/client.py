@@ -13,7 +13,7 @@ from typing import TypeVar
 import trio
 
 from adapters.backoff import backoff_s
-from adapters.etcd.options import Connection, targets
+from adapters.etcd.options import Connection, Target, targets
 from adapters.etcd.rpc import Member
 from adapters.etcd.wire import Heard, Page, RpcFailed, range_end
 from adapters.options import seconds
@@ -112,7 +112,12 @@ class EtcdClient:
             page = await self.page(page.after, range_end(prefix), revision=revision, limit=limit)
             yield page
 
-    async def follow(self, prefix: bytes, revision: int, heard: Callable[[Heard], bool]) -> None:
+    async def follow(
+        self,
+        prefix: bytes,
+        since: Callable[[], int],
+        heard: Callable[[Heard], Awaitable[bool]],
+    ) -> None:
         """Hear of every change below a prefix since a revision, itself included, and of probes that
         found nothing wrong, until `heard` says False. Raises `EtcdError` as soon as the member does
         not answer a probe any more, whatever the watch itself says."""
@@ -133,12 +138,13 @@ class EtcdClient:
                     page = await member.range(
                         token, prefix, range_end(prefix), limit=1, keys_only=True
                     )
-                    if not heard(Heard(page.cluster, page.revision)):
+                    if not await heard(Heard(page.cluster, page.revision, is_probe=True)):
                         return
+                    await self._revisit()
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(fenced, probe)
-                nursery.start_soon(fenced, lambda: member.watch(token, prefix, revision, heard))
+                nursery.start_soon(fenced, lambda: member.watch(token, prefix, since(), heard))
             if failures:
                 raise failures[0]
 
@@ -156,12 +162,28 @@ class EtcdClient:
 
     def _connected(self) -> Member:
         if self._member is None:
-            target = self._targets[self._next]
-            try:
-                self._member = Member(target, self._options.tls, self._timeout_s)
-            except OSError as error:
-                raise Refused(f"{target.url}: options.tls: {error}") from error
+            self._member = self._connect(self._targets[self._next])
         return self._member
+
+    def _connect(self, target: Target) -> Member:
+        try:
+            return Member(target, self._options.tls, self._timeout_s)
+        except OSError as error:
+            raise Refused(f"{target.url}: options.tls: {error}") from error
+
+    async def _revisit(self) -> None:
+        """Ask the members that failed, so that one that is back is not called lost for ever."""
+        for target in self._targets:
+            if target.url in self.lost:
+                member = self._connect(target)
+                try:
+                    await member.range(self._token, b"\0", b"", keys_only=True)
+                except RpcFailed as error:
+                    if error.is_members:
+                        continue
+                finally:
+                    member.close()
+                self.lost.pop(target.url, None)
 
     def _leave(self, member: Member, reason: str) -> None:
         """Unless another task did already."""

@@ -97,10 +97,10 @@ class EtcdKeyValue:
         """Return once something changed after a revision, or the store counts from anew."""
         failures, own = 0, prefix.encode()
 
-        def heard(word: Heard) -> bool:
+        async def heard(word: Heard) -> bool:
             nonlocal failures
             failures = 0
-            return not word.changes and word.revision >= revision
+            return not word.changes and not (word.is_probe and word.revision < revision)
 
         while True:
             try:
@@ -109,7 +109,7 @@ class EtcdKeyValue:
                 )
                 if probe.revision < revision:
                     return
-                await self._client.follow(own, revision + 1, heard)
+                await self._client.follow(own, lambda: revision + 1, heard)
                 return
             except CompactedRevision as error:
                 raise Compacted(f"wait for {prefix}: {error}") from error

@@ -60,6 +60,7 @@ class Options(Connection, frozen=True, rename="camel", forbid_unknown_fields=Tru
     domain: DomainText | None = None  # skydns names outside of it are left out
     protocol: Protocol = "HTTP"  # of skydns records
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 80  # of skydns records that name none
+    own_names: bool = True  # every skydns record is a service of its own, too
 
 
 class Target(msgspec.Struct, frozen=True):

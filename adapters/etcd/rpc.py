@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,7 +116,7 @@ class Member:
         stub = self._pb.LeaseStub(self._channel).LeaseKeepAlive
         alive = False
 
-        def heard(answer: Any) -> bool:
+        async def heard(answer: Any) -> bool:
             nonlocal alive
             alive = answer.TTL > 0
             return False
@@ -163,7 +163,7 @@ class Member:
         return answer.header.revision, tuple(_entry(kv) for kv in stand)
 
     async def watch(
-        self, token: str, prefix: bytes, revision: int, heard: Callable[[Heard], bool]
+        self, token: str, prefix: bytes, revision: int, heard: Callable[[Heard], Awaitable[bool]]
     ) -> None:
         """Hear of every change below a prefix since a revision, itself included, until `heard` says
         False. A revision that is forgotten fails as OUT_OF_RANGE: compacted."""
@@ -171,13 +171,13 @@ class Member:
             key=prefix, range_end=range_end(prefix), start_revision=revision
         )
 
-        def take(answer: Any) -> bool:
+        async def take(answer: Any) -> bool:
             if answer.compact_revision:
                 raise RpcFailed("OUT_OF_RANGE", f"compacted at {answer.compact_revision}")
             if answer.canceled:
                 raise _refused_watch(answer.cancel_reason)
             changes = tuple(_change(event) for event in answer.events)
-            return heard(Heard(answer.header.cluster_id, answer.header.revision, changes))
+            return await heard(Heard(answer.header.cluster_id, answer.header.revision, changes))
 
         request = self._pb.WatchRequest(create_request=create)
         stub = self._pb.WatchStub(self._channel).Watch
@@ -207,7 +207,7 @@ class Member:
         method: Any,
         request: Any,
         token: str,
-        heard: Callable[[Any], bool],
+        heard: Callable[[Any], Awaitable[bool]],
         timeout_s: float | None,
     ) -> bool:
         """One question, answers until `heard` says False or (False) the server ends. etcd goes on
@@ -224,7 +224,7 @@ class Member:
                 answer = await trio.to_thread.run_sync(
                     next, call, None, abandon_on_cancel=True, limiter=limiter
                 )
-                if answer is None or not heard(answer):
+                if answer is None or not await heard(answer):
                     return answer is not None
         except self._grpc.RpcError as error:
             raise _failure(error) from error

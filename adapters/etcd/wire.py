@@ -41,12 +41,13 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """A word of a watched cluster: changes, or only a sign of life (of a probe, or the creation of
-    the watch)."""
+    """A word of a watched cluster: changes, or only a sign of life: of a probe, whose revision is the
+    leader's, or of a watch that was made, whose revision is that of a member that may lag."""
 
     cluster: int
     revision: int
     changes: tuple[Change, ...] = ()
+    is_probe: bool = False
 
 
 class RpcFailed(Exception):

@@ -16,6 +16,12 @@ COMMANDS = {
     "routes": ("egressd.cli.routes", "routes", "Print the route table of a host."),
     "explain": ("egressd.cli.explain", "explain", "Why a request goes where it goes."),
     "status": ("egressd.cli.status", "status", "The running node at a glance."),
+    "apply": ("egressd.cli.apply", "apply", "Write resources for all nodes of the fleet."),
+    "get": ("egressd.cli.get", "get", "The fleet's resources."),
+    "diff": ("egressd.cli.apply", "diff", "What apply would change."),
+    "delete": ("egressd.cli.apply", "delete", "Delete resources from the fleet."),
+    "rollback": ("egressd.cli.fleet", "rollback", "Restore an earlier version of the fleet."),
+    "fleet": ("egressd.cli.fleet", "fleet_group", "Which nodes run which version."),
     "demo": ("egressd.cli.demo", "demo", "A real node on loopback, to look at."),
 }
 

@@ -103,8 +103,8 @@ def resource_files(paths: list[Path]) -> list[Path]:
     return found
 
 
-def read_files(paths: list[Path]) -> tuple[list[Resource], list[Problem]]:
-    """Every resource and every problem of files and directories."""
+def parse_files(paths: list[Path]) -> tuple[list[Resource], list[Problem]]:
+    """Every resource of files and directories, and every problem that one has by itself."""
     resources: list[Resource] = []
     problems: list[Problem] = []
     for file in resource_files(paths):
@@ -115,8 +115,13 @@ def read_files(paths: list[Path]) -> tuple[list[Resource], list[Problem]]:
         parsed = parse_text(text, str(file))
         resources += parsed.resources
         problems += parsed.problems
-    problems += check_set(resources)
     return resources, problems
+
+
+def read_files(paths: list[Path]) -> tuple[list[Resource], list[Problem]]:
+    """Every resource and every problem of files and directories, of resources together as well."""
+    resources, problems = parse_files(paths)
+    return resources, [*problems, *check_set(resources)]
 
 
 class _UnixConnection(http.client.HTTPConnection):

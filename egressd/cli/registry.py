@@ -21,7 +21,7 @@ from egressd.cli.node_access import (
     print_json,
     print_table,
 )
-from egressd.registry.claims import claimed_hosts
+from egressd.registry.claims import claimed_hosts, named_hosts
 from egressd.registry.lookup import Service, candidates, find_service
 from egressd.registry.records import Record
 from egressd.registry.store import Change, StoreReader
@@ -64,7 +64,7 @@ def list_records(kind: str | None, bootstrap_path: Path | None, output: str) -> 
 
 
 def _hosts(record: Record) -> str:
-    hosts = [key for key in claimed_hosts(record.resource) if not key.startswith("/")]
+    hosts = named_hosts(record.resource)
     return ",".join(hosts) or "-"
 
 

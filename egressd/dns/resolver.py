@@ -138,10 +138,10 @@ class _Race:
         self.answered: set[Server] = set()
         self.slow: set[Server] = set()
         self._failure: Answer | None = None
-        self._garbage = 0
+        self._has_garbage = False
 
     def note_garbage(self) -> None:
-        self._garbage += 1
+        self._has_garbage = True
 
     def note_failure(self, failure: Answer) -> None:
         """The first server's word is the one to report: the others may know less of the name."""
@@ -154,7 +154,7 @@ class _Race:
         if self._failure is not None:
             return self._failure
         names = ", ".join(map(str, asked))
-        if self._garbage:
-            reason = f"{self._garbage} malformed or foreign answers from {names} and no other"
+        if self._has_garbage:
+            reason = f"only malformed or foreign answers from {names}"
             return Answer(outcome="malformed", reason=reason)
         return Answer(outcome="timeout", reason=f"no answer from {names} within {LOOK_UP_S:g} s")

@@ -78,8 +78,8 @@ class Watch:
         return len(self._entries)
 
     def watch(self, question: Question, on_change: Callable[[], None]) -> None:
-        """Keep a question answered; `on_change` is called after each change of its records, and after
-        the first answer or failure."""
+        """Keep a question answered; `on_change` is called after each change of its records or of its
+        error, and after the first answer."""
         entry = self._entries.get(question)
         if entry is None:
             entry = self._entries[question] = _Entry(question)
@@ -160,7 +160,7 @@ class Watch:
             before, answers, trio.current_time(), self._rng(), self._bounds
         )
         self._note(question, before, after)
-        if after.records != before.records or after.is_asked != before.is_asked:
+        if _news(after) != _news(before):
             for listener in tuple(entry.listeners):
                 listener()
         renewed, entry.renewed = entry.renewed, trio.Event()
@@ -186,3 +186,8 @@ class Watch:
                 log.info("name resolved again", name=question.name, failing=len(self._failing))
         if before.records and not after.records:
             log.warning("name has no records any more", name=question.name, reason=after.error)
+
+
+def _news(held: Held) -> tuple[tuple[str, ...], str, bool]:
+    """What whoever watches wants to hear of."""
+    return held.records, held.error, held.is_asked

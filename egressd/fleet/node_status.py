@@ -15,8 +15,8 @@ MISSED_BEFORE_STALE = 3
 
 
 class Rejection(msgspec.Struct, frozen=True, rename="camel"):
-    """A resource that a node does not run as it is written. `in_force` is the revision that the node
-    runs instead; 0 = none."""
+    """A resource that a node does not run as it is written. `in_force` is the earlier revision that it
+    runs instead; 0 = none, or not known since its restart."""
 
     resource: str
     revision: int
@@ -25,14 +25,19 @@ class Rejection(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class NodeStatus(msgspec.Struct, frozen=True, rename="camel"):
-    """The last word of a node. `version` is in force there but for what is `rejected`; `at` is seconds
-    since the epoch by the node's clock, renewed every `interval_s`."""
+    """The last word of a node. `version` is in force there but for what is `rejected` (the first of
+    `rejections`) and, while its mass-loss guard holds (`held`), what was deleted.
+
+    `at` is seconds since the epoch by the node's clock, renewed every `interval_s`.
+    """
 
     node: str
     at: float
     interval_s: float
     version: int
     rejected: tuple[Rejection, ...] = ()
+    rejections: int = 0
+    held: bool = False
 
 
 class NodeState(enum.StrEnum):
@@ -41,6 +46,7 @@ class NodeState(enum.StrEnum):
     CURRENT = "current"
     BEHIND = "behind"  # it has not taken the newest version yet
     REJECTS = "rejects"
+    HOLDS = "holds"  # it does not believe yet that so much was deleted
     STALE = "stale"  # it has not been heard of for a while
 
 
@@ -50,6 +56,8 @@ def state_of(status: NodeStatus, version: int, now: float) -> NodeState:
         return NodeState.STALE
     if status.rejected:
         return NodeState.REJECTS
+    if status.held:
+        return NodeState.HOLDS
     return NodeState.CURRENT if status.version >= version else NodeState.BEHIND
 
 

@@ -10,6 +10,7 @@ from time import time
 import structlog
 import trio
 
+from egressd.api.resource import Problem
 from egressd.node.bootstrap_model import AdapterConfig, Bootstrap, EndpointsMode
 from egressd.node.debounce import Debounce
 from egressd.node.registry_state import RegistryState
@@ -56,6 +57,8 @@ class Publisher:
             bootstrap.registry.debounce_quiet, bootstrap.registry.debounce_max
         )
         self._changed = trio.Event()
+        self._unsettled: set[str] = set()  # sources whose last word is not published yet,
+        self._settling: set[str] = set()  # or just now
 
     async def load(self) -> None:
         """Take what is stored as said before, until the sources speak. To be awaited before anything
@@ -74,6 +77,7 @@ class Publisher:
         """A source spoke (the sink's call). Whether all of it is believed."""
         before = self._merger.hold(source)
         if self._merger.apply(source, snapshot, trio.current_time()):
+            self._unsettled.add(source)
             self.touch()
         held = self._merger.hold(source)
         if before is not None and held is None:
@@ -91,6 +95,12 @@ class Publisher:
             self.touch()
         self._note(source, None)
         return True
+
+    def overruled(self, source: str) -> tuple[Problem, ...] | None:
+        """What is not in force of all that a source said; None: not decided yet (the sink's call)."""
+        if source in self._unsettled or source in self._settling:
+            return None
+        return self._merger.overruled(source)
 
     def heard(self) -> None:
         """A source said something, good or bad (the sink's call)."""
@@ -119,7 +129,9 @@ class Publisher:
                     self._changed = trio.Event()
                 continue
             self._debounce.published()
+            self._settling, self._unsettled = self._unsettled, set()
             await self._publish()
+            self._settling = set()
 
     async def watch_holds(self) -> None:
         """End the holds whose grace period is over, and write down how the sources stand."""

@@ -59,7 +59,8 @@ async def _run_sources(
         nursery.start_soon(publisher.run)
         nursery.start_soon(publisher.watch_holds)
         for config in sources:
-            sink = SourceSink(state.status(config.source), publisher.take, publisher.heard)
+            status = state.status(config.source)
+            sink = SourceSink(status, publisher.take, publisher.heard, publisher.overruled)
             nursery.start_soon(run_source, config, bootstrap, sink)
 
 

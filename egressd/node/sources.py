@@ -70,8 +70,10 @@ class SourceSink:
         status: SourceStatus,
         on_snapshot: Callable[[str, Snapshot], bool],
         on_word: Callable[[], None],
+        overruled: Callable[[str], tuple[Problem, ...] | None],
     ) -> None:
         self.status = status
+        self._overruled = overruled
         self._on_snapshot = on_snapshot
         self._progress_logged_at = time()  # a quick first sync is not worth a line
         self._on_word = on_word  # anything was heard, good or bad
@@ -112,6 +114,9 @@ class SourceSink:
             if problem not in self.status.problems:
                 log.warning("resource problem", source=self.status.name, problem=str(problem))
         self.status.problems = problems
+
+    def overruled(self) -> tuple[Problem, ...] | None:
+        return self._overruled(self.status.name)
 
 
 def configured_sources(bootstrap: Bootstrap) -> tuple[AdapterConfig, ...]:

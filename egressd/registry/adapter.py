@@ -49,6 +49,11 @@ class Sink(Protocol):
     def problems(self, problems: tuple[Problem, ...]) -> None:
         """The current problems of this source's resources, errors and warnings; () when all is well."""
 
+    def overruled(self) -> tuple[Problem, ...] | None:
+        """What the registry does not run of all that was published, and why: another VirtualService has
+        its host, a source of precedence says the same. Other sources change it, so ask again; None: not
+        decided yet."""
+
 
 class Adapter(Protocol):
     """One running source."""

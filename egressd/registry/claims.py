@@ -108,3 +108,8 @@ def claimed_hosts(resource: Resource) -> tuple[str, ...]:
         short = [key for key in keys if "." not in key and key[0] != "/"]
         keys.update(dict.fromkeys(qualified(key, metadata.namespace) for key in short))
     return tuple(keys)
+
+
+def named_hosts(resource: Resource) -> list[str]:
+    """The keys of a resource that are hosts."""
+    return [key for key in claimed_hosts(resource) if not key.startswith("/")]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from egressd.api.export import exports_overlap
 from egressd.api.resource import Problem, Resource, Severity
-from egressd.registry.claims import claimed_hosts, contested_hosts, gateway_names
+from egressd.registry.claims import contested_hosts, gateway_names, named_hosts
 from egressd.registry.records import Record
 
 
@@ -73,9 +73,7 @@ class ServiceHosts:
 
 
 def _named_hosts(record: Record | None) -> list[str]:
-    if record is None:
-        return []
-    return [host for host in claimed_hosts(record.resource) if not host.startswith("/")]
+    return [] if record is None else named_hosts(record.resource)
 
 
 def _left_out(host: str, record: Record, first: str) -> Problem:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from egressd.api.resource import Kind, Problem
+from egressd.api.resource import Kind, Problem, Severity
 from egressd.registry.claims import claimed_hosts
 from egressd.registry.conflicts import ServiceHosts, settle
 from egressd.registry.guard import Hold, LossLimit
@@ -96,6 +96,18 @@ class Merger:
     def retained(self, source: str) -> frozenset[str]:
         """Keys of records in force that the source no longer states in full."""
         return self._said[source].retained
+
+    def overruled(self, source: str) -> tuple[Problem, ...]:
+        """What is not in force of all that a source says, and why: as of the last `changes`."""
+        said = self._said[source].records
+        found: list[Problem] = []
+        for key, record in said.items():
+            chosen = self._in_force.get(key)
+            if chosen is not None and chosen.source != source:
+                found.append(_preceded(record, chosen.source))
+        own = {(record.resource.ref, record.resource.place) for record in said.values()}
+        found += [problem for problem in self.conflicts if (problem.resource, problem.place) in own]
+        return tuple(found)
 
     def apply(self, source: str, snapshot: Snapshot, now: float = 0.0) -> bool:
         """Take a source's snapshot at `now` (seconds of any clock, for holds). Returns whether
@@ -186,3 +198,13 @@ class Merger:
         """In force first, then by creation time, source order and ref."""
         created = record.resource.metadata.creation_timestamp or "~"  # unknown sorts last
         return record.key not in self._in_force, created, self.rank(record.source), record.key
+
+
+def _preceded(record: Record, source: str) -> Problem:
+    return Problem(
+        severity=Severity.WARNING,
+        place=record.resource.place,
+        resource=record.resource.ref,
+        found=f"the same resource in source {source}, which has precedence",
+        expected="one source for a resource",
+    )

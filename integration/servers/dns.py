@@ -11,7 +11,6 @@ import random
 import socket
 import threading
 import time
-from types import TracebackType
 from typing import Literal
 
 import dns.flags
@@ -22,7 +21,9 @@ import dns.rrset
 
 from integration.servers.consul import free_ports
 
-Mode = Literal["well", "silent", "garbage", "foreign", "servfail", "truncated", "slow", "no_edns"]
+Mode = Literal[
+    "well", "silent", "garbage", "foreign", "servfail", "refused", "truncated", "slow", "no_edns"
+]
 SLOW_S = 2.0
 
 
@@ -32,13 +33,15 @@ class NameServer:
     `mode` holds for all questions from now on; "truncated" cuts answers off over UDP only.
     """
 
-    def __init__(self, table: dict[str, list[str]], ttl_s: int = 1) -> None:
+    def __init__(
+        self, table: dict[str, list[str]], ttl_s: int = 1, *, mode: Mode = "well", port: int = 0
+    ) -> None:
         self.table = table
         self.ttl_s = ttl_s
-        self.mode: Mode = "well"
+        self.mode = mode
         self.asked = 0
         self.asked_over_tcp = 0
-        (self.port,) = free_ports(1)
+        self.port = port or free_ports(1)[0]
         self.address = f"127.0.0.1:{self.port}"
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.bind(("127.0.0.1", self.port))
@@ -55,12 +58,7 @@ class NameServer:
             thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join(5)
@@ -116,8 +114,8 @@ class NameServer:
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA
         question = query.question[0]
-        if self.mode == "servfail":
-            response.set_rcode(dns.rcode.SERVFAIL)
+        if self.mode in ("servfail", "refused"):
+            response.set_rcode(dns.rcode.from_text(self.mode))
             return response.to_wire()
         if self.mode == "no_edns" and query.edns >= 0:
             response.use_edns(False)

@@ -18,35 +18,27 @@ import json
 import os
 import shutil
 import signal
-import ssl
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from integration.servers.consul import free_ports
+from integration.servers.etcd_gateway import (
+    EtcdError,
+    Gateway,
+    NoLeader,
+    ServerTls,
+    b64,
+    range_end,
+    revision_of,
+)
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
-REQUEST_TIMEOUT_S = 10.0
 OVERRIDE = "EGRESSD_TEST_ETCD"
-
-
-class EtcdError(Exception):
-    """The cluster did not start, or refused a request."""
-
-
-@dataclass(frozen=True)
-class ServerTls:
-    """PEM files for the clients' side of every member; `client_auth` asks clients for certificates."""
-
-    cert: Path
-    key: Path
-    ca: Path
-    client_auth: bool = False
 
 
 def etcd_program() -> str:
@@ -78,11 +70,11 @@ class EtcdCluster:
         self._tls = tls
         self._arguments = arguments
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._token = ""
-        self._login: tuple[str, str] | None = None
         self._generation = 0
+        self._paused: set[int] = set()
         ports = free_ports(2 * size)
         self.ports, self._peer_ports = ports[:size], ports[size:]
+        self._gateway = Gateway(self.ports, tls)
 
     @property
     def members(self) -> range:
@@ -136,6 +128,7 @@ class EtcdCluster:
     def kill(self, *members: int) -> None:
         """End members (default: all) as a crash does (SIGKILL)."""
         for member in members or tuple(self._processes):
+            self._paused.discard(member)
             process = self._processes.pop(member, None)
             if process is not None:
                 process.kill()
@@ -144,11 +137,13 @@ class EtcdCluster:
     def pause(self, *members: int) -> None:
         """Stop members (default: all) from running: they keep connections and answer nothing."""
         for member in members or tuple(self._processes):
+            self._paused.add(member)
             self._processes[member].send_signal(signal.SIGSTOP)
 
     def resume(self, *members: int) -> None:
         """Let paused members (default: all) run on."""
         for member in members or tuple(self._processes):
+            self._paused.discard(member)
             self._processes[member].send_signal(signal.SIGCONT)
 
     def restart(self) -> None:
@@ -162,7 +157,7 @@ class EtcdCluster:
         assert not self._processes, "stop the members first"
         for member in self.members:
             shutil.rmtree(self._data(member), ignore_errors=True)
-        self._token, self._login = "", None
+        self._gateway = Gateway(self.ports, self._tls)
 
     def become_another_cluster(self) -> None:
         """`lose_state`, and the next start has another cluster id."""
@@ -173,42 +168,42 @@ class EtcdCluster:
 
     def put(self, key: str, value: str, *, lease: int = 0) -> int:
         """Write a key; the revision of that."""
-        body = {"key": _b64(key), "value": _b64(value), "lease": str(lease)}
-        return _revision(self.request("/v3/kv/put", body))
+        body = {"key": b64(key), "value": b64(value), "lease": str(lease)}
+        return revision_of(self.request("/v3/kv/put", body))
 
     def put_all(self, values: Mapping[str, str]) -> int:
         """Write many keys, 100 a transaction; the last revision."""
         revision, items = 0, list(values.items())
         for start in range(0, len(items), 100):
             puts = [
-                {"requestPut": {"key": _b64(key), "value": _b64(value)}}
+                {"requestPut": {"key": b64(key), "value": b64(value)}}
                 for key, value in items[start : start + 100]
             ]
-            revision = _revision(self.request("/v3/kv/txn", {"success": puts}))
+            revision = revision_of(self.request("/v3/kv/txn", {"success": puts}))
         return revision
 
     def get(self, key: str) -> str | None:
         """The value of a key; None = there is none."""
-        found = self.request("/v3/kv/range", {"key": _b64(key)}).get("kvs")
+        found = self.request("/v3/kv/range", {"key": b64(key)}).get("kvs")
         if not isinstance(found, list):
             return None
         return base64.b64decode(found[0].get("value", "")).decode()
 
     def keys(self, prefix: str) -> list[str]:
         """The keys below a prefix."""
-        body = {"key": _b64(prefix), "range_end": _range_end(prefix), "keys_only": True}
+        body = {"key": b64(prefix), "range_end": range_end(prefix), "keys_only": True}
         found = self.request("/v3/kv/range", body).get("kvs", [])
         assert isinstance(found, list)
         return [base64.b64decode(each["key"]).decode() for each in found]
 
     def delete(self, key: str) -> int:
         """Delete a key; the revision after it."""
-        return _revision(self.request("/v3/kv/deleterange", {"key": _b64(key)}))
+        return revision_of(self.request("/v3/kv/deleterange", {"key": b64(key)}))
 
     def delete_prefix(self, prefix: str) -> int:
         """Delete all keys below a prefix; the revision after it."""
-        body = {"key": _b64(prefix), "range_end": _range_end(prefix)}
-        return _revision(self.request("/v3/kv/deleterange", body))
+        body = {"key": b64(prefix), "range_end": range_end(prefix)}
+        return revision_of(self.request("/v3/kv/deleterange", body))
 
     def compact(self, revision: int) -> None:
         """Forget what was before a revision."""
@@ -258,7 +253,7 @@ class EtcdCluster:
         self.request("/v3/auth/user/add", {"name": "root", "password": password})
         self.request("/v3/auth/user/grant", {"user": "root", "role": "root"})
         self.request("/v3/auth/enable", {})
-        self._login = ("root", password)
+        self._gateway.login = ("root", password)
 
     def add_user(self, name: str, password: str, prefixes: Iterable[str] = ()) -> None:
         """A user with a role of the same name that may read and write below the prefixes."""
@@ -270,12 +265,12 @@ class EtcdCluster:
 
     def permit(self, role: str, prefix: str) -> None:
         """Let a role read and write below a prefix."""
-        permission = {"permType": 2, "key": _b64(prefix), "range_end": _range_end(prefix)}
+        permission = {"permType": 2, "key": b64(prefix), "range_end": range_end(prefix)}
         self.request("/v3/auth/role/grant", {"name": role, "perm": permission})
 
     def forbid(self, role: str, prefix: str) -> None:
         """Take back what `permit` gave."""
-        body = {"role": role, "key": _b64(prefix), "range_end": _range_end(prefix)}
+        body = {"role": role, "key": b64(prefix), "range_end": range_end(prefix)}
         self.request("/v3/auth/role/revoke", body)
 
     def change_password(self, name: str, password: str) -> None:
@@ -287,53 +282,22 @@ class EtcdCluster:
     def request(
         self, path: str, body: Mapping[str, object], *, member: int | None = None
     ) -> dict[str, object]:
-        """One call of the HTTP gateway. Raises `EtcdError` unless it is 200, `OSError` when no member
-        can be reached."""
-        refused: Exception = EtcdError("no member runs")
-        for chosen in self._processes if member is None else (member,):
-            try:
-                return self._call(chosen, path, body)
-            except (OSError, http.client.HTTPException) as error:
-                refused = error
-        raise refused
-
-    def _call(self, member: int, path: str, body: Mapping[str, object]) -> dict[str, object]:
-        for attempt in (1, 2):
-            if self._login and not self._token:
-                name, password = self._login
-                login = {"name": name, "password": password}
-                answer = self._post(member, "/v3/auth/authenticate", login)[1]
-                self._token = str(answer.get("token", ""))
-            status, answer = self._post(member, path, body)
-            if status == 200:
-                return answer
-            if not (self._login and attempt == 1 and status in (400, 401)):
-                break
-            self._token = ""  # it ended, or the store of users has changed
-        raise EtcdError(f"{path}: {status} {answer}")
-
-    def _post(
-        self, member: int, path: str, body: Mapping[str, object]
-    ) -> tuple[int, dict[str, object]]:
-        connection = self._connection(member)
-        headers = {"Authorization": self._token} if self._token else {}
-        with contextlib.closing(connection):
-            connection.request("POST", path, json.dumps(body), headers)
-            response = connection.getresponse()
-            data = json.loads(response.read() or b"{}")
-        assert isinstance(data, dict)
-        return response.status, data
-
-    def _connection(self, member: int) -> http.client.HTTPConnection:
-        port = self.ports[member]
-        if self._tls is None:
-            return http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST_TIMEOUT_S)
-        context = ssl.create_default_context(cafile=str(self._tls.ca))
-        if self._tls.client_auth:
-            context.load_cert_chain(self._tls.cert, self._tls.key)
-        return http.client.HTTPSConnection(
-            "127.0.0.1", port, timeout=REQUEST_TIMEOUT_S, context=context
-        )
+        """One call of the HTTP gateway, by default of any member that runs, again while there is no
+        leader. Raises `EtcdError` unless it is 200, `OSError` when no member can be reached."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while True:
+            refused: Exception = EtcdError("no member runs")
+            asked = self._processes.keys() - self._paused if member is None else {member}
+            for chosen in sorted(asked):
+                try:
+                    return self._gateway.call(chosen, path, body)
+                except NoLeader as error:
+                    refused = error
+                except (OSError, http.client.HTTPException) as error:
+                    refused = error
+            if not isinstance(refused, NoLeader) or time.monotonic() > deadline:
+                raise refused
+            time.sleep(0.1)
 
     def _ids(self) -> dict[int, str]:
         """The member ids of the running members."""
@@ -380,7 +344,7 @@ class EtcdCluster:
             if process.poll() is not None:
                 raise EtcdError(f"etcd ended with {process.returncode}: {self._tail(member)}")
             with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-                connection = self._connection(member)
+                connection = self._gateway.connection(member)
                 with contextlib.closing(connection):
                     connection.request("GET", "/health")
                     if json.loads(connection.getresponse().read()).get("health") == "true":
@@ -399,18 +363,3 @@ class EtcdCluster:
 
     def _tail(self, member: int) -> str:
         return self._log(member).read_text(errors="replace")[-1500:]
-
-
-def _b64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
-def _range_end(prefix: str) -> str:
-    """The first key after all keys that begin with a prefix (of ASCII)."""
-    return _b64(prefix[:-1] + chr(ord(prefix[-1]) + 1))
-
-
-def _revision(answer: Mapping[str, object]) -> int:
-    header = answer["header"]
-    assert isinstance(header, dict)
-    return int(header["revision"])

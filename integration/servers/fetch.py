@@ -36,6 +36,7 @@ class DebianServer:
     package: str
     suite: str
     program: str  # path inside the unpacked package
+    libraries: tuple[str, ...] = ()  # packages of the suite that a bare machine may lack
 
     @property
     def override(self) -> str:
@@ -44,7 +45,28 @@ class DebianServer:
 
 
 CONSUL = DebianServer(name="consul", package="consul", suite="bullseye", program="usr/bin/consul")
-SERVERS = (CONSUL,)
+DNSMASQ = DebianServer(
+    name="dnsmasq",
+    package="dnsmasq-base",
+    suite="bookworm",
+    program="usr/sbin/dnsmasq",
+    libraries=(
+        "libdbus-1-3",
+        "libgmp10",
+        "libhogweed6",
+        "libidn2-0",
+        "libjansson4",
+        "libmnl0",
+        "libnetfilter-conntrack3",
+        "libnettle8",
+        "libnfnetlink0",
+        "libnftables1",
+        "libnftnl11",
+        "libunistring2",
+        "libxtables12",
+    ),
+)
+SERVERS = (CONSUL, DNSMASQ)
 
 
 def program_of(server: DebianServer, cache: Path = CACHE) -> Path:
@@ -67,6 +89,13 @@ def program_of(server: DebianServer, cache: Path = CACHE) -> Path:
     return program
 
 
+def environment_of(server: DebianServer, cache: Path = CACHE) -> dict[str, str]:
+    """The environment that the server's program finds its libraries in."""
+    folders = (cache / server.name).glob("**/lib/*-linux-gnu*")
+    own = ":".join(str(folder) for folder in sorted(folders))
+    return {**os.environ, "LD_LIBRARY_PATH": own} if own and server.libraries else {**os.environ}
+
+
 def configured_mirror(index_targets: str, codename: str) -> str:
     """The mirror of the running system's own release, from `apt-get indextargets` lines of
     "release component uri". A source may also call its release "stable".
@@ -85,9 +114,9 @@ def _unpack(server: DebianServer, target: Path) -> None:
     try:
         mirror = configured_mirror(_index_targets(), _codename())
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            deb = _download(server, mirror, Path(scratch))
             tree = Path(scratch) / "tree"
-            _run(["dpkg", "-x", str(deb), str(tree)])
+            for deb in _download(server, mirror, Path(scratch)):
+                _run(["dpkg", "-x", str(deb), str(tree)])
             if not (tree / server.program).exists():
                 raise FetchError(f"package {server.package} has no {server.program}")
             shutil.rmtree(target, ignore_errors=True)
@@ -99,8 +128,8 @@ def _unpack(server: DebianServer, target: Path) -> None:
         ) from error
 
 
-def _download(server: DebianServer, mirror: str, scratch: Path) -> Path:
-    """The package file, downloaded with apt directories below `scratch` only."""
+def _download(server: DebianServer, mirror: str, scratch: Path) -> list[Path]:
+    """The package files, downloaded with apt directories below `scratch` only."""
     for name in ("state/lists/partial", "cache/archives/partial", "debs"):
         (scratch / name).mkdir(parents=True)
     (scratch / "status").touch()
@@ -121,11 +150,12 @@ def _download(server: DebianServer, mirror: str, scratch: Path) -> Path:
     ):
         apt += ["-o", option]
     _run([*apt, "update"])
-    _run([*apt, "download", server.package], cwd=scratch / "debs")
+    packages = (server.package, *server.libraries)
+    _run([*apt, "download", *packages], cwd=scratch / "debs")
     debs = list((scratch / "debs").glob("*.deb"))
-    if not debs:
-        raise FetchError(f"apt downloaded no {server.package} of {server.suite}")
-    return debs[0]
+    if len(debs) != len(packages):
+        raise FetchError(f"apt downloaded {len(debs)} of {', '.join(packages)} of {server.suite}")
+    return debs
 
 
 def _index_targets() -> str:

@@ -22,6 +22,10 @@ class MemoryStore:
         """What somebody else writes by hand."""
         self._write((Write(key, None if value is None else value.encode()),))
 
+    def lose_state(self) -> None:
+        """All is gone."""
+        self._write(tuple(Write(key, None) for key in self.entries))
+
     async def list(self, prefix: str) -> Listing:
         await self._asked()
         found = sorted(key for key in self.entries if key.startswith(prefix))

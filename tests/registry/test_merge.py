@@ -141,3 +141,35 @@ def test_a_change_says_which_endpoints_came_and_went() -> None:
     merger.apply("files", snapshot("files", service("b").replace("{address: 10.0.0.1}", many)))
     (note,) = merger.changes().notes
     assert note == ("+10.0.1.0 +10.0.1.1 +10.0.1.2 +10.0.1.3 -10.0.0.1 2 more endpoints")
+
+
+def test_a_source_learns_what_of_it_is_not_in_force_and_why() -> None:
+    merger = Merger(["files", "fleet"])
+    merger.apply(
+        "files", snapshot("files", virtual("local", "a.example"), virtual("same", "s.example"))
+    )
+    said = (
+        virtual("late", "a.example"),
+        virtual("same", "t.example"),
+        virtual("fine", "b.example"),
+    )
+    merger.apply("fleet", snapshot("fleet", *said, service("x")))
+    merger.changes()
+    assert {(p.resource, p.found) for p in merger.overruled("fleet")} == {
+        ("VirtualService/default/late", "a.example (gateway mesh)"),
+        ("VirtualService/default/same", "the same resource in source files, which has precedence"),
+    }
+    merger.apply("files", snapshot("files"))
+    merger.changes()
+    assert merger.overruled("fleet") == ()
+
+
+def test_a_service_whose_host_another_source_has_is_overruled() -> None:
+    merger = Merger(["files", "fleet"])
+    merger.apply("files", snapshot("files", service("a")))
+    merger.apply("fleet", snapshot("fleet", service("b"), service("a", "10.0.0.2")))
+    merger.changes()
+    assert merger.overruled("files") == ()
+    (problem,) = merger.overruled("fleet")
+    assert problem.resource == "ServiceEntry/default/a"
+    assert "files" in problem.found

@@ -1,0 +1,115 @@
+"""What is known of the names together: which questions to ask, which records to publish. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from adapters.dns.options import Name, kinds
+from adapters.dns.translate import (
+    address_endpoints,
+    parse_srv,
+    place_of,
+    service_endpoints,
+    targets_of,
+    translate,
+)
+from egressd.api.resource import Kind, Problem, Severity
+from egressd.dns import Held, Question
+from egressd.registry.records import Record, Snapshot
+
+_PATIENCE = 3
+"""Failures in a row after which a target that never answered no longer holds up its service."""
+
+HeldOf = Callable[[Question], Held | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One name as last looked at."""
+
+    questions: tuple[Question, ...]  # also those of SRV targets
+    record: Record | None = None  # None: no server has said anything yet
+    problem: Problem | None = None
+    is_asked: bool = False
+    is_failing: bool = False  # no server answers for it now
+    has_expired: bool = False  # and none has for so long that its records are given up
+
+
+def look_at(
+    name: Name, held_of: HeldOf, before: Known | None, source: str, namespace: str
+) -> Known:
+    """A name from what is held of its questions; the record of before where it is the same."""
+    own = Question(name.question, kinds(name.type))
+    held = held_of(own)
+    if held is None or not held.is_answered:
+        return Known(
+            (own,),
+            problem=_problem(name, namespace, held.error if held is not None else ""),
+            is_asked=held is not None and held.is_asked,
+            is_failing=held is not None and held.is_asked,
+        )
+    questions: tuple[Question, ...] = (own,)
+    states = [held]
+    if name.type == "SRV":
+        records = parse_srv(held.records)
+        targets = {target: Question(target, kinds(name.targets)) for target in targets_of(records)}
+        questions += tuple(targets.values())
+        found = {target: held_of(question) for target, question in targets.items()}
+        if not all(one is not None and _is_settled(one) for one in found.values()):
+            return Known(questions, before.record if before is not None else None)
+        known = {target: one for target, one in found.items() if one is not None}
+        states += known.values()
+        endpoints = service_endpoints(
+            name, records, {target: one.records for target, one in known.items()}
+        )
+    else:
+        endpoints = address_endpoints(name, held.records)
+    resource = translate(name, endpoints, namespace)
+    record = before.record if before is not None else None
+    if record is None or record.resource != resource:
+        record = Record(resource=resource, source=source, origin=name.host)
+    error = next((state.error for state in states if state.error), "")
+    if not error and not endpoints:
+        error = "no addresses"
+    is_failing = all(state.error and not state.gone_since for state in states)
+    return Known(
+        questions,
+        record,
+        _problem(name, namespace, error),
+        is_asked=True,
+        is_failing=is_failing,
+        has_expired=is_failing and not endpoints,
+    )
+
+
+def snapshot_of(known: Sequence[tuple[Name, Known]], *, is_reread: bool = False) -> Snapshot:
+    """Everything that is known. A name that no server has answered for yet keeps what the registry
+    has of it."""
+    expired = [name.host for name, one in known if one.has_expired]
+    doubt = ""
+    if expired:
+        doubt = f"no server has answered for {len(expired)} names for long, {expired[0]} among them"
+    return Snapshot(
+        records=tuple(one.record for _, one in known if one.record is not None),
+        failed_origins=frozenset(name.host for name, one in known if one.record is None),
+        doubt=doubt,
+        is_reread=is_reread,
+    )
+
+
+def _is_settled(held: Held) -> bool:
+    return held.is_answered or held.failures >= _PATIENCE
+
+
+def _problem(name: Name, namespace: str, found: str) -> Problem | None:
+    if not found:
+        return None
+    return Problem(
+        severity=Severity.WARNING,
+        place=place_of(name),
+        resource=f"{Kind.SERVICE_ENTRY}/{namespace}/{name.host}",
+        field="spec.endpoints",
+        found=found,
+        expected=f"{name.type} records of {name.question}",
+    )

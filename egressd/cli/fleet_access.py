@@ -1,0 +1,218 @@
+"""How the commands reach the fleet's resources: which store, which files, which resources."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import os
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import trio
+import yaml
+
+from egressd.api.parse import parse_text
+from egressd.api.resource import Kind, Problem, Resource, Severity
+from egressd.cli.node_access import load_node, node_options, parse_files, print_json
+from egressd.fleet.change import Action, Change
+from egressd.fleet.client import FleetClient, Outcome
+from egressd.fleet.commit import Note
+from egressd.fleet.config import FleetConfig, read_config
+from egressd.fleet.errors import FleetError, Refused
+from egressd.registry.adapter import AdapterConfigError
+from egressd.registry.keyvalue import KeyValueError
+
+T = TypeVar("T")
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+ADAPTER_TYPE = "fleet"
+_SHORT = {
+    "vs": Kind.VIRTUAL_SERVICE,
+    "dr": Kind.DESTINATION_RULE,
+    "se": Kind.SERVICE_ENTRY,
+    "we": Kind.WORKLOAD_ENTRY,
+    "gw": Kind.GATEWAY,
+    "ap": Kind.AUTHORIZATION_POLICY,
+}
+
+
+def fleet_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Which store is meant: that of the node's `fleet` adapter, or a named one. The command gets it as
+    `fleet`, a `FleetConfig`."""
+
+    @functools.wraps(function)
+    def with_fleet(
+        *,
+        bootstrap_path: Path | None,
+        store: str | None,
+        prefix: str | None,
+        store_options: tuple[str, ...],
+        **arguments: object,
+    ) -> None:
+        fleet = _find_fleet(bootstrap_path, store, prefix, store_options)
+        function(fleet=fleet, **arguments)
+
+    options: tuple[Decorator, ...] = (
+        click.option(
+            "--store-option",
+            "store_options",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="An option of the store; VALUE is YAML.",
+        ),
+        click.option("--prefix", envvar="EGRESSD_FLEET_PREFIX", help="Where in the store."),
+        click.option(
+            "--store",
+            envvar="EGRESSD_FLEET_STORE",
+            help="etcd or consul, where the bootstrap has no fleet adapter.",
+        ),
+        node_options,
+    )
+    command: Callable[..., None] = with_fleet
+    for option in options:
+        command = option(command)
+    return command
+
+
+file_option = click.option(
+    "-f",
+    "--filename",
+    "paths",
+    multiple=True,
+    metavar="FILE|DIR|-",
+    help="Resources; - is standard input. May be repeated.",
+)
+namespace_option = click.option("-n", "--namespace", help="Of the resources.")
+message_option = click.option("-m", "--message", default="", help="Why, for the history.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Check only, write nothing.")
+
+
+def _find_fleet(
+    bootstrap_path: Path | None, store: str | None, prefix: str | None, given: tuple[str, ...]
+) -> FleetConfig:
+    """The store that the options name, else that of the bootstrap's fleet adapter."""
+    options: dict[str, object] = {}
+    if store is None:
+        adapters = [a for a in load_node(bootstrap_path).adapters if a.type == ADAPTER_TYPE]
+        if len(adapters) != 1:
+            found = f"{len(adapters)} adapters of type fleet" if adapters else "no fleet adapter"
+            raise click.UsageError(
+                f"{found} in the node's bootstrap: name the store with --store and --store-option"
+            )
+        options.update(adapters[0].options)
+    else:
+        options["store"] = store
+    if prefix is not None:
+        options["prefix"] = prefix
+    inner = dict(_mapping(options.get("options")))
+    for one in given:
+        name, is_given, value = one.partition("=")
+        if not is_given:
+            raise click.UsageError(f"--store-option {one}: expected NAME=VALUE")
+        inner[name] = yaml.safe_load(value)
+    try:
+        return read_config({**options, "options": inner})
+    except AdapterConfigError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return {str(k): v for k, v in value.items()} if isinstance(value, dict) else {}
+
+
+def ask_fleet(config: FleetConfig, question: Callable[[FleetClient], Awaitable[T]]) -> T:
+    """The answer of the store; whatever goes wrong ends the command with its message."""
+
+    async def ask() -> T:
+        store = config.open()
+        try:
+            return await question(FleetClient(store, config.layout))
+        finally:
+            with trio.CancelScope(shield=True):
+                await store.aclose()
+
+    try:
+        return trio.run(ask)
+    except Refused as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        raise click.ClickException(_noted("refused", error, "nothing was written")) from None
+    except (AdapterConfigError, FleetError, KeyValueError) as error:
+        raise click.ClickException(_noted(str(error), error)) from None
+
+
+def _noted(said: str, error: Exception, otherwise: str = "") -> str:
+    notes = getattr(error, "__notes__", None) or ([otherwise] if otherwise else [])
+    return "; ".join((said, *notes))
+
+
+def read_resources(paths: tuple[str, ...]) -> list[Resource]:
+    """The resources of files, directories and standard input. Refuses all when one is not valid."""
+    if not paths:
+        raise click.UsageError("name resources with -f FILE")
+    resources: list[Resource] = []
+    problems: list[Problem] = []
+    for path in paths:
+        if path == "-":
+            parsed = parse_text(sys.stdin.read(), "stdin")
+            found, faults = list(parsed.resources), list(parsed.problems)
+        elif Path(path).exists():
+            found, faults = parse_files([Path(path)])
+        else:
+            raise click.UsageError(f"-f {path}: no such file")
+        resources += found
+        problems += faults
+    for problem in problems:
+        click.echo(str(problem), err=True)
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        raise click.ClickException("refused; nothing was written")
+    if not resources:
+        raise click.ClickException("no resources in what was given")
+    return resources
+
+
+def read_kind(text: str) -> Kind:
+    """A kind as kubectl takes it: any case, plural or short. Raises `click.UsageError`."""
+    plain = text.lower()
+    names = {**_SHORT, **{kind.lower(): kind for kind in Kind}}
+    for singular in (plain, plain.removesuffix("s"), f"{plain.removesuffix('ies')}y"):
+        if singular in names:
+            return names[singular]
+    raise click.UsageError(f"{text}: no such kind, there are {', '.join(Kind)}")
+
+
+def note(message: str) -> Note:
+    """Who changes, and when: now."""
+    user = os.environ.get("SUDO_USER") or getpass.getuser()
+    return Note(f"{user}@{socket.gethostname()}", time.time(), message)
+
+
+def print_outcome(outcome: Outcome, output: str, *, dry_run: bool) -> None:
+    """What a change came to, a line a resource."""
+    if output == "json":
+        print_json(
+            {
+                "version": outcome.version,
+                "dryRun": dry_run,
+                "changes": [{"resource": c.ref, "action": c.action} for c in outcome.changes],
+                "warnings": outcome.warnings,
+            }
+        )
+        return
+    for problem in outcome.warnings:
+        click.echo(str(problem), err=True)
+    mark = " (dry run)" if dry_run else ""
+    for change in outcome.changes:
+        click.echo(f"{shown_ref(change)} {change.action}{mark}")
+    if not dry_run and any(c.action is not Action.UNCHANGED for c in outcome.changes):
+        click.echo(f"fleet version {outcome.version}")
+
+
+def shown_ref(change: Change) -> str:
+    """A resource as kubectl prints it: the kind in lower case."""
+    kind, _, rest = change.ref.partition("/")
+    return f"{kind.lower()}/{rest}"
