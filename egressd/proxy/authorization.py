@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from egressd.proxy.context import Exchange, Session
 from egressd.proxy.http1.fields import header_map
-from egressd.proxy.http1.request import split_authority
+from egressd.proxy.http1.request import RequestHead, split_authority
 from egressd.proxy.reply import LocalReply
 from egressd.routing.authorization import (
     Authorizer,
     Facts,
+    Verdict,
     comparable_authority,
     normalized_path,
     parse_address,
@@ -24,15 +25,28 @@ FLAG = "UAEX"
 
 def authorize_request(x: Exchange, authorizer: Authorizer, authority: bytes, port: int) -> None:
     """Raises `LocalReply` 403 for a request that the policies deny. `port` is the addressed one."""
-    downstream = x.downstream
     facts = _facts(x, port)
-    facts.method = x.head.method.decode("latin-1")
-    facts.authority = comparable_authority(authority.decode("latin-1"))
-    facts.path = normalized_path(x.path.decode("latin-1"))
-    facts.headers = header_map(x.head.lines, BETWEEN_VALUES)
-    if facts.destination is None and downstream.scope.is_mesh:
-        facts.destination = parse_address(split_authority(authority)[0].strip("[]"))
+    add_request(facts, x.head, authority, x.path, is_mesh=x.downstream.scope.is_mesh)
     _decide(x, authorizer, facts)
+
+
+def add_request(
+    facts: Facts, head: RequestHead, authority: bytes, path: bytes, *, is_mesh: bool
+) -> None:
+    """What a request says, besides what its connection does."""
+    facts.method = head.method.decode("latin-1")
+    facts.authority = comparable_authority(authority.decode("latin-1"))
+    facts.path = normalized_path(path.decode("latin-1"))
+    facts.headers = header_map(head.lines, BETWEEN_VALUES)
+    if facts.destination is None and is_mesh:
+        facts.destination = parse_address(split_authority(authority)[0].strip("[]"))
+
+
+def denial(verdict: Verdict) -> LocalReply | None:
+    """The answer to what the policies deny."""
+    if verdict.allowed:
+        return None
+    return LocalReply(403, "RBAC: access denied", flag=FLAG, details=verdict.details)
 
 
 def authorize_session(session: Session, authorizer: Authorizer) -> None:
@@ -57,8 +71,8 @@ def _facts(session: Session, port: int) -> Facts:
 def _decide(session: Session, authorizer: Authorizer, facts: Facts) -> None:
     verdict = authorizer.decide(facts)
     session.context.recorder.authorized(verdict)
-    if not verdict.allowed:
-        raise LocalReply(403, "RBAC: access denied", flag=FLAG, details=verdict.details)
+    if (refusal := denial(verdict)) is not None:
+        raise refusal
 
 
 def _address_of(endpoint: str) -> str:

@@ -15,9 +15,8 @@ from egressd.api.service_entry import Resolution
 from egressd.net.readiness import Fiber, Readiness
 from egressd.proxy.scope import HostEntry, Scope
 from egressd.registry.exposure import Exposure
-from egressd.registry.lookup import host_key
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
-from egressd.registry.sidecar import SIDECARS_KEY, MeshScope, mesh_scope
+from egressd.registry.sidecar import SIDECARS_KEY, mesh_scope
 from egressd.registry.view import RegistryView
 from egressd.routing.authorization import POLICIES_KEY, compile_authorizer
 from egressd.routing.table import ClusterKey, RouteTable
@@ -46,7 +45,7 @@ class Names(Protocol):
 
 
 Denies = Callable[[str], bool]
-_DENIED = "the address of this name is one that limits.deniedAddresses keeps clients from"
+DENIED = "the address of this name is one that limits.deniedAddresses keeps clients from"
 
 
 class ClusterRuntime:
@@ -106,7 +105,7 @@ class ClusterRuntime:
             found = resolved_endpoints(spec, names.addresses)
             if denies is not None:
                 allowed = without_denied(found, denies)
-                self.failure = _DENIED if found and not allowed else ""
+                self.failure = DENIED if found and not allowed else ""
                 self.failure_status = 403 if self.failure else 503
                 found = allowed
             if found != [endpoint.spec for endpoint in self.cluster.endpoints]:
@@ -126,7 +125,29 @@ class ClusterRuntime:
         self._on_names = None
 
 
-def _needs_name(spec: ClusterSpec) -> bool:
+def spec_by_name(host: str, port: int, base: ClusterSpec | None) -> ClusterSpec:
+    """The cluster of one name under a wildcard, or of "where the client asked" (resolution NONE, or
+    ALLOW_ANY without a base)."""
+    key = key_by_name(host, port, base)
+    endpoint = EndpointSpec(address=host, port=port, hostname=host)
+    if base is None:
+        return ClusterSpec(key=key, resolution=Resolution.DNS, endpoints=(endpoint,))
+    tls = base.tls
+    if tls is not None and not tls.sni:
+        tls = replace(tls, sni=host)
+    if base.resolution in _BY_NAME:
+        base = replace(base, resolution=Resolution.DNS, endpoints=(endpoint,))
+    return replace(base, key=key, tls=tls)
+
+
+def key_by_name(host: str, port: int, base: ClusterSpec | None) -> ClusterKey:
+    """The name of such a cluster."""
+    if base is None:
+        return ClusterKey(f"PassthroughCluster@{host}", "", port)
+    return ClusterKey(f"{base.key.host}@{host}", base.key.subset, port)
+
+
+def needs_name(spec: ClusterSpec) -> bool:
     """Whether the requested name takes part in connecting: as the address, or as the name that the
     server's certificate is verified against."""
     nameless_tls = spec.tls is not None and not spec.tls.sni
@@ -198,21 +219,13 @@ class Directory:
 
     def _follow_sidecar(self) -> None:
         """Istio Sidecar: what the mesh is to this node, and where unknown names go."""
-        self.restrict(self.mesh, mesh_scope(self._view, self._profile))
+        self.mesh.restrict(mesh_scope(self._view, self._profile))
 
     def open_mesh_scope(self, port: int) -> Scope:
         """The mesh as it is seen from a port of the node's Sidecar."""
         scope = Scope(self._view, self._profile, port=port)
         self._scopes.append(scope)
         return scope
-
-    def restrict(self, scope: Scope, mesh: MeshScope) -> None:
-        """Show what a Sidecar leaves of the mesh."""
-        proxy = mesh.egress_proxy
-        key = None
-        if proxy is not None and proxy.port is not None:
-            key = ClusterKey(host_key(proxy.host), proxy.subset, proxy.port.number)
-        scope.restrict(mesh.view, mesh.allow_any, key)
 
     # -- clusters ----------------------------------------------------------------------------
 
@@ -229,7 +242,7 @@ class Directory:
             runtime = self.clusters.get(key)
             if runtime is None:
                 runtime = self._compile(key)
-            if not runtime.failure and _needs_name(runtime.cluster.spec):
+            if not runtime.failure and needs_name(runtime.cluster.spec):
                 runtime = self.passthrough(entry.host, key.port, runtime.cluster.spec)
             entry.clusters[key] = runtime
         return runtime
@@ -241,23 +254,11 @@ class Directory:
         return self.passthrough(host, port, None)
 
     def passthrough(self, host: str, port: int, base: ClusterSpec | None) -> ClusterRuntime:
-        """The cluster of one name under a wildcard, or of "where the client asked" (resolution
-        NONE, or ALLOW_ANY without a base)."""
-        name = base.key.host if base is not None else "PassthroughCluster"
-        key = ClusterKey(f"{name}@{host}", base.key.subset if base is not None else "", port)
-        runtime = self.clusters.get(key)
+        """The cluster of one name, see `spec_by_name`."""
+        runtime = self.clusters.get(key_by_name(host, port, base))
         if runtime is not None:
             return runtime
-        endpoint = EndpointSpec(address=host, port=port, hostname=host)
-        if base is None:
-            spec = ClusterSpec(key=key, resolution=Resolution.DNS, endpoints=(endpoint,))
-            return self._keep(spec, self._denies)
-        tls = base.tls
-        if tls is not None and not tls.sni:
-            tls = replace(tls, sni=host)
-        if base.resolution in _BY_NAME:
-            base = replace(base, resolution=Resolution.DNS, endpoints=(endpoint,))
-        return self._keep(replace(base, key=key, tls=tls))
+        return self._keep(spec_by_name(host, port, base), self._denies if base is None else None)
 
     def _compile(self, key: ClusterKey) -> ClusterRuntime:
         try:

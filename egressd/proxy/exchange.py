@@ -12,13 +12,13 @@ from egressd.proxy.cors import answer_preflight, response_ops
 from egressd.proxy.forward import forward
 from egressd.proxy.heads import own_answer_fields
 from egressd.proxy.http1.fields import MalformedMessage, header_map
-from egressd.proxy.http1.request import split_authority, split_target
+from egressd.proxy.http1.request import RequestHead, split_authority, split_target
 from egressd.proxy.reply import ClientGone, LocalReply, as_grpc, is_grpc, render_reply
-from egressd.proxy.scope import HostEntry
+from egressd.proxy.scope import HostEntry, Scope
 from egressd.proxy.tunnel import connect_tunnel
 from egressd.routing.match import choose_destination, redirect_location
 from egressd.routing.request import BETWEEN_VALUES, Request
-from egressd.routing.table import Cors, Fault, Route, RouteTable, WeightedCluster
+from egressd.routing.table import ClusterKey, Cors, Fault, Match, Route, RouteTable, WeightedCluster
 
 
 async def serve_exchange(x: Exchange) -> bool:
@@ -60,12 +60,11 @@ async def _run(x: Exchange) -> None:
         authorize_request(x, authorizer, authority, _addressed_port(x, authority, entry))
     if entry is None:
         entry = _unknown_name(x, authority)
-    request = _request(x, authority, entry)
+    request = x.request
+    fill_request(request, x.head, authority, path, query, entry)
     matched = entry.index.match(request)
     if matched is None:
-        raise LocalReply(
-            404, f"no route of {entry.table.resource} matches", flag="NR", details="route_not_found"
-        )
+        raise no_route(entry.table)
     route, x.match = matched
     x.route = route
     if route.destinations:
@@ -77,11 +76,11 @@ async def _run(x: Exchange) -> None:
         if route.fault is not None:
             await _inject(x, route.fault)
         if x.destination is None:
-            raise _answer_of(x, route, request)
+            raise answer_of(route, x.match, request)
         x.cluster = x.context.directory.cluster(entry, x.destination.key)
         await forward(x)
     except LocalReply as reply:
-        reply.headers = own_answer_fields(x, reply.headers)
+        reply.headers = own_answer_fields(route, x.destination, reply.headers)
         raise
 
 
@@ -101,52 +100,72 @@ def _apply_cors(x: Exchange, cors: Cors) -> None:
     x.extra_headers = ops if ops.set else None
 
 
-def _request(x: Exchange, authority: bytes, entry: HostEntry) -> Request:
-    """The connection's one request object, filled anew: routing keeps nothing of it."""
-    head = x.head
-    request = x.request
+def fill_request(
+    request: Request,
+    head: RequestHead,
+    authority: bytes,
+    path: bytes,
+    query: bytes,
+    entry: HostEntry,
+) -> None:
+    """A connection has one request object, filled anew: routing keeps nothing of it."""
     request.method = head.method
-    request.path = x.path
-    request.query = x.query
+    request.path = path
+    request.query = query
     request.authority = authority
     request.host = entry.host
     request.port = entry.port
     request.gateway = entry.table.gateway
     if entry.table.needs_headers:
         request.headers = header_map(head.lines, BETWEEN_VALUES)
-    return request
 
 
 def _unknown_name(x: Exchange, authority: bytes) -> HostEntry:
-    """Istio `outboundTrafficPolicy`: refuse, or pass through to where the client asked."""
     host, port = split_authority(authority)
-    context = x.context
     scope = x.downstream.scope
+    if (refusal := unknown_refusal(scope, host)) is not None:
+        raise refusal
+    runtime = x.context.directory.unknown(scope, host, port or 80)
+    entry = passed_through(host, port or 80, runtime.key)
+    entry.clusters[runtime.key] = runtime
+    return entry
+
+
+def unknown_refusal(scope: Scope, host: str) -> LocalReply | None:
+    """Istio `outboundTrafficPolicy`: refuse what no resource names, or (None) pass it through to where
+    the client asked."""
     if not scope.is_mesh:
-        raise LocalReply(
+        return LocalReply(
             404,
             f"{host}: no VirtualService bound to Gateway {scope.gateway} has this host",
             flag="NR",
             details="route_not_found",
         )
     if not scope.allow_any:
-        raise LocalReply(
+        return LocalReply(
             502,
             f"{host}: no ServiceEntry or VirtualService names this host "
             "(outboundTrafficPolicy REGISTRY_ONLY)",
             flag="NR",
             details="route_not_found",
         )
-    runtime = context.directory.unknown(scope, host, port or 80)
-    destination = WeightedCluster(runtime.key, 100, 100)
+    return None
+
+
+def passed_through(host: str, port: int, key: ClusterKey) -> HostEntry:
+    """A name that no resource names, on its way to a cluster of its own."""
     route = Route(
         name="allow_any", place="outboundTrafficPolicy ALLOW_ANY", matches=(),
-        destinations=(destination,), total_weight=100,
+        destinations=(WeightedCluster(key, 100, 100),), total_weight=100,
     )  # fmt: skip
-    table = RouteTable(host, "ALLOW_ANY", port or 80, (route,), frozenset())
-    entry = HostEntry(host, port or 80, table)
-    entry.clusters[runtime.key] = runtime
-    return entry
+    return HostEntry(host, port, RouteTable(host, "ALLOW_ANY", port, (route,), frozenset()))
+
+
+def no_route(table: RouteTable) -> LocalReply:
+    """The answer where a table has no route for a request."""
+    return LocalReply(
+        404, f"no route of {table.resource} matches", flag="NR", details="route_not_found"
+    )
 
 
 async def _inject(x: Exchange, fault: Fault) -> None:
@@ -160,20 +179,24 @@ async def _inject(x: Exchange, fault: Fault) -> None:
             raise ClientGone
     if fault.abort_percent and rng() * 100.0 < fault.abort_percent:
         x.context.recorder.fault_injected("abort")
-        flag = f"{x.flag},FI" if x.flag else "FI"
-        raise LocalReply(
-            fault.abort_status,
-            "fault filter abort",
-            flag=flag,
-            details="fault_filter_abort",
-            grpc_status=fault.abort_grpc_status,
-        )
+        raise aborted(fault, x.flag)
 
 
-def _answer_of(x: Exchange, route: Route, request: Request) -> LocalReply:
+def aborted(fault: Fault, flag: str) -> LocalReply:
+    """The answer of an injected abort; `flag` is what happened before."""
+    return LocalReply(
+        fault.abort_status,
+        "fault filter abort",
+        flag=f"{flag},FI" if flag else "FI",
+        details="fault_filter_abort",
+        grpc_status=fault.abort_grpc_status,
+    )
+
+
+def answer_of(route: Route, match: Match | None, request: Request) -> LocalReply:
     """Redirect or direct response of a route that has no destination."""
     if route.redirect is not None:
-        location = redirect_location(route.redirect, x.match, request)
+        location = redirect_location(route.redirect, match, request)
         return LocalReply(
             route.redirect.status, "", headers=((b"location", location),), details="direct_response"
         )

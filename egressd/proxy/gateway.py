@@ -14,15 +14,10 @@ from egressd.net.readiness import Deadline
 from egressd.net.stream import StreamClosed
 from egressd.proxy.context import Session, WorkerContext
 from egressd.proxy.downstream import Downstream
-from egressd.proxy.l4 import (
-    auto_passthrough_cluster,
-    passthrough_cluster,
-    serve_session,
-    tcp_cluster,
-)
+from egressd.proxy.l4 import serve_session
+from egressd.proxy.l4_target import auto_passthrough_target, tcp_target, tls_target
 from egressd.proxy.listener import Listener, read_server_name
 from egressd.proxy.scope import Scope
-from egressd.registry.exposure import Exposure
 from egressd.registry.profile import NodeProfile
 from egressd.routing.gateway import (
     GatewayListener,
@@ -30,6 +25,7 @@ from egressd.routing.gateway import (
     Handling,
     Speech,
     choose_server,
+    exposures_of,
 )
 from egressd.upstream.connection import drive_handshake
 from egressd.upstream.server_tls import (
@@ -58,14 +54,14 @@ class GatewayPort:
         self._profile = profile
         self._scopes: dict[str, Scope] = {}  # by the server's place
         self.spec = spec
-        shared = context.directory.open_scope(spec.service_port, *_exposures(spec.servers))
+        shared = context.directory.open_scope(spec.service_port, *exposures_of(spec.servers))
         self.listener = Listener(context, spec.name, shared, self.handle)
         self.update(spec)
 
     def update(self, spec: GatewayListener) -> None:
         """Serve what the resources say now."""
         self.spec = spec
-        self.listener.scope.expose(*_exposures(spec.servers))
+        self.listener.scope.expose(*exposures_of(spec.servers))
         directory = self._context.directory
         wanted = {server.place: server for server in spec.servers}
         for place in self._scopes.keys() - wanted.keys():
@@ -73,9 +69,9 @@ class GatewayPort:
         if spec.speech is Speech.TLS:
             for place, server in wanted.items():
                 if place in self._scopes:
-                    self._scopes[place].expose(*_exposures((server,)))
+                    self._scopes[place].expose(*exposures_of((server,)))
                 else:
-                    scope = directory.open_scope(spec.service_port, *_exposures((server,)))
+                    scope = directory.open_scope(spec.service_port, *exposures_of((server,)))
                     self._scopes[place] = scope
 
     def retire(self) -> None:
@@ -91,7 +87,7 @@ class GatewayPort:
         if self.spec.speech is Speech.HTTP:
             await downstream.serve_http()
         elif self.spec.speech is Speech.TCP:
-            await serve_session(Session(downstream, monotonic()), tcp_cluster)
+            await serve_session(Session(downstream, monotonic()), tcp_target)
         else:
             await self._handle_tls(downstream)
 
@@ -105,15 +101,15 @@ class GatewayPort:
             return
         downstream.scope = self._scopes[server.place]
         if server.handling is Handling.PASSTHROUGH:
-            await serve_session(session, passthrough_cluster)
+            await serve_session(session, tls_target)
         elif server.handling is Handling.AUTO_PASSTHROUGH:
-            await serve_session(session, auto_passthrough_cluster)
+            await serve_session(session, auto_passthrough_target)
         elif await self._terminate(session, server):
             if server.handling is Handling.HTTPS:
                 downstream.request.scheme = b"https"
                 await downstream.serve_http()
             else:
-                await serve_session(session, tcp_cluster)
+                await serve_session(session, tcp_target)
 
     async def _terminate(self, session: Session, server: GatewayServer) -> bool:
         """TLS ends here. False: it failed; counted and logged with the reason."""
@@ -142,14 +138,6 @@ class GatewayPort:
             return _refuse(session, "DPE", f"TLS: {refusal}")
         session.downstream.principal = client_principal(tls)
         return True
-
-
-def _exposures(
-    servers: tuple[GatewayServer, ...],
-) -> tuple[tuple[Exposure, ...], tuple[Exposure, ...]]:
-    """Of all servers, and of those that redirect to https."""
-    exposures = tuple(server.exposure for server in servers)
-    return exposures, tuple(server.exposure for server in servers if server.redirects)
 
 
 def _refuse(session: Session, flag: str, reason: str) -> bool:

@@ -14,20 +14,24 @@ from egressd.upstream.spec import HashPolicy
 
 
 def hash_value(x: Exchange, policy: HashPolicy) -> int | None:
-    """The key; None where the request has none: then the choice is random (Envoy)."""
+    """The key; a cookie that the client has not is made where the policy says so."""
+    key = hash_of(policy, address_of(x.downstream.remote), x.head.lines, x.query)
+    if key is None and policy.kind == "cookie" and policy.ttl_s is not None:
+        return hash64(_new_cookie(x, policy))
+    return key
+
+
+def hash_of(policy: HashPolicy, source: str, lines: bytes, query: bytes) -> int | None:
+    """The key that a request from `source` has; None for none: then the choice is random (Envoy)."""
     if policy.kind == "source_ip":
-        return hash64(address_of(x.downstream.remote))
+        return hash64(source)
     if policy.kind == "header":
-        return hash_header(x.head.lines, policy.name)
+        return hash_header(lines, policy.name)
     if policy.kind == "query":
-        found = query_parameter(x.query, policy.name)
+        found = query_parameter(query, policy.name)
         return None if found is None else hash64(found)
-    sent = cookie(x.head.lines, policy.name)
-    if sent:
-        return hash64(sent)
-    if policy.ttl_s is None:
-        return None
-    return hash64(_new_cookie(x, policy))
+    sent = cookie(lines, policy.name)
+    return hash64(sent) if sent else None
 
 
 def hash_header(lines: bytes, name: bytes) -> int | None:

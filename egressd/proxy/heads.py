@@ -3,15 +3,57 @@ operations applied, framing and request id on."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from egressd.proxy.context import Exchange
 from egressd.proxy.http1.fields import join_fields, split_fields
+from egressd.proxy.http1.request import RequestHead
 from egressd.proxy.http1.response import ResponseHead
 from egressd.proxy.reply import connection_line, reason_phrase
 from egressd.routing.match import apply_header_ops, rewrite_target
-from egressd.routing.table import HeaderOps
+from egressd.routing.request import Request
+from egressd.routing.table import HeaderOps, Match, Route, WeightedCluster
 
 
-def upstream_head(x: Exchange) -> bytes:
+class NewIds(Protocol):
+    """Where request ids come from."""
+
+    def new_request_id(self) -> bytes: ...
+
+
+class Outgoing(Protocol):
+    """What of an exchange makes the head that goes upstream."""
+
+    @property
+    def route(self) -> Route | None: ...
+
+    @property
+    def match(self) -> Match | None: ...
+
+    @property
+    def destination(self) -> WeightedCluster | None: ...
+
+    @property
+    def head(self) -> RequestHead: ...
+
+    @property
+    def request(self) -> Request: ...
+
+    @property
+    def path(self) -> bytes: ...
+
+    @property
+    def query(self) -> bytes: ...
+
+    @property
+    def context(self) -> NewIds: ...
+
+    sent_target: bytes
+    sent_authority: bytes
+    request_id: bytes
+
+
+def upstream_head(x: Outgoing) -> bytes:
     """The head as the endpoint gets it: rewritten, hop-by-hop fields off, framing and id on."""
     route, head, destination = x.route, x.head, x.destination
     assert route is not None and destination is not None
@@ -81,12 +123,10 @@ def downstream_head(x: Exchange, response: ResponseHead, reencode: bool) -> byte
 
 
 def own_answer_fields(
-    x: Exchange, fields: tuple[tuple[bytes, bytes], ...]
+    route: Route, destination: WeightedCluster | None, fields: tuple[tuple[bytes, bytes], ...]
 ) -> tuple[tuple[bytes, bytes], ...]:
     """The headers of an answer that the proxy gives in an endpoint's place: redirects, direct responses,
     failures. Envoy: the route's response operations are for these, too."""
-    route, destination = x.route, x.destination
-    assert route is not None
     for ops in (route.response_headers, destination.response_headers if destination else None):
         if ops is not None:
             fields = tuple(apply_header_ops(list(fields), ops))

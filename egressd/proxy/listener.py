@@ -14,14 +14,8 @@ import trio
 from egressd.net.stream import Stream
 from egressd.proxy.context import Session, WorkerContext
 from egressd.proxy.downstream import Downstream
-from egressd.proxy.l4 import (
-    original_destination,
-    passthrough_cluster,
-    peek_server_name,
-    serve_session,
-    tcp_cluster,
-    wants_server_name,
-)
+from egressd.proxy.l4 import original_destination, peek_server_name, serve_session
+from egressd.proxy.l4_target import tcp_target, tls_target, wants_server_name
 from egressd.proxy.reply import LocalReply
 from egressd.proxy.scope import Scope
 
@@ -112,16 +106,17 @@ async def handle_tls(downstream: Downstream) -> None:
     downstream.target_address, downstream.port = original_destination(downstream.stream.sock)
     if not await read_server_name(session):
         return
-    await serve_session(session, passthrough_cluster)
+    await serve_session(session, tls_target)
 
 
 async def handle_tcp(downstream: Downstream) -> None:
     """Any bytes of the node's own clients, by where they were going (protocol TCP)."""
     session = Session(downstream, monotonic())
     downstream.target_address, downstream.port = original_destination(downstream.stream.sock)
-    if wants_server_name(session) and not await read_server_name(session):
+    wants = wants_server_name(downstream.scope, downstream.target_address, downstream.port)
+    if wants and not await read_server_name(session):
         return
-    await serve_session(session, tcp_cluster)
+    await serve_session(session, tcp_target)
 
 
 async def read_server_name(session: Session) -> bool:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from egressd.proxy.http1.request import split_authority
 from egressd.registry.claims import MESH
 from egressd.registry.exposure import Exposure, exposes
-from egressd.registry.lookup import Service, find_service
+from egressd.registry.lookup import Service, find_service, host_key
 from egressd.registry.profile import NodeProfile
+from egressd.registry.sidecar import MeshScope
 from egressd.registry.view import RegistryView
 from egressd.routing.compile import compile_routes
 from egressd.routing.index import RouteIndex
@@ -85,9 +86,12 @@ class Scope:
             self.exposures, self.redirecting = exposures, redirecting
             self.invalidate(None)
 
-    def restrict(self, view: RegistryView, allow_any: bool, proxy: ClusterKey | None) -> None:
+    def restrict(self, mesh: MeshScope) -> None:
         """What a Sidecar leaves of the mesh."""
-        self.view, self.allow_any, self.egress_proxy = view, allow_any, proxy
+        self.view, self.allow_any, self.egress_proxy = mesh.view, mesh.allow_any, None
+        proxy = mesh.egress_proxy
+        if proxy is not None and proxy.port is not None:
+            self.egress_proxy = ClusterKey(host_key(proxy.host), proxy.subset, proxy.port.number)
         self.invalidate(None)
 
     def service(self, host: str) -> Service | None:

@@ -24,7 +24,7 @@ class SidecarPort:
     def update(self, spec: SidecarListener) -> None:
         """Serve what the resources say now."""
         self.spec = spec
-        self._directory.restrict(self.listener.scope, spec.mesh)
+        self.listener.scope.restrict(spec.mesh)
 
     def retire(self) -> None:
         """The port is closed: connections finish what they are at."""

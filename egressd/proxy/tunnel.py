@@ -19,11 +19,9 @@ from egressd.proxy.addresses import address_of, preface_of
 from egressd.proxy.authorization import authorize_request
 from egressd.proxy.context import Exchange, Session
 from egressd.proxy.http1.request import split_authority
+from egressd.proxy.l4_target import L4Target, choose_cluster, connect_target
 from egressd.proxy.reply import ClientGone, LocalReply
-from egressd.registry.lookup import choose_port
-from egressd.routing.l4 import Connection, L4Table, match_l4
-from egressd.routing.match import choose_destination
-from egressd.routing.table import ClusterKey
+from egressd.routing.l4 import Connection
 from egressd.upstream.cluster import Outcome
 from egressd.upstream.connection import UpstreamConnection
 from egressd.upstream.dialing import ConnectFailed
@@ -86,56 +84,36 @@ async def connect_tunnel(x: Exchange) -> None:
 
 
 def _cluster_of(x: Exchange, host: str, port: int) -> ClusterRuntime:
-    """What a CONNECT leads to: `tls` routes by the name, `tcp` ones by the port; a name that a
-    VirtualService has only `http` routes for goes to its service, as do those without one."""
-    context = x.context
-    settings = context.settings
-    table = x.downstream.scope.l4(host, port)
-    if table.tls or table.tcp:
-        return _by_route(x, table, host, port)
-    service = x.downstream.scope.service(host)
-    if service is None:
-        if not x.downstream.scope.allow_any:
-            raise LocalReply(
-                502,
-                f"{host}: no ServiceEntry names this host (outboundTrafficPolicy REGISTRY_ONLY)",
-                flag="NR",
-                details="route_not_found",
-                close=True,
-            )
-        if port not in settings.connect_ports:
-            raise LocalReply(
-                403, f"CONNECT to port {port} is not in limits.connectPorts", flag="NR", close=True
-            )
-        return context.directory.unknown(x.downstream.scope, host, port)
-    declared = choose_port(service, port)
-    if declared is None or declared.number != port:
-        raise LocalReply(
-            502, f"{host}: its ServiceEntry has no port {port}", flag="NR",
-            details="route_not_found", close=True,
-        )  # fmt: skip
-    return context.directory.cluster_of(host, ClusterKey(service.host, "", port))
+    target = connect_target(
+        x.downstream.scope, connection_of(x, host, port), x.context.settings.connect_ports
+    )
+    return target_cluster(x, target, port)
 
 
-def _by_route(x: Exchange, table: L4Table, host: str, port: int) -> ClusterRuntime:
-    settings = x.context.settings
-    connection = Connection(
+def target_cluster(session: Session, target: L4Target, port: int) -> ClusterRuntime:
+    """The cluster of what was decided. Raises `LocalReply`."""
+    directory = session.context.directory
+    if target.route is not None:
+        session.route_name = target.route.place
+    is_split = target.route is not None and len(target.route.destinations) > 1
+    key = choose_cluster(target, session.context.rng() if is_split else 0.0)
+    if key is None:
+        return directory.unknown(session.downstream.scope, target.host, port)
+    return directory.cluster_of(target.host, key)
+
+
+def connection_of(session: Session, name: str, port: int, destination: str = "") -> Connection:
+    """What routes of connections see; `name` is the SNI, or the host of a CONNECT."""
+    settings = session.context.settings
+    return Connection(
         port=port,
-        sni=host,
-        gateway=table.gateway,
-        source=address_of(x.downstream.remote),
+        sni=name,
+        destination=destination,
+        source=address_of(session.downstream.remote),
+        gateway=session.downstream.scope.l4(name, port).gateway,
         labels=settings.source_labels,
         namespace=settings.namespace,
     )
-    route = match_l4((*table.tls, *table.tcp), connection)
-    if route is None or not route.destinations:
-        raise LocalReply(
-            502, f"{host}: no tls or tcp route of {', '.join(table.resources)} matches port {port}",
-            flag="NR", details="route_not_found", close=True,
-        )  # fmt: skip
-    x.route_name = route.place
-    point = x.context.rng() if len(route.destinations) > 1 else 0.0
-    return x.context.directory.cluster_of(host, choose_destination(route, point).key)
 
 
 async def connect_endpoint(

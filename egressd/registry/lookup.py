@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
-
 from egressd.api.destination_rule import DestinationRule
 from egressd.api.export import export_namespaces
 from egressd.api.resource import Kind
 from egressd.api.service_entry import ServiceEntry, ServicePort
 from egressd.api.workload_entry import WorkloadEntry
+from egressd.registry.addresses import host_of_address
 from egressd.registry.claims import gateway_names, qualified
 from egressd.registry.join import Service, join
-from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
+from egressd.registry.profile import NodeProfile
 from egressd.registry.records import Record
 from egressd.registry.view import RegistryView
 
@@ -68,17 +67,30 @@ def candidates(host: str) -> Iterator[str]:
 def find_virtual_service(
     view: RegistryView, host: str, gateway: str = MESH_GATEWAY, namespace: str = ""
 ) -> tuple[str, Record] | None:
-    """The claim and the VirtualService bound to `gateway` that owns a name. A short host of another
-    namespace than the client's names that one's service, not this name."""
+    """The claim and the VirtualService bound to `gateway` that owns a name."""
     for key in candidates(host):
         for record in view.claims(Kind.VIRTUAL_SERVICE, key):
-            if gateway not in gateway_names(record.resource):
-                continue
-            if "." in key or key == "*" or record.resource.metadata.namespace == namespace:
-                return key, record
-            if not namespace:
+            if not unbound_reason(record, key, gateway, namespace):
                 return key, record
     return None
+
+
+def unbound_reason(record: Record, key: str, gateway: str, namespace: str) -> str:
+    """Why a VirtualService that has a host does not serve it on a gateway to a client of `namespace`;
+    "" where it does."""
+    names = gateway_names(record.resource)
+    if gateway not in names:
+        return f"it is bound to {', '.join(names)}, not to {gateway}"
+    own = record.resource.metadata.namespace
+    if "." in key or key == "*" or not namespace or own == namespace:
+        return ""
+    return f"its short host {key} names that service of namespace {own}, not this name"
+
+
+def meant_host(view: RegistryView, host: str, namespace: str) -> str:
+    """The name that a client of a namespace means: it may call a service by its address, or by a short
+    form of its name."""
+    return host_of_address(view, host) or full_name(view, host, namespace)
 
 
 def full_name(view: RegistryView, host: str, namespace: str) -> str:
@@ -94,22 +106,19 @@ def full_name(view: RegistryView, host: str, namespace: str) -> str:
 _CLAIMING = (Kind.SERVICE_ENTRY, Kind.VIRTUAL_SERVICE)
 
 
-def find_destination_rule(
-    view: RegistryView,
-    host: str,
-    profile: NodeProfile = DEFAULT_PROFILE,
-    service_namespace: str = "default",
-) -> Record | None:
-    """The DestinationRule for a host: of the client's namespace, else of the service's, else of the
-    root namespace, in each the most specific host (Istio). A rule whose `workloadSelector` is this node
-    comes before one without; several rules of a host and namespace count as one, their subsets
-    together, the oldest one's trafficPolicy. To a client of the root namespace only rules private to it
-    come first: the others there are everyone's defaults."""
+def find_destination_rules(
+    view: RegistryView, host: str, profile: NodeProfile, service_namespace: str
+) -> list[Record]:
+    """The DestinationRules for a host: of the client's namespace, else of the service's, else of the
+    root namespace, in each the most specific host (Istio). Those whose `workloadSelector` is this node
+    come before those without. Several are one, the oldest first: their subsets together, the first one
+    of a name, and the trafficPolicy of the first that has one. To a client of the root namespace only
+    rules private to it come first: the others there are everyone's defaults."""
     found = [
         (key, record)
         for key in candidates(host)
         for record in view.claims(Kind.DESTINATION_RULE, key)
-        if _selects(record, profile)
+        if selects(record, profile)
     ]
     own = [pair for pair in found if pair[1].resource.metadata.namespace == profile.namespace]
     if profile.namespace == profile.root_namespace:
@@ -120,11 +129,12 @@ def find_destination_rule(
     )
     for tier in (own, *rest):
         if tier:
-            return _merged_rule([record for key, record in tier if key == tier[0][0]])
-    return None
+            return _of_one_selector([record for key, record in tier if key == tier[0][0]])
+    return []
 
 
-def _selects(record: Record, profile: NodeProfile) -> bool:
+def selects(record: Record, profile: NodeProfile) -> bool:
+    """Whether the `workloadSelector` of a DestinationRule is this node; one without is everybody's."""
     spec = record.resource.spec
     assert isinstance(spec, DestinationRule)
     selector = spec.workload_selector
@@ -134,25 +144,21 @@ def _selects(record: Record, profile: NodeProfile) -> bool:
     return same and selector.match_labels.items() <= profile.labels.items()
 
 
-def _merged_rule(records: list[Record]) -> Record:
-    def rule(record: Record) -> DestinationRule:
-        spec = record.resource.spec
-        assert isinstance(spec, DestinationRule)
-        return spec
+def _rule(record: Record) -> DestinationRule:
+    spec = record.resource.spec
+    assert isinstance(spec, DestinationRule)
+    return spec
 
+
+def _of_one_selector(records: list[Record]) -> list[Record]:
     if len(records) == 1:
-        return records[0]
+        return records
     records = sorted(records, key=_age)
-    selected = [record for record in records if rule(record).workload_selector is not None]
-    if selected:
-        selector = rule(selected[0]).workload_selector
-        records = [record for record in selected if rule(record).workload_selector == selector]
-    first = rule(records[0])
-    subsets = {subset.name: subset for r in reversed(records) for subset in rule(r).subsets}
-    policy = next((rule(r).traffic_policy for r in records if rule(r).traffic_policy), None)
-    spec = msgspec.structs.replace(first, subsets=tuple(subsets.values()), traffic_policy=policy)
-    resource = msgspec.structs.replace(records[0].resource, spec=spec)
-    return msgspec.structs.replace(records[0], resource=resource)
+    selected = [record for record in records if _rule(record).workload_selector is not None]
+    if not selected:
+        return records
+    selector = _rule(selected[0]).workload_selector
+    return [record for record in selected if _rule(record).workload_selector == selector]
 
 
 def _age(record: Record) -> str:
@@ -240,11 +246,14 @@ __all__ = [
     "Service",
     "candidates",
     "choose_port",
-    "find_destination_rule",
+    "find_destination_rules",
     "find_service",
     "find_virtual_service",
     "full_name",
     "host_key",
+    "meant_host",
     "qualified",
+    "selects",
     "service_host",
+    "unbound_reason",
 ]

@@ -101,15 +101,25 @@ def compile_authorizer(view: RegistryView, profile: NodeProfile) -> Authorizer |
 
 
 def policy_applies(resource: Resource, profile: NodeProfile) -> bool:
-    """Whether a policy is for this node (Istio: namespace and `selector`). One with `targetRef` is for
-    a Kubernetes object, which this node is not."""
-    spec = resource.spec
-    assert isinstance(spec, AuthorizationPolicy)
+    """Whether a policy is for this node (Istio: namespace and `selector`)."""
+    return not inapplicable_reason(resource, profile)
+
+
+def inapplicable_reason(resource: Resource, profile: NodeProfile) -> str:
+    """Why a policy is not for this node, "" where it is. One with `targetRef` is for a Kubernetes
+    object, which this node is not."""
+    spec = _spec(resource)
     if spec.target_ref is not None or spec.target_refs:
-        return False
+        return "it has a targetRef: it is for a Kubernetes object"
     if resource.metadata.namespace not in (profile.namespace, profile.root_namespace):
-        return False
-    return spec.selector is None or spec.selector.match_labels.items() <= profile.labels.items()
+        return (
+            f"its namespace is neither the node's ({profile.namespace}) nor the root one "
+            f"({profile.root_namespace})"
+        )
+    if spec.selector is None or spec.selector.match_labels.items() <= profile.labels.items():
+        return ""
+    wanted = ",".join(f"{k}={v}" for k, v in spec.selector.match_labels.items())
+    return f"its selector {wanted} is not among the node's labels"
 
 
 def is_dry_run(resource: Resource) -> bool:
@@ -137,15 +147,21 @@ def _rule_set(policies: list[Resource], plain: bool) -> RuleSet:
 def _rules(policies: list[Resource], action: Action, plain: bool) -> tuple[CompiledRule, ...]:
     compiled = []
     for policy in policies:
-        spec, metadata = _spec(policy), policy.metadata
+        spec = _spec(policy)
         if spec.action is not action:
             continue
         for index, rule in enumerate(spec.rules):
-            id = f"ns[{metadata.namespace}]-policy[{metadata.name}]-rule[{index}]"
-            made = compile_rule(rule, id, metadata.namespace, action, plain=plain)
+            made = compile_rule(
+                rule, rule_id(policy, index), policy.metadata.namespace, action, plain=plain
+            )
             if made is not None:
                 compiled.append(made)
     return tuple(compiled)
+
+
+def rule_id(policy: Resource, index: int) -> str:
+    """Envoy's name of a rule."""
+    return f"ns[{policy.metadata.namespace}]-policy[{policy.metadata.name}]-rule[{index}]"
 
 
 def _spec(resource: Resource) -> AuthorizationPolicy:
@@ -205,8 +221,10 @@ __all__ = [
     "Verdict",
     "comparable_authority",
     "compile_authorizer",
+    "inapplicable_reason",
     "is_dry_run",
     "normalized_path",
     "parse_address",
     "policy_applies",
+    "rule_id",
 ]

@@ -42,6 +42,16 @@ class Facts:
 
 Test = Callable[[Facts], bool]
 Group = tuple[Test, ...]  # all of them
+Worded = tuple[tuple[str, str, Test], ...]  # a group: (field, what it wants in words, test)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleText:
+    """The groups of a rule with their words, for explain."""
+
+    sources: tuple[Worded, ...]
+    operations: tuple[Worded, ...]
+    when: Worded
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,7 @@ class CompiledRule:
     sources: tuple[Group, ...]
     operations: tuple[Group, ...]
     when: Group
+    text: RuleText
 
     def matches(self, facts: Facts) -> bool:
         return (
@@ -71,14 +82,19 @@ def compile_rule(
     """The rule for requests, or for `plain` connections; None where it can match none of these."""
     build = _Builder(namespace, plain, action in (Action.ALLOW, Action.CUSTOM))
     try:
-        return CompiledRule(
-            id,
+        text = RuleText(
             tuple(build.source(one.source or Source()) for one in rule.from_) or ((),),
             tuple(build.operation(one.operation or Operation()) for one in rule.to) or ((),),
             tuple(test for condition in rule.when for test in build.condition(condition)),
         )
     except _HttpOnly:
         return None
+    sources = tuple(map(_tests, text.sources))
+    return CompiledRule(id, sources, tuple(map(_tests, text.operations)), _tests(text.when), text)
+
+
+def _tests(group: Worded) -> Group:
+    return tuple(test for _, _, test in group)
 
 
 class _Builder:
@@ -87,39 +103,46 @@ class _Builder:
         self._plain = plain
         self._strict = strict
 
-    def source(self, source: Source) -> Group:
-        account = self._account
+    def source(self, source: Source) -> Worded:
+        s, account = source, self._account
         return (
-            *_both(source.principals, source.not_principals, _principal),
-            *self._http(source.request_principals, source.not_request_principals, _never),
-            *_both(source.namespaces, source.not_namespaces, _namespace),
-            *_both(source.service_accounts, source.not_service_accounts, account),
-            *_both(source.remote_ip_blocks, source.not_remote_ip_blocks, _source_in),
-            *_both(source.ip_blocks, source.not_ip_blocks, _source_in),
+            *_both("principals", s.principals, s.not_principals, _principal),
+            *self._http(
+                "requestPrincipals", s.request_principals, s.not_request_principals, _never
+            ),
+            *_both("namespaces", s.namespaces, s.not_namespaces, _namespace),
+            *_both("serviceAccounts", s.service_accounts, s.not_service_accounts, account),
+            *_both("remoteIpBlocks", s.remote_ip_blocks, s.not_remote_ip_blocks, _source_in),
+            *_both("ipBlocks", s.ip_blocks, s.not_ip_blocks, _source_in),
         )
 
-    def operation(self, operation: Operation) -> Group:
+    def operation(self, operation: Operation) -> Worded:
+        o = operation
         return (
-            *self._http(operation.hosts, operation.not_hosts, _host),
-            *self._http(operation.methods, operation.not_methods, _method),
-            *self._http(operation.paths, operation.not_paths, _path),
-            *_both(operation.ports, operation.not_ports, _port),
+            *self._http("hosts", o.hosts, o.not_hosts, _host),
+            *self._http("methods", o.methods, o.not_methods, _method),
+            *self._http("paths", o.paths, o.not_paths, _path),
+            *_both("ports", o.ports, o.not_ports, _port),
         )
 
-    def condition(self, condition: Condition) -> Group:
+    def condition(self, condition: Condition) -> Worded:
         key, values, not_values = condition.key, condition.values, condition.not_values
         if key.startswith("request.headers["):
             name = key.removeprefix("request.headers[").removesuffix("]").lower().encode()
-            return self._http(values, not_values, lambda value: _header(name, value))
+            return self._http(key, values, not_values, lambda value: _header(name, value))
         if key.startswith("request."):
-            return self._http(values, not_values, _never)
-        return _both(values, not_values, _ATTRIBUTES.get(key, _never))
+            return self._http(key, values, not_values, _never)
+        return _both(key, values, not_values, _ATTRIBUTES.get(key, _never))
 
     def _http(
-        self, values: tuple[str, ...], not_values: tuple[str, ...], make: Callable[[str], Test]
-    ) -> Group:
+        self,
+        field: str,
+        values: tuple[str, ...],
+        not_values: tuple[str, ...],
+        make: Callable[[str], Test],
+    ) -> Worded:
         if not self._plain or not (values or not_values):
-            return _both(values, not_values, make)
+            return _both(field, values, not_values, make)
         if self._strict:
             raise _HttpOnly
         return ()
@@ -134,16 +157,18 @@ class _Builder:
 
 
 def _both(
-    values: Iterable[str], not_values: Iterable[str], make: Callable[[str], Test]
-) -> tuple[Test, ...]:
+    field: str, values: Iterable[str], not_values: Iterable[str], make: Callable[[str], Test]
+) -> Worded:
     """One of the values, and none of the others."""
     wanted = tuple(make(value) for value in values)
     unwanted = tuple(make(value) for value in not_values)
-    tests: list[Test] = []
+    tests: list[tuple[str, str, Test]] = []
     if wanted:
-        tests.append(wanted[0] if len(wanted) == 1 else lambda f: any(test(f) for test in wanted))
+        test = wanted[0] if len(wanted) == 1 else lambda f: any(test(f) for test in wanted)
+        tests.append((field, f"one of {', '.join(values)}", test))
     if unwanted:
-        tests.append(lambda f: not any(test(f) for test in unwanted))
+        words = f"none of {', '.join(not_values)}"
+        tests.append((field, words, lambda f: not any(test(f) for test in unwanted)))
     return tuple(tests)
 
 

@@ -9,7 +9,6 @@ from egressd.api.virtual_service import (
     HTTPRouteDestination,
     VirtualService,
 )
-from egressd.registry.addresses import host_of_address
 from egressd.registry.exposure import Exposure, find_bound
 from egressd.registry.lookup import (
     MESH_GATEWAY,
@@ -18,7 +17,7 @@ from egressd.registry.lookup import (
     choose_port,
     find_service,
     find_virtual_service,
-    full_name,
+    meant_host,
     service_host,
 )
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
@@ -63,8 +62,7 @@ def compile_routes(
     recording = RecordingView(VisibleView(view, profile.namespace))
     if exposures:
         return _gateway_table(recording, host, requested_port or 80, exposures)
-    # A client may call a service by its address, or by a short form of its name.
-    host = host_of_address(recording, host) or full_name(recording, host, profile.namespace)
+    host = meant_host(recording, host, profile.namespace)
     service = find_service(recording, host)
     port = _addressed_port(service, requested_port)
     found = find_virtual_service(recording, host, gateway, profile.namespace)

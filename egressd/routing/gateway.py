@@ -177,6 +177,14 @@ def _disagreement(
     )
 
 
+def exposures_of(
+    servers: tuple[GatewayServer, ...],
+) -> tuple[tuple[Exposure, ...], tuple[Exposure, ...]]:
+    """What servers expose, all of them and those that redirect to https."""
+    exposures = tuple(server.exposure for server in servers)
+    return exposures, tuple(server.exposure for server in servers if server.redirects)
+
+
 def choose_server(servers: tuple[GatewayServer, ...], sni: str) -> GatewayServer | None:
     """The server of a TLS connection: the narrowest host that covers the SNI (Envoy: filter chain
     match on server names). Without an SNI only servers for every host ("*") are left."""

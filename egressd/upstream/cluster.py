@@ -19,7 +19,7 @@ from egressd.upstream.balancer import (
     choose_least_request,
     choose_random,
 )
-from egressd.upstream.hashing import DEFAULT_MIN_RING_SIZE, Maglev, Ring
+from egressd.upstream.hashing import DEFAULT_MIN_RING_SIZE, build_table
 from egressd.upstream.node_state import (
     CONNECTIONS,
     EPOCH,
@@ -34,6 +34,7 @@ from egressd.upstream.outlier import (
     Outcome,
     current_multiplier,
     eject,
+    is_panic,
     may_eject,
     observe,
     outcome_of_status,
@@ -229,10 +230,7 @@ class Cluster:
     def _table(self, among: Lots[Endpoint]) -> Table[Endpoint]:
         if among.table is None:
             kind, size = self.spec.hash_table or HashTable("ring", DEFAULT_MIN_RING_SIZE)
-            if kind == "maglev":
-                among.table = Maglev(among.endpoints, size)
-            else:
-                among.table = Ring(among.endpoints, size, self.endpoints)
+            among.table = build_table(kind, size, among.endpoints, self.endpoints)
         return among.table
 
     def _refresh(self, now: float) -> None:
@@ -249,7 +247,7 @@ class Cluster:
                 fresh_until = min(fresh_until, until)
             else:
                 ready.append(endpoint)
-        if policy is not None and self._is_panic(policy.min_health_percent, len(ready)):
+        if policy is not None and is_panic(policy, len(ready), len(self.endpoints)):
             ready = list(self.endpoints)
         warming = set_weights(self.endpoints, self.spec.warmup, now)
         if warming and self.spec.warmup is not None:
@@ -259,10 +257,6 @@ class Cluster:
             self._among, self._levels = arrange(self.spec.locality, self.endpoints, self._ready)
         self._was_warming = warming
         self._fresh_until = fresh_until
-
-    def _is_panic(self, min_health_percent: int, ready: int) -> bool:
-        """Istio `minHealthPercent`: too few are left, so ejections are ignored. 0 = never."""
-        return ready * 100 < min_health_percent * len(self.endpoints)
 
     # -- outlier detection -------------------------------------------------------------------
 

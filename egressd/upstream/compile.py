@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from egressd.api.destination_rule import (
-    ConnectionPoolSettings,
-    DestinationRule,
-    OutlierDetection,
-    SimpleLB,
-    TrafficPolicy,
-)
-from egressd.api.resource import Kind, Resource
+from egressd.api.destination_rule import ConnectionPoolSettings, OutlierDetection, SimpleLB
+from egressd.api.resource import Kind
 from egressd.api.service_entry import Resolution, ServicePort
 from egressd.api.workload_entry import WorkloadEntry
 from egressd.registry.claims import namespace_key
-from egressd.registry.lookup import RecordingView, Service, find_destination_rule, find_service
+from egressd.registry.lookup import RecordingView, Service, find_destination_rules, find_service
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
+from egressd.registry.records import Record
 from egressd.registry.view import RegistryView
 from egressd.registry.visibility import VisibleView
 from egressd.routing.table import ClusterKey
@@ -29,7 +24,7 @@ from egressd.upstream.compile_lb import (
 )
 from egressd.upstream.compile_tls import tls_spec, tunnel_spec
 from egressd.upstream.credentials import CredentialError
-from egressd.upstream.policy import effective_policy
+from egressd.upstream.policy import EffectivePolicy, UnknownSubset, effective_policy
 from egressd.upstream.spec import (
     Balancer,
     ClusterSpec,
@@ -77,20 +72,17 @@ def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> Clus
     service = find_service(view, key.host)
     if service is None:
         raise UnknownCluster(f"destination {key.host}: no ServiceEntry has this host")
-    record = find_destination_rule(view, key.host, profile, service.namespace)
+    rules = find_destination_rules(view, key.host, profile, service.namespace)
     port = next((port for port in service.ports if port.number == key.port), None)
     if port is None and service.ports:
         declared = ", ".join(str(port.number) for port in service.ports)
         raise UnknownCluster(f"destination {key.host}: no port {key.port}, it has {declared}")
-    rule: DestinationRule | None = None
-    resource: Resource | None = None
-    if record is not None and isinstance(record.resource.spec, DestinationRule):
-        resource, rule = record.resource, record.resource.spec
-    labels, subset_policy = _subset(key, rule, resource)
-    policy = effective_policy(rule.traffic_policy if rule else None, subset_policy, key.port)
-    balancer = policy.load_balancer
+    policy = _policy(key, rules)
+    balancer = policy.load_balancer.value
+    outlier = policy.outlier_detection.value
+    proxy = policy.proxy_protocol.value
     try:
-        secured = tls_spec(policy.tls, service, key, profile)
+        secured = tls_spec(policy.tls.value, service, key, profile)
     except CredentialError as error:
         raise UnknownCluster(f"destination {key.host}: {error}", may_heal=True) from None
     simple = balancer.simple if balancer is not None else None
@@ -103,44 +95,36 @@ def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> Clus
         resolution=resolution,
         endpoints=()
         if resolution in (Resolution.NONE, Resolution.DYNAMIC_DNS)
-        else _endpoints(view, service, port, key.port, labels),
+        else _endpoints(view, service, port, key.port, policy.labels),
         protocol=(port.protocol.upper() if port is not None else "") or "HTTP",
         balancer=_BALANCERS[simple or SimpleLB.UNSPECIFIED],
-        limits=pool_limits(policy.connection_pool),
-        outlier=outlier_policy(policy.outlier_detection, profile.always_eject_one),
+        limits=pool_limits(policy.connection_pool.value),
+        outlier=outlier_policy(outlier, profile.always_eject_one),
         tls=secured,
-        proxy_protocol=str(policy.proxy_protocol.version) if policy.proxy_protocol else "",
-        tunnel=tunnel_spec(policy.tunnel),
+        proxy_protocol=str(proxy.version) if proxy is not None else "",
+        tunnel=tunnel_spec(policy.tunnel.value),
         hash_policy=hash_policy(hashing),
         hash_table=hash_table(hashing),
         locality=locality_policy(
             balancer, profile, detects_outliers=policy.outlier_detection is not None
         ),
         warmup=warmup_of(balancer),
-        retry_budget=retry_budget_of(policy.retry_budget),
-        destination_rule=resource.ref if resource is not None else "",
+        retry_budget=retry_budget_of(policy.retry_budget.value),
+        destination_rule=rules[0].resource.ref if rules else "",
         service_entries=service.refs,
         depends_on=frozenset(view.asked),
     )
 
 
-def _subset(
-    key: ClusterKey, rule: DestinationRule | None, resource: Resource | None
-) -> tuple[dict[str, str], TrafficPolicy | None]:
-    """The labels that endpoints of the subset carry, and the subset's own policy."""
-    if not key.subset:
-        return {}, None
-    if rule is None or resource is None:
+def _policy(key: ClusterKey, rules: list[Record]) -> EffectivePolicy:
+    if key.subset and not rules:
         raise UnknownCluster(
             f"destination {key.host}: subset {key.subset!r}, but no DestinationRule has this host"
         )
-    for subset in rule.subsets:
-        if subset.name == key.subset:
-            return dict(subset.labels), subset.traffic_policy
-    known = ", ".join(subset.name for subset in rule.subsets) or "none"
-    raise UnknownCluster(
-        f"destination {key.host}: {resource.ref} has no subset {key.subset!r}, it has {known}"
-    )
+    try:
+        return effective_policy(rules, key.subset, key.port)
+    except UnknownSubset as unknown:
+        raise UnknownCluster(f"destination {key.host}: {unknown}") from None
 
 
 def _endpoints(

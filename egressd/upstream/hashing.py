@@ -122,3 +122,10 @@ def _fill(endpoints: Sequence[E], size: int) -> list[E]:
             offsets[at] = (slot + skips[at]) % size
             filled += 1
     return [owner for owner in table if owner is not None]
+
+
+def build_table(
+    kind: str, size: int, endpoints: Sequence[E], everyone: Sequence[E]
+) -> Ring[E] | Maglev[E]:
+    """The table of one kind ("ring", "maglev") over the endpoints that may be chosen."""
+    return Maglev(endpoints, size) if kind == "maglev" else Ring(endpoints, size, everyone)

@@ -104,6 +104,11 @@ def may_eject(policy: OutlierPolicy, ejected: int, total: int) -> bool:
     )
 
 
+def is_panic(policy: OutlierPolicy, ready: int, total: int) -> bool:
+    """Istio `minHealthPercent`: too few are left, so ejections are ignored. 0 = never."""
+    return ready * 100 < policy.min_health_percent * total
+
+
 def eject(health: HostHealth, policy: OutlierPolicy, now: float) -> HostHealth:
     """The state of an endpoint that is ejected now."""
     base = policy.base_ejection_s

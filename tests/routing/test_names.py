@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from egressd.api.crosscheck import host_conflicts
 from egressd.api.destination_rule import DestinationRule
 from egressd.api.resource import Kind
-from egressd.registry.lookup import find_destination_rule
+from egressd.registry.lookup import find_destination_rules
 from egressd.registry.merge import Merger
 from egressd.registry.profile import NodeProfile
 from egressd.registry.records import Snapshot
 from egressd.registry.visibility import VisibleView
 from egressd.routing.compile import compile_routes
 from egressd.routing.match import match_route, rewrite_target
+from egressd.upstream.policy import effective_policy
 from tests.routing.decisions import TO_A
 from tests.routing.decisions_names import RULES, SEEN, RuleRow, SeenRow
 from tests.routing.test_decisions import API, decide, entry, request_of, view_of, virtual
@@ -73,15 +74,14 @@ def test_which_destination_rule_applies(row: RuleRow) -> None:
     profile = NodeProfile(namespace=row.client, labels={"app": "shop"}, root_namespace="root")
     documents = [_rule(text) for text in row.rules.split(";") if text]
     view = VisibleView(view_of(*documents, entry("z.example")), row.client)
-    record = find_destination_rule(view, "x.foo.example", profile, "svc")
+    records = find_destination_rules(view, "x.foo.example", profile, "svc")
     words = ["-"]
-    if record is not None:
-        spec = record.resource.spec
-        assert isinstance(spec, DestinationRule)
-        words = [record.resource.metadata.name]
-        if spec.subsets:
-            words.append(",".join(sorted(subset.name for subset in spec.subsets)))
-        pool = spec.traffic_policy.connection_pool if spec.traffic_policy else None
+    if records:
+        words = [records[0].resource.metadata.name]
+        specs = [r.resource.spec for r in records if isinstance(r.resource.spec, DestinationRule)]
+        if subsets := {subset.name for spec in specs for subset in spec.subsets}:
+            words.append(",".join(sorted(subsets)))
+        pool = effective_policy(records, "", 80).connection_pool.value
         if pool is not None and pool.tcp is not None:
             words.append(str(pool.tcp.max_connections))
     assert " ".join(words) == row.decision

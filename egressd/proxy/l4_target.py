@@ -1,0 +1,141 @@
+"""Where a connection without HTTP goes, and a CONNECT: decided here, done in `l4` and `tunnel`. Pure.
+
+Every refusal is a `LocalReply`, though only a CONNECT has somebody to tell it to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from egressd.proxy.reply import LocalReply
+from egressd.proxy.scope import Scope
+from egressd.registry.addresses import host_of_address, hosts_of_port
+from egressd.registry.lookup import choose_port
+from egressd.routing.l4 import Connection, L4Route, match_l4, parse_auto_passthrough
+from egressd.routing.match import choose_destination
+from egressd.routing.table import ClusterKey
+
+_TLS = ("TLS", "HTTPS")
+
+
+class L4Target(NamedTuple):
+    """`route` splits over destinations; without one `key` is the service's own cluster; with neither
+    nothing names the host, and it is passed through (ALLOW_ANY)."""
+
+    host: str  # as the client named it: what a cluster by name connects to
+    route: L4Route | None = None
+    key: ClusterKey | None = None
+
+
+def tls_target(scope: Scope, connection: Connection) -> L4Target:
+    """TLS by its SNI: `tls` routes first, then `tcp` ones; in the mesh, the service of that name."""
+    table = scope.l4(connection.sni, connection.port)
+    route = match_l4(table.tls, connection) or match_l4(table.tcp, connection)
+    if route is None and not connection.sni:
+        raise _no_route("a TLS connection without a server name")
+    return _target(scope, route, connection, connection.sni, bool(table.tls or table.tcp))
+
+
+def auto_passthrough_target(scope: Scope, connection: Connection) -> L4Target:
+    """Istio AUTO_PASSTHROUGH: the SNI names port, subset and host of a service."""
+    named = parse_auto_passthrough(connection.sni)
+    if named is None:
+        raise _no_route(f"server name {connection.sni!r} (AUTO_PASSTHROUGH)")
+    port, subset, host = named
+    return L4Target(host, key=ClusterKey(host, subset, port))
+
+
+def tcp_target(scope: Scope, connection: Connection) -> L4Target:
+    """A connection on a TCP port. On a Gateway the bound `tcp` routes decide; in the mesh the address
+    that the client meant, else the port."""
+    if not scope.is_mesh:
+        table = scope.l4("", connection.port)
+        return _target(scope, match_l4(table.tcp, connection), connection, "", True)
+    host = host_of_address(scope.view, connection.destination)
+    if not host and connection.sni:
+        host = connection.sni
+    if not host:
+        plain = (h for h, p in hosts_of_port(scope.view, connection.port) if p not in _TLS)
+        host = next(plain, "")
+    table = scope.l4(host, connection.port)
+    routes = (*table.tls, *table.tcp) if connection.sni else table.tcp
+    return _target(scope, match_l4(routes, connection), connection, host, bool(routes))
+
+
+def wants_server_name(scope: Scope, address: str, port: int) -> bool:
+    """Whether a TCP connection has to be looked into for its SNI: only where a TLS service without an
+    address of its own has the port (a server that speaks first would wait for ever otherwise)."""
+    if not scope.is_mesh or host_of_address(scope.view, address):
+        return False
+    return any(p in _TLS for _, p in hosts_of_port(scope.view, port))
+
+
+def connect_target(
+    scope: Scope, connection: Connection, connect_ports: Collection[int]
+) -> L4Target:
+    """What a CONNECT leads to, its host being `connection.sni`: `tls` routes by the name, `tcp` ones by
+    the port; a name that a VirtualService has only `http` routes for goes to its service, as do those
+    without one."""
+    host, port = connection.sni, connection.port
+    table = scope.l4(host, port)
+    if table.tls or table.tcp:
+        route = match_l4((*table.tls, *table.tcp), connection)
+        if route is None or not route.destinations:
+            named = ", ".join(table.resources)
+            raise _refused(502, f"{host}: no tls or tcp route of {named} matches port {port}")
+        return L4Target(host, route)
+    service = scope.service(host)
+    if service is None:
+        if not scope.allow_any:
+            raise _refused(
+                502,
+                f"{host}: no ServiceEntry names this host (outboundTrafficPolicy REGISTRY_ONLY)",
+            )
+        if port not in connect_ports:
+            raise LocalReply(
+                403, f"CONNECT to port {port} is not in limits.connectPorts", flag="NR", close=True
+            )
+        return L4Target(host)
+    declared = choose_port(service, port)
+    if declared is None or declared.number != port:
+        raise _refused(502, f"{host}: its ServiceEntry has no port {port}")
+    return L4Target(host, key=ClusterKey(service.host, "", port))
+
+
+def choose_cluster(target: L4Target, point: float) -> ClusterKey | None:
+    """The cluster of a target, `point` in [0, 1) deciding where a route splits; None: none names it."""
+    route = target.route
+    if route is None:
+        return target.key
+    if not route.destinations:
+        raise LocalReply(503, f"{route.place}: all destinations have weight 0", flag="NC")
+    return choose_destination(route, point).key
+
+
+def _target(
+    scope: Scope, route: L4Route | None, connection: Connection, host: str, is_owned: bool
+) -> L4Target:
+    if route is not None:
+        return L4Target(host or connection.destination, route)
+    port = connection.port
+    if is_owned or not scope.is_mesh:
+        raise _no_route(f"{host or 'this connection'} on port {port}")
+    service = scope.service(host) if host else None
+    if service is not None:
+        declared = choose_port(service, port)
+        if declared is None or declared.number != port:
+            raise _no_route(f"{service.host}: its ServiceEntry has no port {port}")
+        return L4Target(host, key=ClusterKey(service.host, "", port))
+    name = connection.destination or host
+    if not scope.allow_any or not name:
+        raise _no_route(f"{name or 'this connection'} (REGISTRY_ONLY)")
+    return L4Target(name)
+
+
+def _no_route(what: str) -> LocalReply:
+    return LocalReply(502, f"no route for {what}", flag="NR", details="filter_chain_not_found")
+
+
+def _refused(status: int, reason: str) -> LocalReply:
+    return LocalReply(status, reason, flag="NR", details="route_not_found", close=True)
