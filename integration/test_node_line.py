@@ -126,8 +126,9 @@ def test_the_commands_explain_the_running_node(tmp_path: Path) -> None:
             explained = node.cli("explain", "GET", "http://web.example/x", "-o", "json")
             assert explained.returncode == 0, explained.stderr
             found = json.loads(explained.stdout)
-            assert found["claim"] == "web.example"
-            assert found["endpoints"][0]["endpoints"][0]["health"] == "healthy"
+            (destination,) = found["destinations"]
+            assert destination["cluster"] == "outbound|80||web.example"
+            assert destination["levels"][0]["endpoints"][0]["health"] == "healthy"
             listed = json.loads(node.cli("registry", "list", "-o", "json").stdout)
             assert [r["resource"]["kind"] for r in listed["records"]] == ["ServiceEntry"]
             assert "web.example" in node.cli("routes", "web.example").stdout

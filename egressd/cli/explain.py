@@ -1,7 +1,9 @@
-"""`egressd explain METHOD URL`."""
+"""`egressd explain METHOD URL`, and of connections `--tcp`, `--sni`."""
 
 from __future__ import annotations
 
+import ipaddress
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,181 +19,161 @@ from egressd.cli.node_access import (
     output_option,
     print_json,
 )
-from egressd.node.bootstrap_model import Bootstrap, OutboundMode
+from egressd.explain.question import BadQuestion, Node, NodeListener, Question
+from egressd.explain.text import render_text
+from egressd.explain.walk import explain as explain_question
+from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.profile import node_profile
-from egressd.proxy.http1.fields import MalformedMessage
-from egressd.proxy.http1.request import split_authority
-from egressd.registry.profile import NodeProfile
+from egressd.proxy.policy import address_policy
 from egressd.registry.view import RegistryView
-from egressd.routing.explain import Explanation, Target, render_text
-from egressd.routing.explain import explain as explain_request
-from egressd.routing.request import Request
-from egressd.routing.table import ClusterKey
-from egressd.upstream.compile import UnknownCluster, compile_cluster
-from egressd.upstream.spec import ClusterSpec
-
-
-class EndpointLine(msgspec.Struct, frozen=True):
-    """One endpoint of a destination; `health` is unknown where no node was asked."""
-
-    id: str
-    labels: dict[str, str]
-    weight: int
-    health: str
-
-
-class DestinationLine(msgspec.Struct, frozen=True):
-    """One destination with its policy and endpoints."""
-
-    cluster: str
-    share: float
-    problem: str
-    balancer: str
-    tls: str
-    outlier: str
-    destination_rule: str
-    service_entries: tuple[str, ...]
-    endpoints: tuple[EndpointLine, ...]
+from egressd.routing.gateway import Speech
 
 
 @click.command()
-@click.argument("method")
-@click.argument("url")
+@click.argument("method", required=False, default="")
+@click.argument("url", required=False, default="")
 @click.option("-H", "--header", "headers", multiple=True, help="A request header, 'Name: value'.")
+@click.option("--gateway", default="", help="Come in through this Gateway, NAMESPACE/NAME.")
+@click.option("--port", type=int, help="The port that the client connects to.")
+@click.option("--sni", default="", help="The server name of the client's TLS.")
+@click.option("--tcp", "tcp", default="", help="A connection meant for ADDRESS:PORT (or :PORT).")
+@click.option("--source-ip", default="", help="The client's address.")
+@click.option("--principal", default="", help="The identity of the client's certificate.")
 @click.option("--config", type=click.Path(exists=True, path_type=Path), help="Read files offline.")
-@click.option("--label", "labels", multiple=True, help="A label of the node, key=value (offline).")
+@click.option("--label", "labels", multiple=True, help="A label of the node, key=value.")
 @node_options
 @output_option
 def explain(
     method: str,
     url: str,
     headers: tuple[str, ...],
+    gateway: str,
+    port: int | None,
+    sni: str,
+    tcp: str,
+    source_ip: str,
+    principal: str,
     config: Path | None,
     labels: tuple[str, ...],
     bootstrap_path: Path | None,
     output: str,
 ) -> None:
-    """Explain what would happen to a request: which claim, VirtualService and route, why the routes
-    before it did not match, which destination, subset and endpoints.
+    """Explain what would happen to a request or a connection: listener, visibility, policies, route,
+    filters, destination, effective policy, endpoints; each with the resource that decides it and why the
+    others did not.
 
     \b
     egressd explain GET http://reviews.example/api -H 'x-user: jason'
     egressd explain --config resources/ GET http://reviews.example/
+    egressd explain CONNECT api.example:443
+    egressd explain --tcp 10.1.2.3:5432
+    egressd explain --sni db.example --tcp 10.1.2.4:443
+    egressd explain --gateway default/edge GET https://orders.example/
     """
     bootstrap = load_node(bootstrap_path)
-    profile = node_profile(bootstrap)
-    request, port = _request(method, url, headers, labels, bootstrap)
-    allow_any = bootstrap.outbound_traffic_policy.mode is OutboundMode.ALLOW_ANY
+    question = _question(method, url, headers, tcp, sni)
+    question = replace(
+        question, gateway=gateway, listener=port, source=_address(source_ip), principal=principal
+    )
     with open_view(bootstrap_path, config) as view:
-        found = explain_request(view, request, port, allow_any=allow_any, profile=profile)
-        live = {} if config is not None else _live(bootstrap)
-        lines = [_destination(view, target, live, profile) for target in found.destinations]
+        clusters = None if config is not None else _clusters(bootstrap)
+        try:
+            found = explain_question(_node(bootstrap, view, labels, clusters), question)
+        except BadQuestion as error:
+            raise click.UsageError(str(error)) from None
     if output == "json":
-        print_json({**msgspec.to_builtins(found), "endpoints": lines})
+        print_json(found)
     else:
-        _print(found, lines)
+        click.echo(render_text(found), nl=False)
 
 
-def _request(
-    method: str, url: str, headers: tuple[str, ...], labels: tuple[str, ...], bootstrap: Bootstrap
-) -> tuple[Request, int | None]:
+def _question(method: str, url: str, headers: tuple[str, ...], tcp: str, sni: str) -> Question:
+    if tcp and method:
+        raise click.UsageError("--tcp is a connection without HTTP: leave METHOD and URL out")
+    if method and not url:
+        raise click.UsageError("give METHOD and URL, or one of --tcp, --sni, --gateway with --port")
+    if method:
+        return _request(method.upper(), url, headers, sni)
+    if headers:
+        raise click.UsageError("-H goes with METHOD and URL")
+    address, port = _place(tcp) if tcp else ("", None)
+    words = [f"TLS connection for {sni}" if sni else "connection"]
+    words += [f"to {tcp}"] if tcp else []
+    return Question(" ".join(words), sni=sni, address=address, port=port)
+
+
+def _request(method: str, url: str, headers: tuple[str, ...], sni: str) -> Question:
+    """The request as a client writes it."""
     parts = urlsplit(url if "://" in url else f"http://{url}")
-    fields: dict[bytes, bytes] = {}
+    if parts.scheme not in ("http", "https"):
+        raise click.UsageError(f"{url}: expected http:// or https://")
+    target = parts.netloc
+    if method != "CONNECT":
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    fields = []
     authority = parts.netloc
     for header in headers:
         name, colon, value = header.partition(":")
         if not colon or not name.strip():
             raise click.UsageError(f"-H {header!r}: expected 'Name: value'")
-        key, text = name.strip().lower().encode(), value.strip().encode()
-        if key == b"host":
-            authority = text.decode()
-        fields[key] = fields[key] + b"," + text if key in fields else text
-    fields.setdefault(b"host", authority.encode())
-    try:
-        host, port = split_authority(authority.encode())
-    except MalformedMessage as error:
-        raise click.UsageError(f"{url}: {error.reason}") from None
-    own = dict(label.partition("=")[::2] for label in labels) or dict(bootstrap.node.labels)
-    request = Request(
-        method=method.upper().encode(),
-        path=(parts.path or "/").encode(),
-        query=parts.query.encode(),
-        authority=authority.encode(),
-        host=host,
-        port=port or 80,
-        headers=fields,
-        source_labels=own,
-        source_namespace=bootstrap.node.namespace,
+        if name.strip().lower() == "host":
+            authority = value.strip()
+        else:
+            fields.append(f"{name.strip()}: {value.strip()}\r\n")
+    text = f"{method} {target} HTTP/1.1\r\nHost: {authority}\r\n{''.join(fields)}\r\n"
+    is_https = parts.scheme == "https"
+    shown = target if method == "CONNECT" else f"{parts.scheme}://{parts.netloc}{target}"
+    return Question(
+        f"{method} {shown}",
+        head=text.encode(),
+        is_https=is_https,
+        sni=sni or (parts.hostname or "" if is_https else ""),
     )
-    return request, port
 
 
-def _live(bootstrap: Bootstrap) -> dict[str, ClusterView]:
+def _place(text: str) -> tuple[str, int]:
+    address, _, port = text.rpartition(":")
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise click.UsageError(f"--tcp {text}: expected ADDRESS:PORT or :PORT")
+    return _address(address.strip("[]")), int(port)
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text)) if text else ""
+    except ValueError:
+        raise click.UsageError(f"{text}: expected an IP address") from None
+
+
+def _node(
+    bootstrap: Bootstrap,
+    view: RegistryView,
+    labels: tuple[str, ...],
+    clusters: dict[str, ClusterView] | None,
+) -> Node:
+    profile = node_profile(bootstrap)
+    if labels:
+        named = dict(label.partition("=")[::2] for label in labels)
+        profile = msgspec.structs.replace(profile, labels=named)
+    return Node(
+        view=view,
+        profile=profile,
+        listeners=tuple(
+            NodeListener(one.name, one.address, one.port, Speech(one.protocol))
+            for one in bootstrap.listeners
+        ),
+        gateway_address=bootstrap.gateways.address,
+        gateway_ports={int(port): to for port, to in bootstrap.gateways.ports.items()},
+        connect_ports=bootstrap.limits.connect_ports,
+        denies=address_policy(bootstrap.limits.denied_addresses),
+        clusters=clusters,
+    )
+
+
+def _clusters(bootstrap: Bootstrap) -> dict[str, ClusterView] | None:
+    """The clusters of the running node; None where none runs."""
     try:
         clusters = ask_admin(bootstrap, "/clusters?format=json", list[ClusterView])
     except click.ClickException:
-        return {}
+        return None
     return {cluster.name: cluster for cluster in clusters}
-
-
-def _destination(
-    view: RegistryView, target: Target, live: dict[str, ClusterView], profile: NodeProfile
-) -> DestinationLine:
-    key = ClusterKey(target.host, target.subset, target.port)
-    try:
-        spec = compile_cluster(view, key, profile)
-    except UnknownCluster as unknown:
-        problem = f"503, flag NC: {unknown}"
-        return DestinationLine(target.cluster, target.share, problem, "", "", "", "", (), ())
-    known = live.get(target.cluster)
-    return DestinationLine(
-        target.cluster,
-        target.share,
-        "" if spec.endpoints or spec.resolution.value == "NONE" else "503, flag UH: no endpoints",
-        spec.balancer.value,
-        f"{spec.tls.mode} sni {spec.tls.sni}" if spec.tls else "none",
-        _outlier(spec),
-        spec.destination_rule,
-        spec.service_entries,
-        _endpoints(spec, known),
-    )
-
-
-def _outlier(spec: ClusterSpec) -> str:
-    policy = spec.outlier
-    if policy is None:
-        return "none"
-    return (
-        f"5xx {policy.consecutive_5xx}, gateway {policy.consecutive_gateway}, "
-        f"base {policy.base_ejection_s:g} s, at most {policy.max_ejection_percent} %"
-    )
-
-
-def _endpoints(spec: ClusterSpec, known: ClusterView | None) -> tuple[EndpointLine, ...]:
-    health = {e.id: e for e in known.endpoints} if known else {}
-    lines = []
-    for endpoint in spec.endpoints:
-        seen = health.pop(endpoint.id, None)
-        state = "unknown"
-        if seen is not None:
-            state = "healthy" if seen.healthy else f"ejected for {seen.ejected_for_s:g} s"
-        lines.append(EndpointLine(endpoint.id, dict(endpoint.labels), endpoint.weight, state))
-    for name, seen in health.items():  # addresses that names resolved to
-        state = "healthy" if seen.healthy else f"ejected for {seen.ejected_for_s:g} s"
-        lines.append(EndpointLine(name, {}, seen.weight, state))
-    return tuple(lines)
-
-
-def _print(found: Explanation, lines: list[DestinationLine]) -> None:
-    click.echo(render_text(found), nl=False)
-    for line in lines:
-        click.echo(f"  to       {line.cluster} ({line.share:g} %)")
-        if line.problem:
-            click.echo(f"             {line.problem}")
-        if line.balancer:
-            rule = line.destination_rule or "no DestinationRule"
-            click.echo(f"             {', '.join(line.service_entries)}; {rule}")
-            click.echo(f"             {line.balancer}, TLS {line.tls}, outlier {line.outlier}")
-        for endpoint in line.endpoints:
-            labels = ",".join(f"{k}={v}" for k, v in endpoint.labels.items())
-            click.echo(f"             {endpoint.id}  {endpoint.health}  {labels}".rstrip())

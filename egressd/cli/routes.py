@@ -11,8 +11,8 @@ from egressd.cli.node_access import node_options, open_view, output_option, prin
 from egressd.proxy.http1.fields import MalformedMessage
 from egressd.proxy.http1.request import split_authority
 from egressd.routing.compile import compile_routes
-from egressd.routing.explain import render_table
 from egressd.routing.table import Route
+from egressd.routing.words import render_table
 
 
 @click.command()

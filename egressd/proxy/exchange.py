@@ -57,7 +57,8 @@ async def _run(x: Exchange) -> None:
     entry = x.downstream.scope.lookup(authority)
     authorizer = x.context.directory.authorizer
     if authorizer is not None:
-        authorize_request(x, authorizer, authority, _addressed_port(x, authority, entry))
+        port = addressed_port(x.downstream.scope, authority, entry)
+        authorize_request(x, authorizer, authority, port)
     if entry is None:
         entry = _unknown_name(x, authority)
     request = x.request
@@ -84,10 +85,10 @@ async def _run(x: Exchange) -> None:
         raise
 
 
-def _addressed_port(x: Exchange, authority: bytes, entry: HostEntry | None) -> int:
+def addressed_port(scope: Scope, authority: bytes, entry: HostEntry | None) -> int:
     """The port of the service that the client addresses; on a Gateway the server's."""
-    if not x.downstream.scope.is_mesh:
-        return x.downstream.scope.port
+    if not scope.is_mesh:
+        return scope.port
     return entry.port if entry is not None else split_authority(authority)[1] or 80
 
 

@@ -17,6 +17,7 @@ from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.proxy.respond import respond
 from egressd.proxy.retry import Failure, backoff_s, retries_failure, retries_response
 from egressd.proxy.tunnel import tunnel
+from egressd.routing.table import ClusterKey
 from egressd.upstream.cluster import Endpoint, Outcome
 from egressd.upstream.pool import Overflow
 
@@ -181,7 +182,7 @@ async def _try_next(x: Exchange, head: bytes, tried: tuple[Endpoint, ...]) -> At
     if endpoint is None:
         raise LocalReply(
             503,
-            f"no healthy upstream: {_no_endpoint(x)}",
+            f"no healthy upstream: {no_endpoint(cluster.spec.key, len(cluster.endpoints))}",
             flag="UH",
             details="no_healthy_upstream",
         )
@@ -288,12 +289,6 @@ def _failed(x: Exchange, failed: AttemptFailed, retries: int, *, overflow: bool)
     return LocalReply(failed.status, failed.reason, flag=flag, details=details)
 
 
-def _no_endpoint(x: Exchange) -> str:
-    assert x.cluster is not None
-    total = len(x.cluster.cluster.endpoints)
-    where = f"{x.cluster.key}"
-    return (
-        f"{where} has no endpoints"
-        if not total
-        else f"all {total} endpoints of {where} are ejected"
-    )
+def no_endpoint(key: ClusterKey, total: int) -> str:
+    """Why none of a cluster's endpoints may be chosen."""
+    return f"{key} has no endpoints" if not total else f"all {total} endpoints of {key} are ejected"

@@ -28,13 +28,41 @@ class L4Target(NamedTuple):
     key: ClusterKey | None = None
 
 
-def tls_target(scope: Scope, connection: Connection) -> L4Target:
-    """TLS by its SNI: `tls` routes first, then `tcp` ones; in the mesh, the service of that name."""
+class Routes(NamedTuple):
+    """The routes that may apply to a connection, in order, and the name that they were found by."""
+
+    host: str
+    routes: tuple[L4Route, ...]
+
+
+def tls_routes(scope: Scope, connection: Connection) -> Routes:
+    """By the server name, or the host of a CONNECT: `tls` routes first, then `tcp` ones."""
     table = scope.l4(connection.sni, connection.port)
-    route = match_l4(table.tls, connection) or match_l4(table.tcp, connection)
-    if route is None and not connection.sni:
+    return Routes(connection.sni, (*table.tls, *table.tcp))
+
+
+def tcp_routes(scope: Scope, connection: Connection) -> Routes:
+    """On a Gateway the bound `tcp` routes; in the mesh by the address that the client meant, else by the
+    server name, else by the port."""
+    if not scope.is_mesh:
+        return Routes("", scope.l4("", connection.port).tcp)
+    host = host_of_address(scope.view, connection.destination)
+    if not host and connection.sni:
+        host = connection.sni
+    if not host:
+        plain = (h for h, p in hosts_of_port(scope.view, connection.port) if p not in _TLS)
+        host = next(plain, "")
+    table = scope.l4(host, connection.port)
+    return Routes(host, (*table.tls, *table.tcp) if connection.sni else table.tcp)
+
+
+def tls_target(scope: Scope, connection: Connection) -> L4Target:
+    """TLS by its SNI: a route, or in the mesh the service of that name."""
+    host, routes = tls_routes(scope, connection)
+    route = match_l4(routes, connection)
+    if route is None and not host:
         raise _no_route("a TLS connection without a server name")
-    return _target(scope, route, connection, connection.sni, bool(table.tls or table.tcp))
+    return _target(scope, route, connection, host, bool(routes))
 
 
 def auto_passthrough_target(scope: Scope, connection: Connection) -> L4Target:
@@ -47,20 +75,10 @@ def auto_passthrough_target(scope: Scope, connection: Connection) -> L4Target:
 
 
 def tcp_target(scope: Scope, connection: Connection) -> L4Target:
-    """A connection on a TCP port. On a Gateway the bound `tcp` routes decide; in the mesh the address
-    that the client meant, else the port."""
-    if not scope.is_mesh:
-        table = scope.l4("", connection.port)
-        return _target(scope, match_l4(table.tcp, connection), connection, "", True)
-    host = host_of_address(scope.view, connection.destination)
-    if not host and connection.sni:
-        host = connection.sni
-    if not host:
-        plain = (h for h, p in hosts_of_port(scope.view, connection.port) if p not in _TLS)
-        host = next(plain, "")
-    table = scope.l4(host, connection.port)
-    routes = (*table.tls, *table.tcp) if connection.sni else table.tcp
-    return _target(scope, match_l4(routes, connection), connection, host, bool(routes))
+    """A connection on a TCP port: a route, or in the mesh the service."""
+    host, routes = tcp_routes(scope, connection)
+    is_owned = bool(routes) or not scope.is_mesh
+    return _target(scope, match_l4(routes, connection), connection, host, is_owned)
 
 
 def wants_server_name(scope: Scope, address: str, port: int) -> bool:
@@ -77,12 +95,12 @@ def connect_target(
     """What a CONNECT leads to, its host being `connection.sni`: `tls` routes by the name, `tcp` ones by
     the port; a name that a VirtualService has only `http` routes for goes to its service, as do those
     without one."""
-    host, port = connection.sni, connection.port
-    table = scope.l4(host, port)
-    if table.tls or table.tcp:
-        route = match_l4((*table.tls, *table.tcp), connection)
+    port = connection.port
+    host, routes = tls_routes(scope, connection)
+    if routes:
+        route = match_l4(routes, connection)
         if route is None or not route.destinations:
-            named = ", ".join(table.resources)
+            named = ", ".join(scope.l4(host, port).resources)
             raise _refused(502, f"{host}: no tls or tcp route of {named} matches port {port}")
         return L4Target(host, route)
     service = scope.service(host)

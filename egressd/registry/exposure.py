@@ -80,6 +80,21 @@ def _bind(
     return best
 
 
+def unexposed_reason(record: Record, host: str, exposures: tuple[Exposure, ...]) -> str:
+    """Why a VirtualService does not own a name on a gateway's port, as far as it is its own doing."""
+    names = gateway_names(record.resource)
+    listed = [exposure for exposure in exposures if exposure.gateway in names]
+    if not listed:
+        return f"it is bound to {', '.join(names)}, not to {exposures[0].gateway}"
+    namespace = record.resource.metadata.namespace
+    shown = [pattern for one in listed for owner, pattern in one.hosts if owner in ("*", namespace)]
+    if not shown:
+        return f"no server of the port exports hosts to its namespace {namespace}"
+    if not set(shown) & set(candidates(host)):
+        return f"the servers of the port export {', '.join(shown)}, not {host}"
+    return ""
+
+
 def bound_records(view: RegistryView, exposures: tuple[Exposure, ...]) -> list[Bound]:
     """Every VirtualService bound to a port, for TCP, which has no name to look up by."""
     found: dict[str, Bound] = {}

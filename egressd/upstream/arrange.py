@@ -4,7 +4,7 @@ percentage of each. Pure."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from egressd.upstream.balancer import Lots, Random, Weighted, reduce_weights
 from egressd.upstream.locality import (
@@ -36,32 +36,50 @@ def arrange(
     """One set to choose from, or several with their shares; neither when none is ready."""
     if policy is None or not ready:
         return (Lots(ready) if ready else None), ()
-    specs = [endpoint.spec for endpoint in endpoints]
-    up = set(map(id, ready))
-    members: list[list[E]] = []
-    if policy.distribute:
-        levels = shares(policy, specs)
-        for level in levels:
-            members.append([endpoints[at] for at in level.members if id(endpoints[at]) in up])
-        loads = share_loads(
-            [(lv.weight, len(m), len(lv.members)) for lv, m in zip(levels, members, strict=True)]
-        )
-    else:
-        ranked = priorities(policy, specs)
-        for rank in ranked:
-            members.append([endpoints[at] for at in rank if id(endpoints[at]) in up])
-        loads = priority_loads(
-            [(len(m), len(rank)) for rank, m in zip(ranked, members, strict=True)]
-        )
     found: list[tuple[float, Lots[E]]] = []
     total = 0.0
-    for load, group in zip(loads, members, strict=True):
-        if load > 0.0 and group:
-            total += load
-            found.append((total, Lots(group)))
+    for level in levels_of(policy, endpoints, ready):
+        if level.load > 0.0 and level.ready:
+            total += level.load
+            found.append((total, Lots(level.ready)))
     if len(found) == 1:
         return found[0][1], ()
     return None, tuple(found)
+
+
+class Level(NamedTuple, Generic[E]):
+    """Endpoints that share their part of the load, in percent."""
+
+    load: float
+    members: list[E]
+    ready: list[E]  # those of them that may be chosen
+    weight: int = 0  # of a distribution; 0 = by health alone
+
+
+def levels_of(policy: LocalityPolicy, endpoints: Sequence[E], ready: Sequence[E]) -> list[Level[E]]:
+    """The levels of a policy, the first to be chosen from first."""
+    specs = [endpoint.spec for endpoint in endpoints]
+    up = set(map(id, ready))
+
+    def at(places: Sequence[int]) -> tuple[list[E], list[E]]:
+        members = [endpoints[place] for place in places]
+        return members, [one for one in members if id(one) in up]
+
+    if policy.distribute:
+        spread = shares(policy, specs)
+        groups = [at(level.members) for level in spread]
+        weights = [level.weight for level in spread]
+        loads = share_loads(
+            [(w, len(able), len(all_)) for w, (all_, able) in zip(weights, groups, strict=True)]
+        )
+    else:
+        groups = [at(rank) for rank in priorities(policy, specs)]
+        weights = [0] * len(groups)
+        loads = priority_loads([(len(able), len(all_)) for all_, able in groups])
+    return [
+        Level(load, all_, able, weight)
+        for load, (all_, able), weight in zip(loads, groups, weights, strict=True)
+    ]
 
 
 def choose_level(levels: Levels[E], rng: Random) -> Lots[E]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from egressd.api.destination_rule import ConnectionPoolSettings, OutlierDetection, SimpleLB
@@ -68,7 +70,17 @@ def compile_cluster(
         raise UnknownCluster(str(unknown), asked, may_heal=unknown.may_heal) from None
 
 
-def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> ClusterSpec:
+class Sources(NamedTuple):
+    """What a cluster is made of. `rules` are its DestinationRules, which count as one."""
+
+    service: Service
+    port: ServicePort | None  # None: the service states no ports
+    rules: list[Record]
+    policy: EffectivePolicy
+
+
+def cluster_sources(view: RegistryView, key: ClusterKey, profile: NodeProfile) -> Sources:
+    """The service and the policy of a destination, of what `view` shows. Raises `UnknownCluster`."""
     service = find_service(view, key.host)
     if service is None:
         raise UnknownCluster(f"destination {key.host}: no ServiceEntry has this host")
@@ -77,7 +89,11 @@ def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> Clus
     if port is None and service.ports:
         declared = ", ".join(str(port.number) for port in service.ports)
         raise UnknownCluster(f"destination {key.host}: no port {key.port}, it has {declared}")
-    policy = _policy(key, rules)
+    return Sources(service, port, rules, _policy(key, rules))
+
+
+def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> ClusterSpec:
+    service, port, rules, policy = cluster_sources(view, key, profile)
     balancer = policy.load_balancer.value
     outlier = policy.outlier_detection.value
     proxy = policy.proxy_protocol.value

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egressd.api.parse import parse_text
+from egressd.api.resource import Resource
 from egressd.registry.memory import MemoryView
 from egressd.registry.profile import NodeProfile
 from egressd.registry.records import Record
@@ -24,10 +25,16 @@ from tests.routing.authorization_rows import ROWS, Row
 PROFILE = NodeProfile(namespace="shop", labels={"app": "gw", "zone": "a"})
 
 
-def authorizer(policies: str, dry_run: str = "") -> Authorizer | None:
+def authorizer(text: str, dry_run: str = "") -> Authorizer | None:
+    """The authorizer of a node with these policies."""
+    records = [Record(resource=one, source="test") for one in policies(text, dry_run)]
+    return compile_authorizer(MemoryView(records), PROFILE)
+
+
+def policies(written: str, dry_run: str = "") -> list[Resource]:
     """Policies as the table writes them."""
-    records = []
-    for policy in filter(None, policies.split("; ")):
+    found: list[Resource] = []
+    for policy in filter(None, written.split("; ")):
         place, _, spec = policy.partition(": ")
         namespace, slash, name = place.rpartition("/")
         where = {"root": "istio-system", "": "shop"}.get(namespace, namespace) if slash else "shop"
@@ -38,8 +45,8 @@ def authorizer(policies: str, dry_run: str = "") -> Authorizer | None:
         )
         parsed = parse_text(text, "p.yaml")
         assert parsed.errors == (), parsed.errors
-        records += [Record(resource=resource, source="test") for resource in parsed.resources]
-    return compile_authorizer(MemoryView(records), PROFILE)
+        found += parsed.resources
+    return found
 
 
 def facts(request: str) -> Facts:

@@ -31,7 +31,8 @@ def _document(kind: str, name: str, spec: str, more: str = "") -> str:
     )
 
 
-def _seen(text: str) -> str:
+def resource_text(text: str) -> str:
+    """A resource of a `SeenRow` as YAML."""
     kind, name, host, *rest = text.split()
     spec = f"hosts: ['{host}']"
     if rest:
@@ -45,7 +46,7 @@ def _seen(text: str) -> str:
 
 @pytest.mark.parametrize("row", SEEN, ids=lambda row: row.rule)
 def test_what_a_client_sees(row: SeenRow) -> None:
-    view = view_of(*map(_seen, row.resources.split(";")))
+    view = view_of(*map(resource_text, row.resources.split(";")))
     table = compile_routes(view, row.host, None, profile=NodeProfile(namespace=row.client))
     found = "502" if table is None else table.resource.partition("/")[2]
     assert found == row.decision
@@ -127,7 +128,7 @@ def test_a_delegate_is_exported_to_the_namespace_of_its_root(
 def test_names_are_relative_to_the_resource_that_says_them() -> None:
     mirror = "mirror: {host: shadow}, "
     services = [
-        _seen(f"se {ns}/{name}-{ns} {name}.{ns}.svc.cluster.local")
+        resource_text(f"se {ns}/{name}-{ns} {name}.{ns}.svc.cluster.local")
         for ns in ("root", "leaf")
         for name in ("web", "shadow")
     ]
@@ -159,7 +160,7 @@ def test_two_virtual_services_conflict_where_a_namespace_sees_both(
     one: str, other: str, conflict: bool
 ) -> None:
     merger = Merger(["files"])
-    view = view_of(_seen(f"vs {one}"), _seen(f"vs {other}"))
+    view = view_of(resource_text(f"vs {one}"), resource_text(f"vs {other}"))
     records = view.records(Kind.VIRTUAL_SERVICE)
     named = tuple(msgspec.structs.replace(record, source="files") for record in records)
     merger.apply("files", Snapshot(records=named))

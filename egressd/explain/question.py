@@ -1,0 +1,63 @@
+"""What is asked: a request or a connection, and the node that it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from egressd.admin.state import ClusterView
+from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
+from egressd.registry.view import RegistryView
+from egressd.routing.gateway import Speech
+
+
+class BadQuestion(Exception):
+    """The question has no answer as it is put. The message says what to add."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeListener:
+    """A listener of the node's bootstrap file."""
+
+    name: str
+    address: str
+    port: int
+    speech: Speech
+
+
+DEFAULT_LISTENERS = (NodeListener("egress", "127.0.0.1", 15001, Speech.HTTP),)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The node as the question finds it. `clusters` are those that its workers use, None where no node
+    was asked."""
+
+    view: RegistryView
+    profile: NodeProfile = DEFAULT_PROFILE
+    listeners: tuple[NodeListener, ...] = DEFAULT_LISTENERS
+    gateway_address: str = "0.0.0.0"
+    gateway_ports: Mapping[int, int] = field(default_factory=dict)
+    connect_ports: Collection[int] = (443,)
+    denies: Callable[[str], bool] | None = None
+    clusters: Mapping[str, ClusterView] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request (`head` is its raw head) or a plain connection (b"").
+
+    `listener` is the port that the client connects to, `gateway` ("namespace/name") the Gateway that
+    it belongs to. `address` and `port` are what a plain connection was meant for.
+    """
+
+    words: str
+    head: bytes = b""
+    is_https: bool = False
+    gateway: str = ""
+    listener: int | None = None
+    sni: str = ""
+    address: str = ""
+    port: int | None = None
+    source: str = ""
+    principal: str = ""

@@ -1,0 +1,223 @@
+"""An explanation for people: numbered steps, indented reasons."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from egressd.explain.model import (
+    ALWAYS,
+    By,
+    Considered,
+    DestinationLine,
+    EndpointLine,
+    Explanation,
+    MirrorLine,
+    Outcome,
+    Section,
+    Step,
+    Value,
+)
+
+_WIDTH = 110
+_LABEL = 17  # columns of "1  listener      "
+_IN = " " * _LABEL
+
+
+def render_text(found: Explanation) -> str:
+    """The whole as text."""
+    return _Text().render(found)
+
+
+class _Text:
+    """Lines as they come; a place is given in full where its resource is named first."""
+
+    def __init__(self) -> None:
+        self._placed: set[str] = set()
+        self._number = 0
+        self._policies: dict[str, str] = {}  # cluster to its policy
+
+    def render(self, found: Explanation) -> str:
+        lines = [found.asked, *_wrapped(f"=> {outcome_words(found.outcome)}", "   ")]
+        lines += [f"   {name}: {value}" for name, value in found.outcome.headers]
+        lines.append("")
+        for step in found.steps:
+            lines += self._step(step)
+        for mirror in found.mirrors:
+            lines += self._labelled("mirror", _mirror(mirror))
+        for destination in found.destinations:
+            lines += self._destination(destination)
+        return "\n".join(line.rstrip() for line in lines) + "\n"
+
+    def _step(self, step: Step) -> Iterator[str]:
+        yield from self._labelled(step.name, self._by(step.says, step.by))
+        if not _says_no_more(step):
+            for one in step.considered:
+                yield from self._considered(one)
+        for note in step.notes:
+            yield from _wrapped(f"{_IN}- {note}", f"{_IN}  ")
+
+    def _labelled(self, label: str, text: str) -> list[str]:
+        self._number += 1
+        return _wrapped(f"{self._number:<3}{label:<{_LABEL - 3}}{text}", _IN)
+
+    def _considered(self, one: Considered) -> Iterator[str]:
+        mark = "yes" if one.chosen else "no "
+        yield from _wrapped(f"{_IN}{mark}  {one.what}{self._place(one.by)}", f"{_IN}     ")
+        for why in one.why:
+            yield from _wrapped(f"{_IN}       {why}", f"{_IN}         ")
+
+    def _by(self, says: str, by: By | None) -> str:
+        if by is None:
+            return says
+        name = f"{by.ref} {by.field}".rstrip()
+        return f"{says}; by {name}{self._place(by)}"
+
+    def _place(self, by: By | None) -> str:
+        if by is None or by.ref in self._placed or not (by.file or by.source):
+            return ""
+        self._placed.add(by.ref)
+        if by.file:
+            return f" ({by.file}:{by.line})" if by.line else f" ({by.file})"
+        return f" ({by.source})"
+
+    def _destination(self, line: DestinationLine) -> Iterator[str]:
+        yield from self._labelled("destination", f"{line.cluster}, {line.share:g} %")
+        if line.problem is not None:
+            yield from _wrapped(f"{_IN}=> {outcome_words(line.problem)}", f"{_IN}   ")
+        for by in line.service_entries:
+            resolved = f"resolution {line.resolution}, port {line.port} {line.protocol}"
+            yield from _wrapped(f"{_IN}{by.ref}{self._place(by)}: {resolved}", f"{_IN}  ")
+        for rule in line.destination_rules:
+            yield from self._considered(rule)
+        for note in line.notes:
+            yield from _wrapped(f"{_IN}- {note}", f"{_IN}  ")
+        yield from self._policy(line)
+        yield from _endpoints(line)
+
+    def _policy(self, line: DestinationLine) -> Iterator[str]:
+        """What is set, section by section, then what has its default."""
+        same = [name for name, known in self._policies.items() if known == _values(line)]
+        if same:
+            yield from _wrapped(f"{_IN}policy: as of {same[0]}", f"{_IN}  ")
+            return
+        self._policies[line.cluster] = _values(line)
+        for section in line.policy:
+            if section.origin != "default":
+                yield from _section(section)
+        default = [section for section in line.policy if section.origin == "default"]
+        if default:
+            words = "; ".join(filter(None, map(_default, default)))
+            yield from _wrapped(f"{_IN}by default: {words}", f"{_IN}  ")
+
+
+def _values(line: DestinationLine) -> str:
+    return repr(line.policy)
+
+
+def _says_no_more(step: Step) -> bool:
+    """The only thing that was looked at is the one that decided."""
+    if len(step.considered) != 1 or step.by is None:
+        return False
+    (one,) = step.considered
+    return one.chosen and one.by == step.by and set(one.why) <= {ALWAYS}
+
+
+def outcome_words(outcome: Outcome) -> str:
+    """The outcome in one line."""
+    flag = f", flag {outcome.flag}" if outcome.flag else ""
+    details = f" [{outcome.details}]" if outcome.details and outcome.flag else ""
+    if outcome.kind == "answered":
+        return f"{outcome.status}{flag}: {outcome.says}{details}"
+    if outcome.kind == "closed":
+        return f"closed{flag}: {outcome.says}{details}"
+    return outcome.says
+
+
+def _mirror(mirror: MirrorLine) -> str:
+    dropped = f"; {mirror.problem}" if mirror.problem else ""
+    return f"{mirror.percent:g} % copied to {mirror.cluster}, Host {mirror.authority}{dropped}"
+
+
+def _section(section: Section) -> Iterator[str]:
+    """A section that somebody wrote: what it sets, what it leaves unset, and where it stands."""
+    values = {name: v for name, v in section.values.items() if v is not None}
+    said = ", ".join(f"{_name(name)} {_value(name, v)}" for name, v in values.items())
+    unset = " ".join(_name(name) for name, v in section.values.items() if v is None)
+    parts = [said, f"not set: {unset}" if unset else ""]
+    place = f"{section.by.ref} {section.by.field}" if section.by is not None else section.origin
+    text = "; ".join(filter(None, parts))
+    yield from _wrapped(f"{_IN}{section.name}: {text} ({place})", f"{_IN}  ")
+    for note in section.notes:
+        yield from _wrapped(f"{_IN}  - {note}", f"{_IN}    ")
+
+
+def _default(section: Section) -> str:
+    values = [
+        f"{_name(name)} {_value(name, v)}" for name, v in section.values.items() if v is not None
+    ]
+    if not values or section.values.get("enabled") is False:
+        return f"no {section.name}"
+    return f"{section.name} {', '.join(values)}"
+
+
+def _name(name: str) -> str:
+    return name.removesuffix("_s")
+
+
+def _value(name: str, value: Value) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " ".join(value) or "none"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:g} s" if name.endswith("_s") else f"{value:g}"
+    return value or "none"
+
+
+def _endpoints(line: DestinationLine) -> Iterator[str]:
+    many = len(line.levels) > 1
+    for rank, level in enumerate(line.levels):
+        if many:
+            yield f"{_IN}level {rank}, {level.share:g} %"
+        for endpoint in level.endpoints:
+            yield from _wrapped(f"{_IN}endpoint {_endpoint(endpoint)}", f"{_IN}  ")
+    if line.hashing is not None:
+        choice = line.hashing
+        to = f" -> {', '.join(choice.endpoints)}" if choice.endpoints else ""
+        key = "the choice is random" if choice.key is None else f"key {choice.key:016x}{to}"
+        yield from _wrapped(f"{_IN}hashing  {choice.by}: {key}", f"{_IN}  ")
+
+
+def _endpoint(endpoint: EndpointLine) -> str:
+    health = endpoint.health if endpoint.health != "unknown" else "health unknown"
+    if endpoint.health == "ejected":
+        health = f"ejected for {endpoint.ejected_for_s:g} s, {endpoint.times_ejected} times"
+    elif endpoint.consecutive_errors:
+        health += f", {endpoint.consecutive_errors} errors in a row"
+    name = f" of {endpoint.hostname}" if endpoint.hostname not in ("", endpoint.id) else ""
+    labels = ",".join(f"{k}={v}" for k, v in endpoint.labels.items())
+    parts = (
+        f"weight {endpoint.weight}",
+        f"{endpoint.share:g} %",
+        health,
+        endpoint.locality,
+        labels,
+    )
+    return f"{endpoint.id}{name}  " + "  ".join(part for part in parts if part)
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+        drop_whitespace=True,
+    ) or [""]
