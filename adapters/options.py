@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -17,6 +17,11 @@ _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 DURATION_EXPECTED = "a duration such as 30s, 500ms or 1.5m"
 DOMAIN_EXPECTED = "a DNS name in lower case"
 LABEL_EXPECTED = "a DNS label in lower case"
+Protocol = Literal[
+    "HTTP", "HTTPS", "HTTP2", "GRPC", "GRPC-WEB", "TCP", "TLS", "MONGO", "MYSQL", "REDIS"
+]  # Istio ServicePort.protocol
+PROTOCOLS = frozenset(get_args(Protocol))
+PROTOCOL_EXPECTED = f"one of {', '.join(get_args(Protocol))}"
 DurationText = Annotated[str, msgspec.Meta(pattern=_DURATION)]
 DomainText = Annotated[str, msgspec.Meta(pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
 LabelText = Annotated[str, msgspec.Meta(pattern=rf"^{_LABEL}$")]
