@@ -121,9 +121,7 @@ def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> Clus
         tunnel=tunnel_spec(policy.tunnel.value),
         hash_policy=hash_policy(hashing),
         hash_table=hash_table(hashing),
-        locality=locality_policy(
-            balancer, profile, detects_outliers=policy.outlier_detection is not None
-        ),
+        locality=locality_policy(balancer, profile, detects_outliers=outlier is not None),
         warmup=warmup_of(balancer),
         retry_budget=retry_budget_of(policy.retry_budget.value),
         destination_rule=rules[0].resource.ref if rules else "",

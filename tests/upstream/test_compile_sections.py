@@ -124,6 +124,16 @@ def test_outlier_detection_with_istio_and_envoy_defaults(
     assert with_policy(outlier_detection=outlier).outlier == policy
 
 
+@pytest.mark.parametrize(("outlier", "has_priorities"), [(None, False), (OutlierDetection(), True)])
+def test_localities_are_priorities_only_where_outliers_are_detected(
+    outlier: OutlierDetection | None, has_priorities: bool
+) -> None:
+    near = NodeProfile(locality=("eu", "eu-1", ""))
+    policy = TrafficPolicy(load_balancer=LoadBalancerSettings(), outlier_detection=outlier)
+    spec = compiled(ONE, rule(policy), profile=near)
+    assert (spec.locality is not None) is has_priorities
+
+
 def test_no_outlier_section_is_no_outlier_detection() -> None:
     assert compiled(ONE, rule(TrafficPolicy())).outlier is None
 
