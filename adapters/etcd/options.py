@@ -87,6 +87,7 @@ def read_options(name: str, options: Mapping[str, object], shape: type[Shape]) -
     """The options as their type, what depends on each other checked. Raises `AdapterConfigError`."""
     given = convert_options(name, options, shape, _EXPECTED)
     check_tls(name, given.tls)
+    members = targets(name, given.endpoints)
     refused: list[tuple[str, str, str]] = []
     if given.password and given.password_file:
         refused.append(("password", "a password beside passwordFile", "one of them"))
@@ -99,7 +100,7 @@ def read_options(name: str, options: Mapping[str, object], shape: type[Shape]) -
         refused.append(("tls.caPath", repr(given.tls.ca_path), "caFile: gRPC reads no directory"))
     if given.tls.insecure_skip_verify:
         refused.append(("tls.insecureSkipVerify", "true", "caFile: gRPC verifies always"))
-    if given.tls != Tls() and not any(t.is_tls for t in targets(name, given.endpoints)):
+    if given.tls != Tls() and not any(member.is_tls for member in members):
         refused.append(("tls", "TLS settings", "endpoints that begin with https://"))
     for option, found, expected in refused:
         raise AdapterConfigError(
