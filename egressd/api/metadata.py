@@ -62,7 +62,7 @@ def decode_metadata(node: nodes.Node | None, line: int, kind: Kind, report: Repo
         annotations=_strings(fields, "annotations", report),
         creation_timestamp=_string(fields, "creationTimestamp", report),
     )
-    _check(metadata, kind, report)
+    check_metadata(metadata, kind, report)
     return metadata
 
 
@@ -90,7 +90,7 @@ def _strings(fields: Mapping[str, nodes.Node], name: str, report: Report) -> Map
     return decode_string_map(node, f"metadata.{name}", report) if node is not None else {}
 
 
-def _check(metadata: Metadata, kind: Kind, report: Report) -> None:
+def check_metadata(metadata: Metadata, kind: Kind, report: Report) -> None:
     """Kubernetes' rules for names; Istio's `ValidateGateway` wants a DNS label."""
     if not metadata.name:
         report.error("metadata.name", "nothing", "a name")

@@ -12,6 +12,7 @@ from typing import Final
 from egressd.api import nodes
 from egressd.api.decode import decode_message, decode_string, describe, entries, is_null
 from egressd.api.metadata import decode_metadata, stated_revision
+from egressd.api.plain_json import read_plain_json
 from egressd.api.report import Report, quoted
 from egressd.api.resource import (
     SPEC_TYPES,
@@ -39,6 +40,14 @@ def parse_text(text: str, file: str) -> Parsed:
 
     `file` is what problems name as their place. Never raises: text that is not YAML is a problem.
     """
+    plain = read_plain_json(text, file, API_VERSIONS)
+    if plain is not None:
+        return Parsed((plain,), ())
+    return parse_exactly(text, file)
+
+
+def parse_exactly(text: str, file: str) -> Parsed:
+    """`parse_text` without its short cut for plain JSON."""
     resources: list[Resource] = []
     problems: list[Problem] = []
     try:
