@@ -333,6 +333,10 @@ class Load:
                     connection = None  # the port is closed: nothing was accepted, nothing lost
                     self._stop.wait(0.005)
                     continue
+                except OSError as error:
+                    self.failures.append(f"connect: {error!r}")
+                    connection = None
+                    continue
             try:
                 connection.request("GET", "/", headers={"Host": self._host})
                 response = connection.getresponse()
@@ -378,3 +382,38 @@ def test_a_listener_comes_and_goes_under_load_without_a_failed_request_on_others
         assert egress.failures == []
         # What the listener had accepted was answered, the last one with `connection: close`.
         assert comes_and_goes.failures == []
+
+
+def get_unix(path: str, host: str) -> bytes:
+    """One request to a Unix socket, b"" where nobody listens."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(5)
+        try:
+            sock.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return b""
+        return _exchange(sock, host, "/")
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_a_gateway_is_bound_to_a_unix_socket(node: Node, tmp_path: Path, abstract: bool) -> None:
+    path = f"@egressd-{tmp_path.name}" if abstract else str(tmp_path / "edge.sock")
+    name = "\0" + path[1:] if abstract else path
+    with Origin("a") as origin:
+        node.write("a.yaml", service_entry("a", origin.port))
+        listed = server(0, "HTTP").removesuffix("}") + f", bind: 'unix://{path}'}}"
+        text = gateway("g", listed) + bound("v", "[a.example]", "[g]", to("a.example"))
+        node.write("g.yaml", text)
+        for _ in range(4):  # whichever worker accepts
+            assert eventually(lambda: get_unix(name, "a.example")).endswith(b"\r\n\r\na")
+        assert b" 404 " in get_unix(name, "b.example")
+        loop = f"[{{address: 'unix://{path}'}}]"
+        if not abstract:
+            assert os.stat(path).st_mode & 0o777 == 0o666
+            node.write("a.yaml", service_entry("a").replace("endpoints: []", f"endpoints: {loop}"))
+            eventually(lambda: b" 503 " in get_unix(name, "a.example"))
+        (node.resources / "g.yaml").unlink()
+        eventually(lambda: not get_unix(name, "a.example"))
+        assert abstract or not os.path.exists(path)
+        node.write("g.yaml", text)
+        eventually(lambda: get_unix(name, "a.example"))

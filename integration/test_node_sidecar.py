@@ -12,6 +12,7 @@ import pytest
 from integration.node import Node, eventually
 from integration.origins import Origin, service_entry
 from integration.raw_client import Client
+from integration.test_node_gateway import get_unix
 
 
 @pytest.fixture
@@ -78,6 +79,22 @@ def ask(port: int, host: str) -> int:
         return 0
     finally:
         connection.close()
+
+
+def test_a_listener_on_a_unix_socket_shows_its_own_hosts(node: Node, tmp_path: Path) -> None:
+    path = str(tmp_path / "s.sock")
+    spec = (
+        f"{{egress: [{{port: {{number: 0, protocol: HTTP}}, bind: 'unix://{path}', "
+        "hosts: [./b.example]}, {hosts: [./a.example]}], outboundTrafficPolicy: {mode: REGISTRY_ONLY}}"
+    )
+    with Origin("a") as a, Origin("b") as b:
+        node.write("a.yaml", service_entry("a", a.port))
+        node.write("b.yaml", service_entry("b", b.port))
+        node.write("s.yaml", sidecar(spec))
+        assert eventually(lambda: get_unix(path, "b.example")).endswith(b"\r\n\r\nb")
+        assert b" 502 " in get_unix(path, "a.example")
+        eventually(lambda: node.get("b.example")[0] == 502)
+        assert node.get("a.example")[0] == 200
 
 
 def test_a_listener_with_a_port_opens_shows_its_own_hosts_and_closes(node: Node) -> None:

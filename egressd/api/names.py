@@ -105,6 +105,10 @@ def is_port(number: int) -> bool:
     return 1 <= number <= 65535
 
 
+UNIX: Final = "unix://"
+"""In front of the path of a Unix socket, where an address may stand."""
+
+
 def is_unix_path(path: str) -> bool:
     """The path of `unix://`: absolute and no directory, or abstract (`@name`)."""
     return path.startswith("@") or (path.startswith("/") and not path.endswith("/"))

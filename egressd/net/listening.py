@@ -20,10 +20,11 @@ class Listening:
         self._counts: Counter[tuple[str, int]] = Counter()
 
     def add(self, sock: socket.socket) -> tuple[str, int] | None:
-        """Note a socket. What `remove` takes; None for one that is not TCP."""
-        if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        """Note a socket. What `remove` takes; None for an abstract Unix one. Others have port 0."""
+        name = sock.getsockname()
+        if isinstance(name, bytes):
             return None
-        address, port = sock.getsockname()[:2]
+        address, port = (name, 0) if isinstance(name, str) else name[:2]
         self._counts[address, port] += 1
         return address, port
 

@@ -19,10 +19,13 @@ from contextlib import suppress
 import msgspec
 import structlog
 
+from egressd.api.names import UNIX
+from egressd.net.handshakes import stop_handshakes
 from egressd.node.bootstrap_model import ListenerConfig
-from egressd.node.sockets import explain_place, listen, probe
+from egressd.node.sockets import explain_place, listen, listen_unix, probe
 
 _MOST = 1 << 20  # bytes of one message; a place takes about 60
+_FOR_EVERYBODY = 0o666  # as a port on loopback is
 log = structlog.get_logger("egressd.supervisor")
 
 
@@ -156,6 +159,11 @@ class SocketDesk:
     def _open(self, place: Place) -> socket.socket:
         if taken := self._is_taken(place.key):
             raise OSError(0, f"the bootstrap's listener {taken!r} has it")
+        if place.address.startswith(UNIX):
+            # One socket for all workers: Unix sockets have no SO_REUSEPORT.
+            shared = next((s for (key, _), s in self._sockets.items() if key == place.key), None)
+            path = place.address.removeprefix(UNIX)
+            return shared.dup() if shared is not None else listen_unix(path, _FOR_EVERYBODY)
         config = ListenerConfig(name="gateway", address=place.address, port=place.port)
         if not any(key == place.key for key, _ in self._sockets):
             probe(config)
@@ -163,7 +171,8 @@ class SocketDesk:
 
     @staticmethod
     def _reason(place: Place, error: OSError) -> str:
-        where = f"{place.name or 'listener'} on {place.address} port {place.port}"
+        port = "" if place.address.startswith(UNIX) else f" port {place.port}"
+        where = f"{place.name or 'listener'} on {place.address}{port}"
         return explain_place(where, error) if error.errno else f"{where}: {error.strerror}"
 
     def _say(self, line: Line, answer: Answer, sock: socket.socket | None = None) -> None:
@@ -190,10 +199,14 @@ class SocketDesk:
             del self._errors[key]
 
     def _settle(self, key: tuple[str, int], slot: int) -> None:
-        """Close the socket of a place and slot that no seat wants."""
+        """Close the socket of a place and slot that no seat wants. Its worker has it until the
+        handshakes under way are done."""
         if not any(at == slot and key in places for at, places in self._wants.values()):
             sock = self._sockets.pop((key, slot), None)
             if sock is not None:
+                stop_handshakes(sock)
+                if not any(other == key for other, _ in self._sockets):
+                    _unlink(key[0])
                 sock.close()
 
     # -- looking and ending ------------------------------------------------------------------
@@ -223,6 +236,13 @@ class SocketDesk:
         for line in tuple(self._lines):
             self.close_line(line)
         self.close_sockets()
+
+
+def _unlink(address: str) -> None:
+    """Take away the name of a Unix socket, before it closes: from then on nobody can connect."""
+    if address.startswith(UNIX + "/"):
+        with suppress(OSError):
+            os.unlink(address.removeprefix(UNIX))
 
 
 def child_line(fd: int) -> socket.socket:

@@ -229,7 +229,7 @@ def open_admin(address: str) -> socket.socket:
     """
     try:
         if address.startswith("unix:"):
-            return _listen_unix(Path(address.removeprefix("unix:")))
+            return listen_unix(address.removeprefix("unix:"))
         host, _, port = address.rpartition(":")
         host = host.strip("[]")
         sock = socket.socket(_family(host), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -241,18 +241,21 @@ def open_admin(address: str) -> socket.socket:
     return sock
 
 
-def _listen_unix(path: Path) -> socket.socket:
-    _remove_stale(path)
+def listen_unix(path: str, mode: int = 0o660) -> socket.socket:
+    """A listening Unix socket, a stale file replaced; "@name" is an abstract one. Raises OSError."""
+    is_abstract = path.startswith("@")
+    if not is_abstract:
+        _remove_stale(Path(path))
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    before = os.umask(0o117)
+    before = os.umask(0o777 & ~mode)
     try:
-        sock.bind(str(path))
+        sock.bind("\0" + path[1:] if is_abstract else path)
+        sock.listen(_BACKLOG)
     except OSError:
         sock.close()
         raise
     finally:
         os.umask(before)
-    sock.listen(128)
     return sock
 
 

@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from egressd.api.resource import Problem
+from egressd.net.handshakes import GRACE_S
 from egressd.node.socket_desk import Answer, Place, Wants
 from egressd.proxy.context import WorkerContext
 from egressd.proxy.gateway import GatewayPort
@@ -185,9 +186,11 @@ class GatewayPorts:
             await opened.port.listener.serve(sock, lambda: opened.port.listener)
 
     async def _close(self, key: Key, opened: _Open) -> None:
-        """The desk closes its copy first, then what waits in the queue is taken, then ours closes."""
+        """The desk lets no new handshake begin and closes its copy; those under way finish and are
+        taken from the queue; then ours closes."""
         with trio.move_on_after(_RELEASE_S):
             await opened.released.wait()
+        await trio.sleep(GRACE_S)
         self._stop(opened)
         if self._closing.get(key) is opened:
             del self._closing[key]

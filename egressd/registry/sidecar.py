@@ -61,8 +61,8 @@ def mesh_scope(view: RegistryView, profile: NodeProfile) -> MeshScope:
     allow_any = profile.allow_any
     if policy is not None:
         allow_any = policy.mode is OutboundTrafficPolicyMode.ALLOW_ANY
-    own = [one for one in spec.egress if one.port is None or one.port.number == 0]
-    shown = own if any(one.port is None for one in own) else spec.egress
+    own = tuple(one for one in spec.egress if one.port is None)
+    shown = own or spec.egress
     hosts = tuple(host for one in shown for host in _hosts(one.hosts, profile.namespace))
     proxy = policy.egress_proxy if policy is not None else None
     mesh = MeshScope(view, allow_any, proxy, chosen.ref)

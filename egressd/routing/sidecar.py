@@ -17,7 +17,8 @@ from egressd.routing.gateway import Speech
 
 @dataclass(frozen=True, slots=True)
 class SidecarListener:
-    """One address and port, and the mesh as it is seen from there."""
+    """One address and port, and the mesh as it is seen from there. A Unix socket is an address
+    "unix:///path" with port 0: clients say the service port in the name that they call."""
 
     address: str
     port: int
@@ -38,7 +39,7 @@ class SidecarListener:
 def compile_sidecar_listeners(
     view: RegistryView, profile: NodeProfile
 ) -> tuple[SidecarListener, ...]:
-    """The listeners of the node's Sidecar; those on Unix sockets are left out."""
+    """The listeners of the node's Sidecar that have a port of their own, or a Unix socket."""
     mesh = mesh_scope(view, profile)
     return tuple(
         SidecarListener(
@@ -48,7 +49,6 @@ def compile_sidecar_listeners(
             scope_of(mesh, view, one.hosts),
         )
         for one in sidecar_listeners(view, profile)
-        if one.port
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 from egressd.net.listening import Listening, is_of_this_host
 
@@ -25,6 +26,16 @@ def test_a_socket_of_every_address_is_known_by_its_port() -> None:
     with socket.create_server(("", 0)) as sock:
         listening.add(sock)
         assert listening.has_any(sock.getsockname()[1])
+
+
+def test_a_unix_socket_is_its_path(tmp_path: Path) -> None:
+    listening = Listening()
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        listening.remove(listening.add(sock))
+        listening.add(sock)
+        assert listening.has(path, 0)
 
 
 def test_a_connection_stays_on_the_host_when_both_ends_are_its_own() -> None:

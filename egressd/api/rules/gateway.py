@@ -5,6 +5,7 @@ from __future__ import annotations
 from egressd.api.gateway import Gateway, Server, ServerTLSMode, ServerTLSSettings, TLSProtocol
 from egressd.api.names import (
     A_PROTOCOL,
+    UNIX,
     is_host,
     is_host_label,
     is_http,
@@ -15,7 +16,6 @@ from egressd.api.names import (
 )
 from egressd.api.report import Report, quoted
 from egressd.api.rules.shared import check_port
-from egressd.api.rules.workload_entry import UNIX
 
 A_GATEWAY_HOST = (
     'a full DNS name, "*.name" or "*"; in front, if at all, a namespace, "." or "*" and "/"'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from egressd.api.gateway import ServerTLSMode
 from egressd.api.names import (
     A_PROTOCOL,
+    UNIX,
     is_fqdn,
     is_host,
     is_host_label,
@@ -19,7 +20,7 @@ from egressd.api.rules.destination_rule import check_pool
 from egressd.api.rules.gateway import check_server_tls
 from egressd.api.rules.route_parts import check_destination
 from egressd.api.rules.shared import check_port, check_selector
-from egressd.api.rules.workload_entry import A_PORT_NAME, UNIX
+from egressd.api.rules.workload_entry import A_PORT_NAME
 from egressd.api.sidecar import (
     CaptureMode,
     IstioEgressListener,
@@ -151,9 +152,6 @@ def _check_socket(
         report.error(where, quoted(egress.bind), "an absolute path of a file or an abstract name")
     elif egress.bind in sockets:
         report.error(where, f"{quoted(egress.bind)} a second time", "each socket once")
-    else:
-        expected = "an address and a port: no socket is opened, its hosts count for the node's own"
-        report.warn(where, quoted(egress.bind), expected)
     sockets.add(egress.bind)
     if egress.capture_mode is CaptureMode.IPTABLES:
         expected = "DEFAULT or NONE for a Unix socket"

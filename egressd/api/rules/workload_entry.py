@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from egressd.api.decode import join
-from egressd.api.names import is_fqdn, is_host_label, is_ip, is_unix_path
+from egressd.api.names import UNIX, is_fqdn, is_host_label, is_ip, is_unix_path
 from egressd.api.report import Report, quoted
 from egressd.api.rules.shared import check_labels, check_port
 from egressd.api.workload_entry import WorkloadEntry
 
-UNIX = "unix://"
 A_PORT_NAME = "a port name: letters, digits and '-', at most 63 characters"
 
 
