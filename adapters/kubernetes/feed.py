@@ -29,7 +29,7 @@ class Ear(Generic[Item]):
     one: Callable[[Item], bool]
     lost: Callable[[Item], bool]
     alive: Callable[[bool], None]  # the server was heard of; with something new?
-    failed: Callable[[str], None]
+    failed: Callable[[], None]  # `error` says why
     doubted: Callable[[str, bool], None]  # why this list may miss what is not gone; lost state?
     progress: Callable[[], None]  # `done` and `total` have changed
 
@@ -45,7 +45,7 @@ class Feed(Generic[Item]):
         self._ear: Ear[Item] = ear
         self._max_backoff_s = max_backoff_s
         self.version = ""  # of the newest that was heard
-        self.is_healthy = False  # the last question was answered
+        self.error = ""  # why the last question has no answer
         self.done = self.total = 0  # objects of the list that is being read
         self._has_erred = False  # since the last list or event
         self._regression = ""  # that the server lost state, since the last list
@@ -74,8 +74,7 @@ class Feed(Generic[Item]):
             except Expired:
                 self._forget()
             except ReadError as error:
-                self.is_healthy, self._has_erred = False, True
-                self._ear.failed(str(error))
+                self._fail(str(error))
             else:
                 if self._watching.cancelled_caught or trio.current_time() - begun > EARLY_S:
                     failures = 0
@@ -89,9 +88,7 @@ class Feed(Generic[Item]):
         if self.is_listed:
             page = await self._client.page(self._collection, "", size=1)
             self._note_version(page.metadata.resource_version)
-        if self.is_listed:
-            self._heard(is_new=False)
-        else:
+        if not self.is_listed:
             await self._list()
         with trio.CancelScope() as self._watching:
             await self._watch()
@@ -121,6 +118,7 @@ class Feed(Generic[Item]):
 
     async def _watch(self) -> None:
         async with self._client.watch(self._collection, self.version) as watch:
+            self._heard(is_new=False)
             while (event := await watch.event()) is not None:
                 self._answers += 1
                 is_new = self._has_erred = False
@@ -131,19 +129,23 @@ class Feed(Generic[Item]):
                 self._heard(is_new=is_new)
 
     def _heard(self, *, is_new: bool) -> None:
-        self.is_healthy = True
+        self.error = ""
         self._ear.alive(is_new)
+
+    def _fail(self, reason: str) -> None:
+        self.error, self._has_erred = reason, True
+        self._ear.failed()
 
     def _note_version(self, now: str) -> None:
         """Versions are etcd revisions, which only grow as long as etcd has its data."""
         if now.isdecimal() and self.version.isdecimal() and int(now) < int(self.version):
-            self._regression = (
+            self.error = self._regression = (
                 f"the resourceVersion of {self._collection.name} went from {self.version} back to "
                 f"{now}: the API server lost state"
             )
             self.version = ""
             self._forget()
-            self._ear.failed(self._regression)
+            self._ear.failed()
 
     def _forget(self) -> None:
         """The list has to be read again; what it said stands until then."""

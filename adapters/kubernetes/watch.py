@@ -130,7 +130,7 @@ class _Run:
             one,
             lost,
             self._alive,
-            self._sink.failed,
+            self._failed,
             self._doubted,
             self._progress,
         )
@@ -138,6 +138,13 @@ class _Run:
     def _alive(self, is_new: bool) -> None:
         self._is_dirty |= is_new
         self._bell.set()
+
+    def _failed(self) -> None:
+        """Say what cannot be read: in the same words while it is the same, whoever failed last."""
+        errors = [feed.error for feed in self.feeds if feed.error]
+        if errors:
+            more = f"; and {len(errors) - 1} more" if len(errors) > 1 else ""
+            self._sink.failed(errors[0] + more)
 
     def _doubted(self, reason: str, lost_state: bool) -> None:
         if lost_state:
@@ -155,7 +162,7 @@ class _Run:
         if not self._is_dirty and not is_reread:
             if not self._is_held:
                 self._doubt = self._suspicion = ""
-            if all(feed.is_healthy for feed in self.feeds):
+            if not any(feed.error for feed in self.feeds):
                 self._sink.in_sync()
             return
         self._is_first = self._is_dirty = False
@@ -170,6 +177,7 @@ class _Run:
             self._sink.problems(problems)
         doubted = msgspec.structs.replace(snapshot, doubt=self._doubt, is_reread=is_reread)
         self._is_held = not self._sink.publish(doubted)
+        self._failed()  # published is what could be read
         if not self._is_held:
             self._doubt = self._suspicion = ""
             self._endpoints = endpoints
