@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from adapters.consul.translate import Part, Rules, Translated, compose
+from adapters.consul.translate import Part, Rules, compose
+from adapters.entries import Translated
 from egressd.api.resource import Problem
 from egressd.registry.records import Record
 

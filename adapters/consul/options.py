@@ -14,9 +14,11 @@ from adapters.options import (
     DOMAIN_EXPECTED,
     DURATION_EXPECTED,
     LABEL_EXPECTED,
+    PROTOCOL_EXPECTED,
     DomainText,
     DurationText,
     LabelText,
+    Protocol,
     check_tls,
     convert_options,
 )
@@ -24,9 +26,6 @@ from egressd.registry.adapter import AdapterConfigError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8500"
 Health = Literal["passing", "warning", "any"]
-Protocol = Literal[
-    "HTTP", "HTTPS", "HTTP2", "GRPC", "GRPC-WEB", "TCP", "TLS", "MONGO", "MYSQL", "REDIS"
-]  # Istio ServicePort.protocol
 Consistency = Literal["stale", "default", "consistent"]
 Tagged = Literal["lan", "wan"]
 Tenant = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9][-_A-Za-z0-9]{0,63})?$")]
@@ -34,7 +33,7 @@ _HOST = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _EXPECTED = {
     "health": f"one of {', '.join(get_args(Health))}",
     "consistency": f"one of {', '.join(get_args(Consistency))}",
-    "protocol": f"one of {', '.join(get_args(Protocol))}",
+    "protocol": PROTOCOL_EXPECTED,
     "domain": DOMAIN_EXPECTED,
     "namespace": LABEL_EXPECTED,
     "consulNamespace": "the name of a Consul namespace",

@@ -28,24 +28,27 @@ In two steps: `read_part` is what one datacenter says of a service, `compose` jo
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 import msgspec
 
-from adapters.consul.options import Health, Options, Protocol, Tagged
+from adapters.consul.options import Health, Options, Tagged
 from adapters.consul.wire import PASSING, WARNING, Check, Instance, Node, Service
-from egressd.api.resource import Kind, Metadata, Place, Problem, Resource, Severity
-from egressd.api.service_entry import Resolution, ServiceEntry, ServicePort
-from egressd.api.workload_entry import WorkloadEntry
+from adapters.entries import (
+    Found,
+    Remark,
+    Translated,
+    clean_labels,
+    clean_name,
+    compose_entry,
+    host_from,
+    locality,
+    port_of,
+)
+from egressd.api.resource import Metadata, Place
 
-PROTOCOLS = frozenset(get_args(Protocol))
-FALLBACK_PORT = 80  # of a service none of whose instances has a port: the entry must have one
-_LABEL_LENGTH = 63  # of DNS and of Kubernetes
-_HOST_LENGTH = 253
 T = TypeVar("T", int, str)
 
 
@@ -85,38 +88,19 @@ def rules_of(options: Options, address: str) -> Rules:
     )
 
 
-class Found(msgspec.Struct, frozen=True):
-    """One usable instance, before the number of the service's port is known."""
-
-    address: str
-    port: int
-    labels: dict[str, str]
-    locality: str
-    weight: int
-
-
 class Part(msgspec.Struct, frozen=True):
     """What one datacenter says of a service. `ports` and `protocols` count all of its instances;
-    `remarks` are (field, found, expected) of warnings."""
+    `remarks` are warnings."""
 
     found: tuple[Found, ...] = ()
     ports: dict[int, int] = {}
     protocols: dict[str, int] = {}
-    remarks: tuple[tuple[str, str, str], ...] = ()
-
-
-class Translated(msgspec.Struct, frozen=True):
-    """One service's resource and what is wrong with the service."""
-
-    resource: Resource
-    problems: tuple[Problem, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 def host_of(name: str, rules: Rules, dc: str = "") -> str:
     """The template's host, lower case, as a valid DNS name: Consul admits other characters in names."""
-    before, _, after = _template(rules, dc).partition("{name}")
-    room = _HOST_LENGTH - len(before) - len(after)
-    return before + (_dns(name)[:room].strip("-.") or "unnamed") + after
+    return host_from(_template(rules, dc), name)
 
 
 def read_part(instances: Sequence[Instance], rules: Rules) -> Part | None:
@@ -145,8 +129,7 @@ def read_part(instances: Sequence[Instance], rules: Rules) -> Part | None:
         weight = weight_of(instance, rules.health)
         if weight and _has_port(instance):
             address, port = address_of(instance, rules.tagged)
-            locality = locality_of(instance.node)
-            found.append(Found(address, port, labels, locality, min(weight, 2**32 - 1)))
+            found.append(Found(address, port, labels, locality_of(instance.node), weight))
     ports = Counter(address_of(i, rules.tagged)[1] for i in plain if _has_port(i))
     return Part(tuple(found), dict(ports), dict(protocols), tuple(remarks))
 
@@ -163,42 +146,10 @@ def compose(name: str, parts: Sequence[Part], rules: Rules, dc: str = "") -> Tra
     remarks = [remark for part in parts for remark in part.remarks]
     if host != _template(rules, dc).replace("{name}", name.lower()):
         remarks.append(("spec.hosts[0]", repr(name), f"a DNS name; served as {host}"))
-    protocol = _most(_sum(part.protocols for part in parts), rules.protocol)
-    if protocol not in PROTOCOLS:
-        expected = f"one of {', '.join(sorted(PROTOCOLS))}"
-        remarks.append(("spec.ports[0].protocol", repr(protocol), expected))
-        protocol = rules.protocol
-    number = _most(_sum(part.ports for part in parts), FALLBACK_PORT)
-    port = ServicePort(number=number, name=protocol.lower(), protocol=protocol)
-    endpoints: dict[tuple[str, int], WorkloadEntry] = {}
-    for found in (found for part in parts for found in part.found):
-        if (found.address, found.port) not in endpoints:
-            endpoints[found.address, found.port] = WorkloadEntry(
-                address=found.address,
-                ports={} if found.port == number else {port.name: found.port},
-                labels=found.labels,
-                locality=found.locality,
-                weight=found.weight,
-            )
-    entry = ServiceEntry(
-        hosts=(host,),
-        ports=(port,),
-        resolution=_resolution(endpoints.values()),
-        endpoints=tuple(endpoints.values()),
-    )
-    resource = Resource(kind=Kind.SERVICE_ENTRY, metadata=metadata, spec=entry, place=place)
-    problems = tuple(
-        Problem(
-            severity=Severity.WARNING,
-            place=place,
-            resource=resource.ref,
-            field=field,
-            found=found,
-            expected=expected,
-        )
-        for field, found, expected in remarks
-    )
-    return Translated(resource, problems)
+    numbers = _sum(part.ports for part in parts)
+    port = port_of(numbers, _sum(part.protocols for part in parts), rules.protocol, remarks)
+    found = (found for part in parts for found in part.found)
+    return compose_entry(metadata, place, (host,), port, found, remarks)
 
 
 def is_wanted(service: Service, rules: Rules) -> bool:
@@ -241,22 +192,13 @@ def labels_of(service: Service, node: Node) -> dict[str, str]:
         key, equals, value = tag.partition("=")
         found.append((key, value) if equals else (f"tag.{tag}", "true"))
     found.extend((service.meta or {}).items())
-    labels = {}
-    for key, value in found:
-        cleaned = _clean(key, r"[^A-Za-z0-9._-]", _LABEL_LENGTH)
-        if cleaned:
-            labels[cleaned] = _clean(value, r"[^A-Za-z0-9._-]", _LABEL_LENGTH)
-    return labels
+    return clean_labels(found)
 
 
 def locality_of(node: Node) -> str:
     """Istio locality "region/zone/subzone": the datacenter is the region."""
     meta = node.meta or {}
-    parts = [node.datacenter, meta.get("zone", ""), meta.get("subzone", "")]
-    cleaned = [part.replace("/", "-") for part in parts]
-    while cleaned and not cleaned[-1]:
-        cleaned.pop()
-    return "/".join(cleaned)
+    return locality(node.datacenter, meta.get("zone", ""), meta.get("subzone", ""))
 
 
 def _order(instance: Instance) -> tuple[str, int, str, str]:
@@ -276,11 +218,6 @@ def _sum(counts: Iterable[Mapping[T, int]]) -> Counter[T]:
     return total
 
 
-def _most(counts: Mapping[T, int], default: T) -> T:
-    """What is counted most often; of equally many the least."""
-    return min(counts, key=lambda one: (-counts[one], one), default=default)
-
-
 def _worst(checks: Iterable[Check]) -> str:
     """ "passing", "warning", or anything else: the state of an instance, by its worst check."""
     states = {check.status for check in checks} - {PASSING}
@@ -289,26 +226,5 @@ def _worst(checks: Iterable[Check]) -> str:
     return WARNING if states == {WARNING} else "critical"
 
 
-def _resolution(endpoints: Iterable[WorkloadEntry]) -> Resolution:
-    """STATIC, or DNS as soon as one endpoint is a name: Istio admits names with DNS only."""
-    for endpoint in endpoints:
-        try:
-            ipaddress.ip_address(endpoint.address)
-        except ValueError:
-            return Resolution.DNS
-    return Resolution.STATIC
-
-
 def _template(rules: Rules, dc: str) -> str:
-    return rules.template.replace("{domain}", rules.domain).replace("{dc}", _dns(dc))
-
-
-def _dns(name: str) -> str:
-    """A name as labels that DNS admits; "" when nothing is left."""
-    labels = (_clean(label, r"[^a-z0-9-]", _LABEL_LENGTH) for label in name.lower().split("."))
-    return ".".join(label for label in labels if label)
-
-
-def _clean(text: str, forbidden: str, length: int) -> str:
-    """What is forbidden becomes "-"; starts and ends with a letter or digit."""
-    return re.sub(forbidden, "-", text)[:length].strip("-._")
+    return rules.template.replace("{domain}", rules.domain).replace("{dc}", clean_name(dc))

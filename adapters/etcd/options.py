@@ -14,9 +14,11 @@ from adapters.options import (
     DOMAIN_EXPECTED,
     DURATION_EXPECTED,
     LABEL_EXPECTED,
+    PROTOCOL_EXPECTED,
     DomainText,
     DurationText,
     LabelText,
+    Protocol,
     check_tls,
     convert_options,
 )
@@ -24,14 +26,11 @@ from egressd.registry.adapter import AdapterConfigError
 
 DEFAULT_PORT = 2379
 Layout = Choice["istio", "skydns"]
-Protocol = Choice[
-    "HTTP", "HTTPS", "HTTP2", "GRPC", "GRPC-WEB", "TCP", "TLS", "MONGO", "MYSQL", "REDIS"
-]  # Istio ServicePort.protocol
 DEFAULT_PREFIX: Mapping[Layout, str] = {"istio": "/egressd/resources/", "skydns": "/skydns/"}
 _EXPECTED = {
     "endpoints": "a list of http://HOST:PORT, https://HOST:PORT or HOST:PORT",
     "layout": f"one of {', '.join(get_args(Layout))}",
-    "protocol": f"one of {', '.join(get_args(Protocol))}",
+    "protocol": PROTOCOL_EXPECTED,
     "domain": DOMAIN_EXPECTED,
     "namespace": LABEL_EXPECTED,
 } | dict.fromkeys(("requestTimeout", "probeInterval", "maxBackoff"), DURATION_EXPECTED)

@@ -24,7 +24,8 @@ from itertools import pairwise
 
 import msgspec
 
-from adapters.etcd.options import Options, Protocol
+from adapters.etcd.options import Options
+from adapters.options import Protocol
 from egressd.api.names import is_fqdn, is_host, is_ip
 from egressd.api.resource import Kind, Metadata, Place, Problem, Resource
 from egressd.api.service_entry import Resolution, ServiceEntry, ServicePort

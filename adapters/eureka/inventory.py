@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from adapters.eureka.translate import Translated
+from adapters.entries import Translated
 from adapters.eureka.wire import DELETED, Instance, Key, hashcode_of
 from egressd.api.resource import Problem
 from egressd.registry.records import Record, Snapshot

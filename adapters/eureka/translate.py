@@ -23,25 +23,26 @@ instances whose lease is over, and it knows why.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from adapters.entries import (
-    HOST_LENGTH,
+    Found,
+    Remark,
+    Translated,
     clean_labels,
     clean_name,
-    common_port,
-    common_protocol,
-    is_ip,
-    resolution_of,
+    compose_entry,
+    host_from,
+    locality,
+    port_of,
 )
 from adapters.eureka.options import AddressChoice, GroupBy, PortChoice
 from adapters.eureka.wire import Instance, texts
-from adapters.options import PROTOCOLS
-from egressd.api.resource import Kind, Metadata, Place, Problem, Resource, Severity
-from egressd.api.service_entry import ServiceEntry, ServicePort
-from egressd.api.workload_entry import WorkloadEntry
+from egressd.api.names import is_fqdn, is_ip
+from egressd.api.resource import Metadata, Place
 
 _AMAZON_ZONE = re.compile(r"([a-z]+(?:-[a-z]+)+-\d+)[a-z]")  # region and letter
 
@@ -59,13 +60,6 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     place: str = ""  # of the server, for the place of a resource
 
 
-class Translated(msgspec.Struct, frozen=True):
-    """One service's resource and what is wrong with the service."""
-
-    resource: Resource
-    problems: tuple[Problem, ...] = ()
-
-
 def names_of(instance: Instance, group_by: GroupBy) -> tuple[str, ...]:
     """The services that an instance belongs to, in lower case: Eureka's names have no case. A virtual
     address may carry a port, which is not part of the name."""
@@ -76,70 +70,40 @@ def names_of(instance: Instance, group_by: GroupBy) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def hosts_of(name: str, templates: Iterable[str]) -> tuple[str, ...]:
-    """The hosts of a service, as valid DNS names."""
-    cleaned = clean_name(name) or "unnamed"
-    room = [(template, HOST_LENGTH + len("{name}") - len(template)) for template in templates]
-    return tuple(t.replace("{name}", cleaned[:length].strip("-.")) for t, length in room)
-
-
 def translate_service(name: str, instances: Iterable[Instance], rules: Rules) -> Translated:
     """The ServiceEntry of one service from all its instances."""
     metadata = Metadata(name=clean_name(name) or "unnamed", namespace=rules.namespace)
-    place = Place(file=f"{rules.place} {name}")
-    problems: list[Problem] = []
-
-    def warn(field: str, found: str, expected: str) -> None:
-        resource = f"{Kind.SERVICE_ENTRY}/{metadata.namespace}/{metadata.name}"
-        problems.append(
-            Problem(
-                severity=Severity.WARNING,
-                place=place,
-                resource=resource,
-                field=field,
-                found=found,
-                expected=expected,
-            )
-        )
-
+    remarks: list[Remark] = []
     if metadata.name != name:
-        warn("spec.hosts[0]", repr(name), f"a DNS name; served as {metadata.name}")
+        expected = f"a DNS name; served as {metadata.name}"
+        remarks.append(("spec.hosts[0]", repr(name), expected))
     listed = sorted(instances, key=lambda instance: instance.key)
     ports = ports_of(listed, rules.port)
-    labels = [labels_of(instance) for instance in listed]
-    protocol = common_protocol(labels, rules.protocol)
-    if protocol not in PROTOCOLS:
-        warn("spec.ports[0].protocol", repr(protocol), f"one of {', '.join(sorted(PROTOCOLS))}")
-        protocol = rules.protocol
-    number = common_port(port for port in ports if port)
-    port = ServicePort(number=number, name=protocol.lower(), protocol=protocol)
-    endpoints: dict[tuple[str, int], WorkloadEntry] = {}
-    unusable = []
-    for instance, own_port, own_labels in zip(listed, ports, labels, strict=True):
+    found, unusable = [], []
+    protocols: Counter[str] = Counter()
+    for instance, port in zip(listed, ports, strict=True):
+        labels = labels_of(instance)
         address = address_of(instance, rules.address)
-        if not own_port or not address:
+        if labels.get("protocol"):
+            protocols[labels["protocol"].upper()] += 1
+        if not port or not address:
             unusable.append(instance.key[1])
         elif instance.effective_status in rules.statuses:
-            endpoint = WorkloadEntry(
-                address=address,
-                ports={} if own_port == number else {port.name: own_port},
-                labels=own_labels,
-                locality=locality_of(instance, rules.region),
-                weight=weight_of(instance),
-            )
-            endpoints.setdefault((address, own_port), endpoint)
+            place, weight = locality_of(instance, rules.region), weight_of(instance)
+            found.append(Found(address, port, labels, place, weight))
     if unusable:
         wanted = "port or securePort" if rules.port == "auto" else f"the {rules.port} port"
-        found = f"no usable address or port at {', '.join(unusable)}"
-        warn("spec.endpoints", found, f"an address, and {wanted} enabled; left out")
-    entry = ServiceEntry(
-        hosts=hosts_of(name, rules.hosts),
-        ports=(port,),
-        resolution=resolution_of(endpoint.address for endpoint in endpoints.values()),
-        endpoints=tuple(endpoints.values()),
+        said = f"no usable address or port at {', '.join(unusable)}"
+        remarks.append(("spec.endpoints", said, f"an address, and {wanted} enabled; left out"))
+    numbers = Counter(port for port in ports if port)
+    return compose_entry(
+        metadata,
+        Place(file=f"{rules.place} {name}"),
+        tuple(host_from(template, name) for template in rules.hosts),
+        port_of(numbers, protocols, rules.protocol, remarks),
+        found,
+        remarks,
     )
-    resource = Resource(kind=Kind.SERVICE_ENTRY, metadata=metadata, spec=entry, place=place)
-    return Translated(resource, tuple(problems))
 
 
 def ports_of(instances: Sequence[Instance], choice: PortChoice) -> list[int]:
@@ -154,7 +118,7 @@ def address_of(instance: Instance, choice: AddressChoice) -> str:
     """An IP address or DNS name; "" when the instance has neither."""
     host, ip = instance.host_name or "", instance.ip_addr or ""
     for address in (ip, host) if choice == "ip" else (host, ip):
-        if is_ip(address) or (address and clean_name(address) == address.lower()):
+        if is_ip(address) or is_fqdn(address):
             return address
     return ""
 
@@ -167,7 +131,7 @@ def labels_of(instance: Instance) -> dict[str, str]:
 def weight_of(instance: Instance) -> int:
     """1, unless the metadata says another positive number."""
     given = texts(instance.metadata).get("weight", "")
-    return min(int(given), 2**32 - 1) if given.isdecimal() and given.isascii() and int(given) else 1
+    return max(int(given), 1) if given.isdecimal() and given.isascii() else 1
 
 
 def locality_of(instance: Instance, region: str) -> str:
@@ -178,8 +142,4 @@ def locality_of(instance: Instance, region: str) -> str:
     named = own.get("region", amazon[1] if amazon else "")
     if not named and not zone:
         return ""
-    parts = [named or region or "default", zone, own.get("subzone", "")]
-    cleaned = [part.replace("/", "-") for part in parts]
-    while not cleaned[-1]:
-        cleaned.pop()
-    return "/".join(cleaned)
+    return locality(named or region or "default", zone, own.get("subzone", ""))

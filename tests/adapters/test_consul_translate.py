@@ -11,7 +11,6 @@ import pytest
 from adapters.consul.translate import (
     Part,
     Rules,
-    Translated,
     address_of,
     compose,
     host_of,
@@ -21,6 +20,7 @@ from adapters.consul.translate import (
     weight_of,
 )
 from adapters.consul.wire import Check, Connect, Instance, Node, Service, TaggedAddress, Weights
+from adapters.entries import Translated
 from egressd.api.parse import parse_text
 from egressd.api.render import to_yaml
 from egressd.api.service_entry import Resolution, ServiceEntry

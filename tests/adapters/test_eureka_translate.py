@@ -9,7 +9,6 @@ import pytest
 from adapters.eureka.translate import (
     GroupBy,
     Rules,
-    hosts_of,
     locality_of,
     names_of,
     translate_service,
@@ -89,22 +88,10 @@ def test_services_are_applications_or_virtual_addresses(
     assert names_of(pay, group_by) == names
 
 
-@pytest.mark.parametrize(
-    ("name", "templates", "hosts"),
-    [
-        ("web", ("{name}.eureka",), ("web.eureka",)),
-        ("web", ("{name}", "x-{name}.svc"), ("web", "x-web.svc")),
-        ("my_app", ("{name}.eureka",), ("my-app.eureka",)),
-        ("...", ("{name}.eureka",), ("unnamed.eureka",)),
-        ("n" * 70, ("{name}.eureka",), ("n" * 63 + ".eureka",)),
-        (".".join(["n" * 60] * 5), ("{name}.eureka",), (".".join(["n" * 60] * 4) + ".nn.eureka",)),
-    ],
-)
-def test_hosts_are_dns_names_from_templates(
-    name: str, templates: tuple[str, ...], hosts: tuple[str, ...]
-) -> None:
-    assert hosts_of(name, templates) == hosts
-    assert all(len(host) <= 253 for host in hosts)
+def test_a_service_has_a_host_of_each_template() -> None:
+    spec = entry(instance(), rules=Rules(hosts=("{name}", "x-{name}.svc")))
+    assert spec.hosts == ("web", "x-web.svc")
+    assert warnings(name="my_app") == ["spec.hosts[0]: 'my_app'"]
 
 
 BOTH = (instance("a"), instance("b", ip="10.0.0.2", secure=SECURE))
