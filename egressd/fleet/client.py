@@ -11,7 +11,7 @@ import trio
 from egressd.api.resource import Problem
 from egressd.fleet.change import Change, check_untouched
 from egressd.fleet.check import check_change
-from egressd.fleet.commit import Note, next_part, writes_of
+from egressd.fleet.commit import Note, check_sizes, next_part, writes_of
 from egressd.fleet.errors import FleetError, Refused
 from egressd.fleet.history import HistoryEntry, read_history
 from egressd.fleet.layout import Layout
@@ -81,15 +81,21 @@ class FleetClient:
                 check_untouched(read, base, changes)
                 try:
                     await self._store.commit(writes_of(self.layout, base, part, note))
-                    written += len(part)
                 except Conflict as error:
                     lost += 1
                     if lost == _ATTEMPTS:
                         raise FleetError(f"others were first {lost} times: {error}") from None
                     await trio.sleep(random.random() * _PAUSE_S)
-                base = await self.read()
-                changes = plan(base)
-                self._check(base, changes)
+                    base = await self.read()
+                    changes = plan(base)
+                    self._check(base, changes)
+                else:
+                    written += len(part)
+                    ours, base = base.version.version + 1, await self.read()
+                    done = {change.ref for change in part}
+                    changes = tuple(change for change in changes if change.ref not in done)
+                    if base.version.version != ours:
+                        self._check(base, changes)
         except Exception as error:
             if written:
                 error.add_note(f"{written} resources are written, version {base.version.version}")
@@ -105,6 +111,7 @@ class FleetClient:
         return read_statuses((await self._store.list(self.layout.statuses)).entries)
 
     def _check(self, base: ResourceSet, changes: tuple[Change, ...]) -> tuple[Problem, ...]:
+        check_sizes(changes)
         checked = check_change(base, changes)
         if checked.errors:
             raise Refused(checked.errors)

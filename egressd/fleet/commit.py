@@ -44,23 +44,27 @@ class Note(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+def check_sizes(changes: Iterable[Change]) -> None:
+    """Raises `FleetError` for a resource that no transaction takes."""
+    for change in changes:
+        size = len(change.after.encode())
+        if size > MAX_BYTES:
+            raise FleetError(
+                f"{change.ref}: found {size} bytes, expected at most {MAX_BYTES}: "
+                "the stores take no larger values"
+            )
+
+
 def next_part(changes: Iterable[Change]) -> tuple[Change, ...]:
-    """What the next transaction writes; () when nothing is left. Raises `FleetError` for a resource
-    that no transaction takes."""
+    """What the next transaction writes; () when nothing is left."""
     due = [change for change in changes if change.action is not Action.UNCHANGED]
     part: list[Change] = []
     size = 0
     for change in sorted(due, key=_rank):
-        bytes_here = len(change.after.encode())
-        if bytes_here > MAX_BYTES:
-            raise FleetError(
-                f"{change.ref}: found {bytes_here} bytes, expected at most {MAX_BYTES}: "
-                "the stores take no larger values"
-            )
-        if len(part) == MAX_RESOURCES or size + bytes_here > MAX_BYTES:
+        size += len(change.after.encode())
+        if part and (len(part) == MAX_RESOURCES or size > MAX_BYTES):
             break
         part.append(change)
-        size += bytes_here
     return tuple(part)
 
 

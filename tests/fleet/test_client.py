@@ -194,6 +194,23 @@ async def test_a_large_set_is_several_versions_services_before_routes() -> None:
     assert "VirtualService" in str(store.commits[2])
 
 
+async def test_what_others_write_between_the_parts_is_checked_as_well() -> None:
+    class Between(MemoryStore):
+        async def commit(self, writes: tuple[Write, ...]) -> int:
+            revision = await super().commit(writes)
+            if len(self.commits) == 1:
+                await FleetClient(self, LAYOUT).change(
+                    applying(route("theirs", "s1.example")), NOTE
+                )
+            return revision
+
+    store = Between()
+    ours = [route(f"r{number}", f"s{number}.example") for number in range(2)]
+    with pytest.raises(Refused, match="VirtualService/shop/theirs has"):
+        await apply(store, *ours, *(entry(f"s{number}") for number in range(70)))
+    assert "fleet/resources/VirtualService/shop/r1" not in store.entries
+
+
 async def test_a_large_set_that_fails_half_way_says_so() -> None:
     class Fails(MemoryStore):
         async def commit(self, writes: tuple[Write, ...]) -> int:
@@ -208,8 +225,10 @@ async def test_a_large_set_that_fails_half_way_says_so() -> None:
 
 async def test_a_resource_that_no_store_takes_is_refused() -> None:
     large = entry("a").replace("shop}", f"shop, annotations: {{a: {'x' * MAX_BYTES}}}}}")
+    store = MemoryStore()
     with pytest.raises(FleetError, match=r"shop/a: found \d+ bytes"):
-        await apply(MemoryStore(), large)
+        await apply(store, *(entry(f"b{number}") for number in range(70)), large)
+    assert not store.commits
 
 
 async def test_dry_run_checks_and_writes_nothing() -> None:
