@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -43,6 +45,7 @@ class Fleet:
     two: Origin
     stop_store: Callable[[], None]
     start_store: Callable[[], None]
+    lose_state: Callable[[], None]  # of the stopped store
     directory: Path
 
     def cli(self, *arguments: str, text: str = "", node: int = 0) -> tuple[int, str]:
@@ -92,11 +95,12 @@ def fleet(
         if request.param == "etcd":
             cluster = stack.enter_context(EtcdCluster(directory / "etcd", size=3))
             options: dict[str, object] = {"endpoints": cluster.endpoints}
-            stop, start = cluster.stop, cluster.start
+            stop, start, lose = cluster.stop, cluster.start, cluster.lose_state
         else:
             agent = stack.enter_context(ConsulAgent(directory / "consul", persistent=True))
             options = {"address": agent.address}
             stop, start = agent.stop, agent.start
+            lose = partial(shutil.rmtree, directory / "consul" / "data")
         shared = {"store": request.param, "prefix": "test/fleet", "options": options}
         one, two = stack.enter_context(Origin("one")), stack.enter_context(Origin("two"))
         nodes = [
@@ -116,7 +120,7 @@ def fleet(
         ]
         for node in nodes:
             stack.enter_context(node)
-        made = Fleet(nodes, one, two, stop, start, directory)
+        made = Fleet(nodes, one, two, stop, start, lose, directory)
         made.apply(service_entry("a", one.port), service_entry("b", two.port))
         made.all_answer("one")
         yield made
@@ -249,3 +253,21 @@ def test_a_dead_node_is_stale(fleet: Fleet) -> None:
     finally:
         node.start()
     fleet.all_current()
+
+
+def test_a_store_that_lost_its_state_takes_nothing_away(fleet: Fleet) -> None:
+    fleet.apply(route("r", HOST, "b.example"))
+    fleet.all_answer("two")
+    fleet.stop_store()
+    fleet.lose_state()
+    fleet.start_store()
+    told = b"found no version and no resources"
+    for node in fleet.nodes:
+        eventually(lambda node=node: told in node.admin("/status")[1], 30)
+    assert fleet.answers() == ["two"] * 3
+    texts = (service_entry("a", fleet.one.port), service_entry("b", fleet.two.port))
+    fleet.apply(*texts, route("r", HOST, "b.example"))  # the operator has files
+    fleet.all_current()
+    assert fleet.answers() == ["two"] * 3
+    fleet.apply(route("r", HOST, "a.example"))
+    fleet.all_answer("one")

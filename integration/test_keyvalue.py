@@ -187,3 +187,25 @@ async def test_nobody_there_and_refusals_are_errors_that_name_the_address(
         with pytest.raises(KeyValueError, match="x/a: Permission denied"):
             await stranger.commit((Write("x/a", b"1"),))
         assert (await stranger.list("x/")).entries == ()  # Consul shows nothing to who may not read
+
+
+async def test_a_node_needs_to_read_resources_and_to_write_its_status(tmp_path: Path) -> None:
+    """The policy of docs/fleet.md."""
+    rules = """
+        key_prefix "f/resources/" { policy = "read" }
+        key_prefix "f/status/" { policy = "write" }
+        session_prefix "" { policy = "write" }
+    """
+    with ConsulAgent(tmp_path / "acl", token="root") as guarded:
+        guarded.request("PUT", "/v1/acl/policy", {"Name": "node", "Rules": rules})
+        made = guarded.request("PUT", "/v1/acl/token", {"Policies": [{"Name": "node"}]})
+        assert isinstance(made, dict)
+        operator = make_consul({"address": guarded.address, "token": "root"})
+        await operator.commit((Write("f/resources/a", b"1"),))
+        node = make_consul({"address": guarded.address, "token": made["SecretID"]})
+        assert [entry.key for entry in (await node.list("f/resources/")).entries]
+        for value in (b"1", b"2"):
+            await node.publish_status("f/status/n", value, 60)
+        assert await operator.get("f/status/n")
+        with pytest.raises(KeyValueError, match="Permission denied"):
+            await node.commit((Write("f/resources/a", b"2"),))
