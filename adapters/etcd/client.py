@@ -59,20 +59,21 @@ class EtcdClient:
         """Members that failed when they were asked last, and how."""
 
     @property
-    def url(self) -> str:
-        """Of the member that is asked now, or next."""
-        return self._targets[self._next].url
+    def target(self) -> Target:
+        """The member that is asked now, or next."""
+        return self._targets[self._next]
 
     async def call(self, ask: Callable[[Member, str], Awaitable[Answer]]) -> Answer:
         """Ask members with a token until one answers. Raises `EtcdError`."""
         failed: dict[str, str] = {}
         left = max(_MIN_ATTEMPTS, len(self._targets))
         while left:
+            url = self.target.url
             try:
                 return await self.call_once(ask)
             except Unreachable as error:
                 left -= 1
-                failed[self.url] = str(error)
+                failed[url] = str(error)
         raise Unreachable("; ".join(failed.values()))
 
     async def call_once(self, ask: Callable[[Member, str], Awaitable[Answer]]) -> Answer:
@@ -162,7 +163,7 @@ class EtcdClient:
 
     def _connected(self) -> Member:
         if self._member is None:
-            self._member = self._connect(self._targets[self._next])
+            self._member = self._connect(self.target)
         return self._member
 
     def _connect(self, target: Target) -> Member:

@@ -88,10 +88,10 @@ class EtcdKeyValue:
             now = found[write.key].revision if write.key in found else 0
             if write.expected not in (None, now):
                 raise Conflict(
-                    f"write {write.key}: {self._client.url}: found revision {now}, "
+                    f"write {write.key}: {self._client.target.url}: found revision {now}, "
                     f"expected {write.expected}"
                 )
-        raise KeyValueError(f"write {named}: {self._client.url}: refused without a reason")
+        raise KeyValueError(f"write {named}: {self._client.target.url}: refused without a reason")
 
     async def wait(self, prefix: str, revision: int) -> None:
         """Return once something changed after a revision, or the store counts from anew."""

@@ -213,7 +213,7 @@ class _Watch:
         return ""
 
     def _lost(self, difference: str) -> None:
-        self._doubt = f"{self._client.url} lost its state: {difference}"
+        self._doubt = f"{self._client.target.url} lost its state: {difference}"
         self._sink.failed(f"{self._doubt}; listing afresh")
         self._must_list = True
         self._cluster = self._revision = 0
