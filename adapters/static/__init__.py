@@ -1,4 +1,8 @@
-"""Source `static`: resources in YAML and JSON files and directories, followed as they change."""
+"""Source `static`: resources in YAML and JSON files and directories, followed as they change.
+
+`listing` says which files there are, `content` what one holds, `files` what all of them say now;
+`adapter` has the task, `inotify` the kernel's word that something changed.
+"""
 
 from adapters.static.adapter import make_adapter
 

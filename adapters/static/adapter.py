@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
 
+import msgspec
 import trio
 
+from adapters.options import convert_options
 from adapters.static.files import Tree
 from adapters.static.inotify import Inotify
-from egressd.registry.adapter import Adapter, AdapterConfigError, AdapterContext, Sink
+from egressd.api.resource import Problem
+from egressd.registry.adapter import (
+    CONFIRM_S,
+    Adapter,
+    AdapterConfigError,
+    AdapterContext,
+    Sink,
+)
 
+T = TypeVar("T")
 _SETTLE_S = 0.02
 """Several files are often written together: wait for the last one."""
 _POLL_S = 2.0
-"""Also look without being told: network file systems and links out of the tree tell nothing."""
+"""Also look without being told: network file systems tell nothing."""
+
+
+class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """What the bootstrap's `options:` of a `static` adapter may say."""
+
+    paths: str | tuple[str, ...]  # files, directories, patterns, include files
+    require_checksums: bool = False  # take only files with a FILE.sha256 that is theirs
 
 
 class StaticAdapter:
     """Follows files and directories. A file that is not valid keeps what it said before."""
 
-    def __init__(self, name: str, paths: tuple[str, ...]) -> None:
-        self._tree = Tree(name, paths)
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._problems: tuple[Problem, ...] | None = None
 
     async def run(self, sink: Sink) -> None:
         """Publish now and after every change."""
@@ -29,38 +49,55 @@ class StaticAdapter:
         except OSError as error:
             sink.failed(f"inotify: {error}; looking every {_POLL_S:g} s instead")
             while True:
-                self._look(sink)
+                await self._look(sink)
                 await trio.sleep(_POLL_S)
         with inotify:
             while True:
-                for directory in self._tree.directories():
-                    inotify.watch(directory)
-                self._look(sink)
+                # First watch, then look: what changes in between rings.
+                try:
+                    inotify.watch_only(await _aside(self._tree.directories))
+                except OSError as error:
+                    sink.failed(f"inotify: {error}; looking every {_POLL_S:g} s instead")
+                await self._look(sink)
                 with trio.move_on_after(_POLL_S):
                     await inotify.changed()
                     await trio.sleep(_SETTLE_S)
 
-    def _look(self, sink: Sink) -> None:
-        found = self._tree.look()
-        if found is None:
+    async def _look(self, sink: Sink) -> None:
+        if not await self._tell(sink, is_reread=False):
+            await trio.sleep(CONFIRM_S)
+            await self._tell(sink, is_reread=True)
+
+    async def _tell(self, sink: Sink, *, is_reread: bool) -> bool:
+        """Look and say what there is. False: the registry holds a loss."""
+        look = await _aside(partial(self._tree.look, is_reread=is_reread))
+        if look.problems != self._problems:
+            self._problems = look.problems
+            sink.problems(look.problems)
+        is_taken = True
+        if look.snapshot is not None:
+            is_taken = sink.publish(look.snapshot)
+        elif not look.missing:
             sink.in_sync()
-            return
-        snapshot, problems = found
-        sink.problems(problems)
-        sink.publish(snapshot)
+        if look.missing:
+            sink.failed(look.missing)
+        return is_taken
+
+
+async def _aside(function: Callable[[], T]) -> T:
+    """In a thread: a large tree takes a while, and other sources go on. A thread that is given up
+    finishes its look for nobody."""
+    return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
 
 
 def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adapter:
-    """Options: `paths`, a list of files and directories. Raises `AdapterConfigError`."""
-    unknown = options.keys() - {"paths"}
-    if unknown:
-        raise AdapterConfigError(f"options.{sorted(unknown)[0]}: unknown, expected paths")
-    paths = options.get("paths")
-    if isinstance(paths, str):
-        paths = [paths]
-    if not isinstance(paths, list | tuple) or not paths:
-        raise AdapterConfigError(f"options.paths: found {paths!r}, expected a list of paths")
-    for number, path in enumerate(paths):
-        if not isinstance(path, str) or not path:
-            raise AdapterConfigError(f"options.paths[{number}]: found {path!r}, expected a path")
-    return StaticAdapter(context.name, tuple(str(path) for path in paths))
+    """Options: see `Options`. Raises `AdapterConfigError`."""
+    expected = {"paths": "a path or a list of paths", "requireChecksums": "true or false"}
+    given = convert_options(context.name, options, Options, expected)
+    paths = (given.paths,) if isinstance(given.paths, str) else given.paths
+    if not paths or not all(paths):
+        raise AdapterConfigError(
+            f"adapter {context.name}: options.paths: found {given.paths!r}, "
+            f"expected {expected['paths']}"
+        )
+    return StaticAdapter(Tree(context.name, paths, needs_checksum=given.require_checksums))

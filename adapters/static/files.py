@@ -1,90 +1,135 @@
-"""Which files there are and what they hold: read once per change, the last good content kept."""
+"""What the files of a source say together, each look as of one moment."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from time import time_ns
 
-from egressd.api.parse import parse_text
-from egressd.api.resource import Place, Problem, Resource, Severity
+from adapters.static.content import SHORT, Read, Stamp, read_file, stamp_of
+from adapters.static.listing import Listing, list_files
+from egressd.api.resource import Problem, Resource
 from egressd.registry.records import Record, Snapshot
 
-_ENDINGS = (".yaml", ".yml", ".json")
-Stamp = tuple[int, int, int]
+_TRIES = 5
+"""How often a tree that changes while it is read is read again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """One file as last read."""
+class Look:
+    """What one look gave. `snapshot` None: nothing new."""
 
-    stamp: Stamp
-    resources: tuple[Resource, ...] = ()
-    problems: tuple[Problem, ...] = ()
-
-    @property
-    def is_refused(self) -> bool:
-        """A file with any error is refused as a whole: half of an intention is none."""
-        return any(problem.severity is Severity.ERROR for problem in self.problems)
+    snapshot: Snapshot | None
+    problems: tuple[Problem, ...]
+    missing: str  # why a part of the source could not be looked at, "" = all could
 
 
-@dataclass(slots=True)
 class Tree:
     """The files of a source between two looks."""
 
-    source: str
-    paths: Sequence[str]
-    read: dict[str, Read] = field(default_factory=dict)
-    first_seen: dict[str, int] = field(default_factory=dict)
+    def __init__(self, source: str, paths: Sequence[str], *, needs_checksum: bool = False) -> None:
+        self._source = source
+        self._paths = tuple(paths)
+        self._needs_checksum = needs_checksum
+        self._read: dict[str, Read] = {}
+        self._via: dict[str, str] = {}
+        self._first_seen: dict[str, int] = {}
+        self._serial = count()
+        self._said: tuple[object, ...] | None = None
 
-    def directories(self) -> list[str]:
-        """What to watch: each directory of the tree, or the nearest one above that exists."""
-        found: list[str] = []
-        for path in self.paths:
-            if os.path.isdir(path):
-                found += [folder for folder, _, _ in os.walk(path, followlinks=True)]
+    def directories(self) -> Mapping[str, bool]:
+        """What to watch, before a look: `Listing.watch`."""
+        return list_files(self._paths).watch
+
+    def look(self, *, is_reread: bool = False) -> Look:
+        """Read what changed. All files are as they stood at one moment: when something changed while
+        they were read, as when the link to a whole tree is swapped, they are read again."""
+        for _ in range(_TRIES):
+            listing = list_files(self._paths)
+            if not self._take(listing, afresh=is_reread) or self._is_still(listing):
+                break
+        problems = tuple(listing.problems) + tuple(
+            problem for file in self._in_order() for problem in self._read[file].problems
+        )
+        snapshot, twice = self._snapshot(listing, is_reread=is_reread)
+        missing = "; ".join(f"{path}: {why}" for path, why in listing.missing.items())
+        said = (snapshot.source_version, snapshot.failed_origins, snapshot.doubt)
+        if said == self._said and not is_reread:
+            return Look(None, problems + twice, missing)
+        self._said = said
+        return Look(snapshot, problems + twice, missing)
+
+    def _take(self, listing: Listing, *, afresh: bool) -> bool:
+        """Bring what is known to a listing. Whether any file had to be read."""
+        was_read = False
+        for file, via in listing.files.items():
+            stamp = stamp_of(file)
+            before = self._read.get(file)
+            if stamp is None:
                 continue
-            above = os.path.dirname(os.path.abspath(path))
-            while not os.path.isdir(above):
-                above = os.path.dirname(above)
-            found.append(above)
-        return list(dict.fromkeys(found))
+            if before and before.stamp == stamp and not before.is_racy and not afresh:
+                continue
+            was_read = True
+            self._read[file] = read_file(
+                file,
+                self._source,
+                None if afresh else before,
+                time_ns(),
+                needs_checksum=self._needs_checksum,
+            )
+            self._via[file] = via
+            if file not in self._first_seen:
+                self._first_seen[file] = next(self._serial)
+        for file in self._read.keys() - listing.files.keys():
+            if not listing.keeps(file, self._via[file]):
+                del self._read[file], self._via[file], self._first_seen[file]
+        return was_read
 
-    def look(self) -> tuple[Snapshot, tuple[Problem, ...]] | None:
-        """Read what changed. None when nothing did."""
-        now = {file: stamp for file in _files(self.paths) if (stamp := _stamp(file)) is not None}
-        changed = [
-            f for f, stamp in now.items() if f not in self.read or self.read[f].stamp != stamp
-        ]
-        gone = self.read.keys() - now.keys()
-        if not changed and not gone and self.first_seen:
-            return None
-        for file in gone:
-            del self.read[file]
-            self.first_seen.pop(file, None)
-        for file in sorted(changed):
-            self.read[file] = _read(file, now[file])
-            self.first_seen.setdefault(file, len(self.first_seen))
-        return self._snapshot()
+    def _is_still(self, listing: Listing) -> bool:
+        """Whether the files are still those that were read."""
+        now = list_files(self._paths)
+        return now.files == listing.files and all(
+            self._stamp(file) == stamp_of(file) for file in now.files
+        )
 
-    def _snapshot(self) -> tuple[Snapshot, tuple[Problem, ...]]:
+    def _stamp(self, file: str) -> Stamp | None:
+        read = self._read.get(file)
+        return None if read is None else read.stamp
+
+    def _in_order(self) -> list[str]:
+        return sorted(self._read, key=lambda file: (self._first_seen[file], file))
+
+    def _snapshot(
+        self, listing: Listing, *, is_reread: bool
+    ) -> tuple[Snapshot, tuple[Problem, ...]]:
         records: dict[str, Record] = {}
-        problems: list[Problem] = []
-        refused: set[str] = set()
-        for file in sorted(self.read, key=lambda f: (self.first_seen[f], f)):
-            read = self.read[file]
-            problems += read.problems
-            if read.is_refused:
-                refused.add(file)
-                continue
-            for resource in read.resources:
-                other = records.get(resource.ref)
-                if other is not None:
-                    problems.append(_twice(resource, other.resource))
-                    continue
-                records[resource.ref] = Record(resource=resource, source=self.source, origin=file)
-        snapshot = Snapshot(records=tuple(records.values()), failed_origins=frozenset(refused))
-        return snapshot, tuple(problems)
+        twice: list[Problem] = []
+        refused = {file for file, read in self._read.items() if read.is_refused}
+        for file in self._in_order():
+            for record in () if file in refused else self._read[file].records:
+                other = records.setdefault(record.resource.ref, record)
+                if other is not record:
+                    twice.append(_twice(record.resource, other.resource))
+        doubt = ""
+        if listing.missing:
+            doubt = f"{next(iter(listing.missing))} is not there"
+        snapshot = Snapshot(
+            records=tuple(records.values()),
+            source_version=self._checksum(),
+            failed_origins=frozenset(refused | listing.missing.keys()),
+            doubt=doubt,
+            is_reread=is_reread,
+        )
+        return snapshot, tuple(twice)
+
+    def _checksum(self) -> str:
+        """Of all files, in the order in which they count."""
+        digest = hashlib.sha256()
+        for file in self._in_order():
+            digest.update(f"{file}\0{self._read[file].digest}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()[:SHORT]
 
 
 def _twice(second: Resource, first: Resource) -> Problem:
@@ -95,39 +140,3 @@ def _twice(second: Resource, first: Resource) -> Problem:
         found=f"the same kind, namespace and name as in {first.place.file}:{first.place.line}",
         expected="one definition; the earlier file keeps it",
     )
-
-
-def _files(paths: Sequence[str]) -> list[str]:
-    found: list[str] = []
-    for path in paths:
-        if not os.path.isdir(path):
-            found.append(path)
-            continue
-        for folder, folders, names in os.walk(path, followlinks=True):
-            # Hidden ones are editors' and ConfigMap's "..data" internals, reached by their links.
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            found += [os.path.join(folder, name) for name in sorted(names) if _is_resource(name)]
-    return found
-
-
-def _is_resource(name: str) -> bool:
-    return name.endswith(_ENDINGS) and not name.startswith((".", "#"))
-
-
-def _stamp(file: str) -> Stamp | None:
-    try:
-        found = os.stat(file)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
-
-
-def _read(file: str, stamp: Stamp) -> Read:
-    try:
-        with open(file, encoding="utf-8") as stream:
-            text = stream.read()
-    except (OSError, UnicodeDecodeError) as error:
-        problem = Problem(place=Place(file), found=str(error), expected="a readable UTF-8 file")
-        return Read(stamp, problems=(problem,))
-    parsed = parse_text(text, file)
-    return Read(stamp, parsed.resources, parsed.problems)

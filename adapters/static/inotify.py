@@ -5,16 +5,16 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Mapping
 from types import TracebackType
 
 import trio
 
 _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
 _DELETE_SELF, _MOVE_SELF, _ATTRIB, _MODIFY = 0x400, 0x800, 0x4, 0x2
-_EVENTS = (
-    _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
-    | _DELETE_SELF | _MOVE_SELF | _ATTRIB | _MODIFY
-)  # fmt: skip
+_MASK_ADD = 0x20000000  # a directory may be watched under two names: for the sum of both
+_ENTRIES = _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF
+_CONTENTS = _CLOSE_WRITE | _MODIFY | _ATTRIB
 _BUFFER = 65536
 
 
@@ -30,7 +30,7 @@ class Inotify:
         if self._fd < 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
-        self._watched: dict[int, str] = {}
+        self._watched: set[int] = set()
 
     def __enter__(self) -> Inotify:
         return self
@@ -43,13 +43,20 @@ class Inotify:
     ) -> None:
         os.close(self._fd)
 
-    def watch(self, path: str) -> None:
-        """Watch a directory; again is harmless. One that is not there is skipped."""
-        number = self._libc.inotify_add_watch(self._fd, os.fsencode(path), _EVENTS)
-        if number >= 0:
-            self._watched[number] = path
-        elif ctypes.get_errno() == errno.ENOSPC:
-            raise OSError(errno.ENOSPC, "fs.inotify.max_user_watches is used up")
+    def watch_only(self, paths: Mapping[str, bool]) -> None:
+        """Watch these directories and no others: what is in them, or also (True) what is in their
+        files. One that is not there is skipped. Raises `OSError` when the user's limit is reached."""
+        wanted = set()
+        for path, contents in paths.items():
+            events = (_ENTRIES | _CONTENTS if contents else _ENTRIES) | _MASK_ADD
+            number = self._libc.inotify_add_watch(self._fd, os.fsencode(path), events)
+            if number >= 0:
+                wanted.add(number)
+            elif ctypes.get_errno() == errno.ENOSPC:
+                raise OSError(errno.ENOSPC, "fs.inotify.max_user_watches is used up")
+        for number in self._watched - wanted:
+            self._libc.inotify_rm_watch(self._fd, number)  # fails when its directory is gone
+        self._watched = wanted
 
     async def changed(self) -> None:
         """Wait for a change, and take all that are queued."""
