@@ -53,7 +53,8 @@ class Write(msgspec.Struct, frozen=True):
 
 
 class KeyValue(Protocol):
-    """One store. Keys are text without a leading slash; prefixes end in one."""
+    """One store, for several tasks at once. Keys are text without a leading slash; prefixes end in
+    one."""
 
     async def list(self, prefix: str) -> Listing:
         """All entries below a prefix, ordered by key."""
@@ -63,7 +64,8 @@ class KeyValue(Protocol):
 
     async def commit(self, writes: tuple[Write, ...]) -> int:
         """Do all writes or none (at most 64, the least that stores take in one transaction); the
-        store's revision after it. Raises `Conflict`, which names the first key that was in the way."""
+        revision that the written keys have now, 0 = not known, as all were deleted. Raises
+        `Conflict`, which names the first key that was in the way."""
 
     async def wait(self, prefix: str, revision: int) -> None:
         """Return once something below the prefix was written or deleted after `revision` (it may

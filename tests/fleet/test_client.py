@@ -159,6 +159,19 @@ async def test_a_change_of_the_same_meanwhile_is_refused() -> None:
     assert len(store.commits) == 1
 
 
+async def test_a_write_by_hand_meanwhile_is_not_overwritten() -> None:
+    class ByHand(MemoryStore):
+        async def commit(self, writes: tuple[Write, ...]) -> int:
+            if not self.entries:
+                self.put("fleet/resources/ServiceEntry/shop/a", entry("a", port=99))
+            return await super().commit(writes)
+
+    store = ByHand()
+    with pytest.raises(ChangedMeanwhile, match="somebody changed ServiceEntry/shop/a"):
+        await apply(store, entry("a"))
+    assert not store.commits
+
+
 async def test_the_same_change_by_somebody_else_meanwhile_is_done() -> None:
     store = _Overtaken(entry("a"))
     assert (await apply(store, entry("a"))).version == 1
