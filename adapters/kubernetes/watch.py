@@ -27,6 +27,7 @@ from egressd.registry.adapter import (
 )
 
 PUBLISH_PAUSE_S = 0.01  # what is heard within it is published together
+SHOWN = 2  # failures that are told at a time
 SERVICES = ("/api/v1",)
 SLICES = ("/apis/discovery.k8s.io/v1", "/apis/discovery.k8s.io/v1beta1")  # v1 since 1.21
 
@@ -143,8 +144,8 @@ class _Run:
         """Say what cannot be read: in the same words while it is the same, whoever failed last."""
         errors = [feed.error for feed in self.feeds if feed.error]
         if errors:
-            more = f"; and {len(errors) - 1} more" if len(errors) > 1 else ""
-            self._sink.failed(errors[0] + more)
+            more = [f"and {len(errors) - SHOWN} more"] if len(errors) > SHOWN else []
+            self._sink.failed("; ".join([*errors[:SHOWN], *more]))
 
     def _doubted(self, reason: str, lost_state: bool) -> None:
         if lost_state:
