@@ -61,10 +61,10 @@ def get(port: int, host: str, path: str = "/") -> bytes:
     """One request, and the whole answer."""
     with socket.create_connection(("127.0.0.1", port), 5) as sock:
         sock.settimeout(5)
-        return _exchange(sock, host, path)
+        return exchange(sock, host, path)
 
 
-def _exchange(sock: socket.socket, host: str, path: str) -> bytes:
+def exchange(sock: socket.socket, host: str, path: str) -> bytes:
     sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
     answer = b""
     while data := sock.recv(65536):
@@ -82,7 +82,7 @@ def get_tls(
     with socket.create_connection(("127.0.0.1", port), 5) as raw:
         raw.settimeout(5)
         with context.wrap_socket(raw, server_hostname=host, suppress_ragged_eofs=True) as sock:
-            return _exchange(sock, host, "/"), dict(sock.getpeercert() or {})
+            return exchange(sock, host, "/"), dict(sock.getpeercert() or {})
 
 
 def is_open(port: int) -> bool:
@@ -198,6 +198,24 @@ def test_mutual_tls_asks_for_a_certificate_that_the_ca_signed(
                 answer, _ = get_tls(port, "a.example", authority, wrong)
                 assert answer, "closed without an answer"
                 pytest.fail("a stranger was served")
+
+
+def test_insecure_skip_verify_asks_clients_for_nothing(
+    node: Node, tmp_path: Path, authority: trustme.CA
+) -> None:
+    port = free_port()
+    cert, key = write_cert(tmp_path, "a", authority.issue_cert("a.example"))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    tls = f"{{mode: MUTUAL, serverCertificate: {cert}, privateKey: {key}, "
+    tls += f"caCertificates: {tmp_path / 'ca.crt'}, insecureSkipVerify: true}}"
+    with Origin("a") as origin:
+        node.write("a.yaml", service_entry("a", origin.port))
+        text = gateway("g", server(port, "HTTPS", tls=tls))
+        node.write("g.yaml", text + bound("v", "[a.example]", "[g]", to("a.example")))
+        eventually(lambda: is_open(port))
+        assert get_tls(port, "a.example", authority)[0].endswith(b"\r\n\r\na")
+        other = trustme.CA().issue_cert("client.example")
+        assert get_tls(port, "a.example", authority, other)[0].endswith(b"\r\n\r\na")
 
 
 def test_passthrough_routes_by_sni_and_leaves_tls_to_the_endpoint(
@@ -382,38 +400,3 @@ def test_a_listener_comes_and_goes_under_load_without_a_failed_request_on_others
         assert egress.failures == []
         # What the listener had accepted was answered, the last one with `connection: close`.
         assert comes_and_goes.failures == []
-
-
-def get_unix(path: str, host: str) -> bytes:
-    """One request to a Unix socket, b"" where nobody listens."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(5)
-        try:
-            sock.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return b""
-        return _exchange(sock, host, "/")
-
-
-@pytest.mark.parametrize("abstract", [False, True])
-def test_a_gateway_is_bound_to_a_unix_socket(node: Node, tmp_path: Path, abstract: bool) -> None:
-    path = f"@egressd-{tmp_path.name}" if abstract else str(tmp_path / "edge.sock")
-    name = "\0" + path[1:] if abstract else path
-    with Origin("a") as origin:
-        node.write("a.yaml", service_entry("a", origin.port))
-        listed = server(0, "HTTP").removesuffix("}") + f", bind: 'unix://{path}'}}"
-        text = gateway("g", listed) + bound("v", "[a.example]", "[g]", to("a.example"))
-        node.write("g.yaml", text)
-        for _ in range(4):  # whichever worker accepts
-            assert eventually(lambda: get_unix(name, "a.example")).endswith(b"\r\n\r\na")
-        assert b" 404 " in get_unix(name, "b.example")
-        loop = f"[{{address: 'unix://{path}'}}]"
-        if not abstract:
-            assert os.stat(path).st_mode & 0o777 == 0o666
-            node.write("a.yaml", service_entry("a").replace("endpoints: []", f"endpoints: {loop}"))
-            eventually(lambda: b" 503 " in get_unix(name, "a.example"))
-        (node.resources / "g.yaml").unlink()
-        eventually(lambda: not get_unix(name, "a.example"))
-        assert abstract or not os.path.exists(path)
-        node.write("g.yaml", text)
-        eventually(lambda: get_unix(name, "a.example"))

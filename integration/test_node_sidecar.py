@@ -12,7 +12,7 @@ import pytest
 from integration.node import Node, eventually
 from integration.origins import Origin, service_entry
 from integration.raw_client import Client
-from integration.test_node_gateway import get_unix
+from integration.test_gateway_unix import get_unix
 
 
 @pytest.fixture

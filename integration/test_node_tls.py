@@ -79,6 +79,18 @@ def test_istio_mutual_shows_the_nodes_identity_and_checks_the_peers(
         eventually(lambda: node.get("mesh.example")[0] == 200)
 
 
+def test_istio_mutual_checks_the_service_accounts_of_the_endpoints(
+    node: Node, tmp_path: Path, authority: trustme.CA
+) -> None:
+    write_identity(authority, tmp_path / "peer", PEER)
+    with Origin("acc", tls=server_context(tmp_path / "peer")) as origin:
+        for account, status in (("server", 200), ("other", 503)):
+            endpoints = service_entry("acc", origin.port, labels=f", serviceAccount: {account}")
+            node.write("acc.yaml", endpoints + rule("acc", "{tls: {mode: ISTIO_MUTUAL}}"))
+            eventually(lambda: node.get("acc.example")[0] == status)  # noqa: B023
+        assert b"sa/other" in node.get("acc.example")[2]
+
+
 def test_a_credential_is_looked_up_and_may_come_later(
     node: Node, tmp_path: Path, authority: trustme.CA
 ) -> None:
@@ -263,6 +275,61 @@ def test_a_tunnel_goes_through_the_proxy_that_the_rule_names(node: Node) -> None
         )
         assert eventually(lambda: say(port, b"")) == b"far greets\n"
         assert proxy.asked[-1].startswith(b"CONNECT far.example:99 HTTP/1.1\r\n")
+
+
+def _chunks(sock: socket.socket, buffered: bytes) -> Iterator[bytes]:
+    """The bodies of chunks as they come, to the last one."""
+    file = sock.makefile("rb")
+    assert not buffered
+    while size := int(file.readline(), 16):
+        yield file.read(size)
+        assert file.read(2) == b"\r\n"
+
+
+def test_a_tunnel_by_post_carries_bytes_as_bodies(node: Node) -> None:
+    port = tcp_port(node)
+    asked: list[bytes] = []
+    got: list[int] = []
+
+    def serve(server: socket.socket) -> None:
+        sock, _ = server.accept()
+        with sock:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += sock.recv(1)
+            asked.append(head)
+            sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for chunk in _chunks(sock, b""):  # each comes back, split where it hurts
+                got.append(len(chunk))
+                framed = b"%x\r\n%b\r\n" % (len(chunk), chunk)
+                sock.sendall(framed[:-1])
+                sock.sendall(framed[-1:])
+            sock.sendall(b"0\r\n\r\n")
+            sock.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,), daemon=True)
+        node.write(
+            "t.yaml",
+            tcp_entry("t", port, server.getsockname()[1])
+            + rule("t", "{tunnel: {protocol: POST, targetHost: far.example, targetPort: 99}}"),
+        )
+        eventually(lambda: "t.example" in node.admin("/registry")[1].decode())
+        thread.start()
+        sent = bytes(range(256)) * 4000
+        with socket.create_connection(("127.0.0.1", port), 10) as client:
+            client.settimeout(20)
+            writer = threading.Thread(
+                target=lambda: (client.sendall(sent), client.shutdown(socket.SHUT_WR))
+            )
+            writer.start()
+            received = b""
+            while data := client.recv(65536):
+                received += data
+            writer.join()
+        thread.join(10)
+        assert asked[0].startswith(b"POST / HTTP/1.1\r\nHost: far.example:99\r\n")
+        assert received == sent and sum(got) == len(sent)
 
 
 def test_a_tunnel_that_the_proxy_refuses_is_told(node: Node) -> None:

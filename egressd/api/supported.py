@@ -13,9 +13,9 @@ from egressd.api.authorization_policy import AuthorizationPolicy, Source
 from egressd.api.decode import join
 from egressd.api.destination_rule import (
     HTTPSettings,
-    TunnelSettings,
     ZoneAwareLoadBalancerSetting,
 )
+from egressd.api.gateway import Server
 from egressd.api.message import Message, fields_of
 from egressd.api.report import Report
 from egressd.api.resource import Kind, Resource
@@ -30,9 +30,10 @@ NOT_YET_KINDS: Final[Mapping[Kind, str]] = {}
 NOT_YET_FIELDS: Final[Mapping[tuple[type[Message], str], str]] = {
     (WorkloadEntry, "network"): "failoverPriority reads it; every endpoint is called directly, as "
     "there are no network gateways on VMs",
-    (WorkloadEntry, "serviceAccount"): "the identity of an endpoint is not checked against it",
     (ZoneAwareLoadBalancerSetting, "minClusterSize"): "a node cannot know how many clients each "
     "zone has, so zones are priorities, as with localityLbSetting",
+    (Server, "defaultEndpoint"): "Istio does not act on it either; VirtualServices say where "
+    "traffic goes",
     (Sidecar, "ingress"): "the node is no workload's sidecar: nothing comes in for one",
     (Sidecar, "inboundConnectionPool"): "the node is no workload's sidecar: nothing comes in",
     (IstioEgressListener, "captureMode"): "how traffic gets to the node is not for it to say",
@@ -50,9 +51,7 @@ NOT_YET_FIELDS: Final[Mapping[tuple[type[Message], str], str]] = {
     (HTTPSettings, "http2KeepAlive"): "upstream connections speak HTTP/1.1 until HTTP/2 comes",
 }
 
-NOT_YET_VALUES: Final[Mapping[tuple[type[Message], str, str], str]] = {
-    (TunnelSettings, "protocol", "POST"): "CONNECT is sent: POST needs HTTP/2, which is to come",
-}
+NOT_YET_VALUES: Final[Mapping[tuple[type[Message], str, str], str]] = {}
 
 
 def report_unsupported(resource: Resource, report: Report) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 
 from egressd.net.readiness import Fiber, Readiness, Waiter
@@ -24,6 +25,7 @@ class Stream:
     """One socket under a readiness loop. Owned by one fiber for reading and one for writing."""
 
     __slots__ = (
+        "_last",
         "_loop",
         "_recv",
         "_send",
@@ -46,8 +48,9 @@ class Stream:
         self.sock = sock
         self.fd = sock.fileno()
         self.is_tls = isinstance(sock, ssl.SSLSocket)
-        self._recv = sock.recv
-        self._send = sock.send
+        self._recv: Callable[[int], bytes] = sock.recv
+        self._send: Callable[[bytes | memoryview], int] = sock.send
+        self._last = b""
         self.readable = True  # unknown: the first read finds out
         self.writable = True
         self.ended = False  # the peer will send no more (data may still wait)
@@ -65,6 +68,16 @@ class Stream:
         self.is_tls = True
         self._recv = sock.recv
         self._send = sock.send
+
+    def start_coding(
+        self, recv: Callable[[int], bytes], send: Callable[[bytes | memoryview], int], last: bytes
+    ) -> None:
+        """Go on with bytes that are not the socket's own, as with TLS: `recv` and `send` stand in for
+        the socket's, with its errors; `last` is written in place of a FIN."""
+        self.is_tls = True
+        self._recv = recv
+        self._send = send
+        self._last = last
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -166,6 +179,9 @@ class Stream:
     def shutdown_write(self) -> None:
         """Say that no more will be sent (FIN); the peer may go on sending."""
         with suppress(OSError, ValueError):
+            if self._last:
+                self.sock.send(self._last)
+                return
             if isinstance(self.sock, ssl.SSLSocket):
                 # A close_notify without waiting for the peer's: unwrap() would block on its answer.
                 self.sock.settimeout(0)

@@ -18,8 +18,10 @@ from egressd.net.stream import Stream, StreamClosed
 from egressd.proxy.addresses import address_of, preface_of
 from egressd.proxy.authorization import authorize_request
 from egressd.proxy.context import Exchange, Session
+from egressd.proxy.http1.fields import MalformedMessage
 from egressd.proxy.http1.request import split_authority
 from egressd.proxy.l4_target import L4Target, choose_cluster, connect_target
+from egressd.proxy.post_tunnel import start_bodies
 from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.routing.l4 import Connection
 from egressd.upstream.cluster import Outcome
@@ -169,10 +171,12 @@ async def _through_proxy(
     """The endpoint is a proxy that leads further (Istio `tunnel`). Raises `ConnectFailed`."""
     x.fiber.set_deadline(monotonic() + runtime.cluster.spec.limits.connect_timeout_s)
     try:
-        await open_tunnel(connection.stream, x.fiber, tunnel)
-    except (TunnelRefused, StreamClosed, Deadline) as error:
+        head = await open_tunnel(connection.stream, x.fiber, tunnel)
+        if tunnel.method == "POST":
+            start_bodies(connection.stream, head)
+    except (TunnelRefused, StreamClosed, MalformedMessage, Deadline) as error:
         runtime.pool.discard(connection)
-        reason = str(error) or "no answer to CONNECT in time"
+        reason = str(error) or f"no answer to {tunnel.method} in time"
         raise ConnectFailed(connection.endpoint.id, reason) from None
 
 

@@ -39,7 +39,7 @@ from egressd.upstream.outlier import (
     observe,
     outcome_of_status,
 )
-from egressd.upstream.retry_budget import most_retries
+from egressd.upstream.retry_budget import RecentRequests, most_retries
 from egressd.upstream.spec import Balancer, ClusterSpec, EndpointSpec, HashTable
 from egressd.upstream.warmup import STEPS
 
@@ -127,6 +127,7 @@ class Cluster:
         self._epoch = -1
         self._breaker = -1  # slot in the node's counts; -1 = none needed, or none to be had
         self._held = [0, 0, 0, 0]  # this worker's counts, by what `node_state` calls them
+        self._recent: RecentRequests | None = None  # where a retry budget looks back
         self._choose = _chooser(spec.balancer)
         self._in_use = False
         self._was_warming = False
@@ -139,16 +140,11 @@ class Cluster:
         """New configuration; endpoints that stay keep their connections, counters and health."""
         if spec.balancer is not self.spec.balancer:
             self._choose = _chooser(spec.balancer)
+        looked_back_s = spec.retry_budget.interval_s if spec.retry_budget is not None else 0.0
+        if looked_back_s != (self._recent.interval_s if self._recent is not None else 0.0):
+            self._recent = RecentRequests(looked_back_s) if looked_back_s else None
         self.spec = spec
-        limits = spec.limits
-        limited = (
-            limits.max_connections,
-            limits.max_pending_requests,
-            limits.max_requests,
-            limits.max_retries,
-        )
-        limited_at_all = any(limit is not None for limit in limited)
-        if self._breaker < 0 and (limited_at_all or spec.retry_budget is not None):
+        if self._breaker < 0 and (spec.limits.is_limited or spec.retry_budget is not None):
             self._breaker = self._node.breaker(slot_key(self._name))
             if self._breaker >= 0:
                 for which, held in enumerate(self._held):
@@ -366,6 +362,8 @@ class Cluster:
 
     def admit_request(self) -> bool:
         """Istio `http2MaxRequests` (Envoy `max_requests`): requests under way on the node."""
+        if self._recent is not None:
+            self._recent.began(monotonic())
         return self._admit(REQUESTS, self.spec.limits.max_requests)
 
     def done_request(self) -> None:
@@ -390,6 +388,11 @@ class Cluster:
         budget = self.spec.retry_budget
         if budget is None:
             return self._admit(RETRIES, self.spec.limits.max_retries)
+        if self._recent is not None:
+            # Each worker counts what began with it, and has its own share of the budget for these.
+            share = self._recent.total(monotonic()) * budget.percent / 100.0
+            if self._held[RETRIES] + 1 <= share:
+                return self._admit(RETRIES, None)
         requests = (
             self._node.total(self._breaker, REQUESTS)
             if self._breaker >= 0

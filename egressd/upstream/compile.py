@@ -97,8 +97,10 @@ def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> Clus
     balancer = policy.load_balancer.value
     outlier = policy.outlier_detection.value
     proxy = policy.proxy_protocol.value
+    entries = (*service.endpoints, *_selected(view, service))
+    accounts = tuple(sorted({one.service_account for one in entries if one.service_account}))
     try:
-        secured = tls_spec(policy.tls.value, service, key, profile)
+        secured = tls_spec(policy.tls.value, service, key, profile, accounts)
     except CredentialError as error:
         raise UnknownCluster(f"destination {key.host}: {error}", may_heal=True) from None
     simple = balancer.simple if balancer is not None else None
@@ -111,7 +113,7 @@ def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> Clus
         resolution=resolution,
         endpoints=()
         if resolution in (Resolution.NONE, Resolution.DYNAMIC_DNS)
-        else _endpoints(view, service, port, key.port, policy.labels),
+        else _endpoints(entries, service, port, key.port, policy.labels),
         protocol=(port.protocol.upper() if port is not None else "") or "HTTP",
         balancer=_BALANCERS[simple or SimpleLB.UNSPECIFIED],
         limits=pool_limits(policy.connection_pool.value),
@@ -142,7 +144,7 @@ def _policy(key: ClusterKey, rules: list[Record]) -> EffectivePolicy:
 
 
 def _endpoints(
-    view: RecordingView,
+    entries: tuple[WorkloadEntry, ...],
     service: Service,
     port: ServicePort | None,
     number: int,
@@ -150,7 +152,6 @@ def _endpoints(
 ) -> tuple[EndpointSpec, ...]:
     target = (port.target_port if port is not None else 0) or number
     name = port.name if port is not None else ""
-    entries = (*service.endpoints, *_selected(view, service))
     if not entries and not service.selectors and service.resolution is not Resolution.STATIC:
         entries = (WorkloadEntry(address=service.host),)
     found = []

@@ -94,4 +94,6 @@ def retry_budget_of(settings: RetryBudget | None) -> retry_budget.RetryBudget | 
     if settings is None:
         return None
     percent = 20.0 if settings.percent is None else settings.percent
-    return retry_budget.RetryBudget(percent, settings.min_retry_concurrency or 3)
+    return retry_budget.RetryBudget(
+        percent, settings.min_retry_concurrency or 3, settings.budget_interval or 0.0
+    )

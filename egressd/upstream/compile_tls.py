@@ -6,22 +6,30 @@ from egressd.api.destination_rule import ClientTLSMode, ClientTLSSettings, Tunne
 from egressd.registry.lookup import Service
 from egressd.registry.profile import NodeProfile
 from egressd.routing.table import ClusterKey
-from egressd.upstream.credentials import Credential, find_credential, mesh_identity
+from egressd.upstream.credentials import Credential, find_credential, mesh_identity, trust_domain
 from egressd.upstream.spec import TlsSpec, TunnelSpec
 
 ISTIO_ALPN = ("istio-http/1.1", "istio", "http/1.1")
 
 
 def tls_spec(
-    tls: ClientTLSSettings | None, service: Service, key: ClusterKey, profile: NodeProfile
+    tls: ClientTLSSettings | None,
+    service: Service,
+    key: ClusterKey,
+    profile: NodeProfile,
+    accounts: tuple[str, ...] = (),
 ) -> TlsSpec | None:
-    """None for plain text. Raises `CredentialError` where a secret or the identity is not there: where
-    TLS is asked for and cannot be done, nothing is sent plain."""
+    """None for plain text. `accounts` are the service accounts that the endpoints run as. Raises
+    `CredentialError` where a secret or the identity is not there: where TLS is asked for and cannot be
+    done, nothing is sent plain."""
     if tls is None or tls.mode is ClientTLSMode.DISABLE:
         return None
     names = tls.subject_alt_names or service.subject_alt_names
     if tls.mode is ClientTLSMode.ISTIO_MUTUAL:
         files = mesh_identity(profile)
+        if accounts and not tls.subject_alt_names:
+            place = f"spiffe://{trust_domain(files.certificate)}/ns/{service.namespace}/sa"
+            names = (*names, *(f"{place}/{account}" for account in accounts))
         return TlsSpec(
             mode=str(tls.mode),
             # Istio: the server name says which cluster is meant, for gateways on the way.
@@ -59,4 +67,4 @@ def tunnel_spec(tunnel: TunnelSettings | None) -> TunnelSpec | None:
     """Istio `TrafficPolicy.tunnel`."""
     if tunnel is None:
         return None
-    return TunnelSpec(tunnel.target_host, tunnel.target_port)
+    return TunnelSpec(tunnel.target_host, tunnel.target_port, tunnel.protocol or "CONNECT")

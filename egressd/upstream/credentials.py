@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from cryptography import x509
+
 from egressd.registry.profile import NodeProfile
 
 
@@ -33,6 +35,8 @@ _NAMES = {
     "ca": ("ca.crt", "cacert"),
     "crl": ("ca.crl", "crl"),
 }
+_SPIFFE = "spiffe://"
+_TRUST_DOMAIN = "cluster.local"
 CERT_CHAIN, KEY, ROOT_CERT = "cert-chain.pem", "key.pem", "root-cert.pem"
 
 
@@ -61,6 +65,19 @@ def find_credential(profile: NodeProfile, name: str) -> Credential:
 
 def _first(place: Path, files: tuple[str, ...]) -> str:
     return next((str(place / file) for file in files if os.path.exists(place / file)), "")
+
+
+def trust_domain(certificate: str) -> str:
+    """The trust domain of a mesh identity's file; Istio's default where it names none."""
+    try:
+        leaf = x509.load_pem_x509_certificate(Path(certificate).read_bytes())
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return _TRUST_DOMAIN
+    for uri in names.get_values_for_type(x509.UniformResourceIdentifier):
+        if uri.startswith(_SPIFFE):
+            return uri.removeprefix(_SPIFFE).partition("/")[0]
+    return _TRUST_DOMAIN
 
 
 def mesh_identity(profile: NodeProfile) -> Credential:

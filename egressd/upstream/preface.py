@@ -39,25 +39,31 @@ def proxy_header(version: str, source: tuple[str, int], destination: tuple[str, 
     return _SIGNATURE + bytes([0x21, family]) + struct.pack("!H", len(addresses)) + addresses
 
 
-async def open_tunnel(stream: Stream, fiber: Fiber, tunnel: TunnelSpec) -> None:
-    """Ask the proxy at the other end for a tunnel.
+async def open_tunnel(stream: Stream, fiber: Fiber, tunnel: TunnelSpec) -> bytes:
+    """Ask the proxy at the other end for a tunnel: the head of its answer. Behind a POST both ways are
+    bodies, see `egressd.proxy.post_tunnel`.
 
     Raises `TunnelRefused`, `StreamClosed`, `Deadline`.
     """
     host = f"[{tunnel.host}]" if ":" in tunnel.host else tunnel.host
     target = f"{host}:{tunnel.port}"
-    await stream.send_all(fiber, f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+    if tunnel.method == "POST":
+        request = f"POST / HTTP/1.1\r\nHost: {target}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    else:
+        request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"
+    await stream.send_all(fiber, request.encode())
     # One byte at a time near the end would be slow; the answer has no body, and the endpoint behind
     # the proxy may speak first: read no further than the end of the head.
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         data = await stream.recv(fiber, 1)
         if not data:
-            raise StreamClosed("the proxy closed before it answered CONNECT")
+            raise StreamClosed(f"the proxy closed before it answered {tunnel.method}")
         head += data
         if len(head) > _MOST_HEAD:
-            raise TunnelRefused("its answer to CONNECT has no end")
+            raise TunnelRefused(f"its answer to {tunnel.method} has no end")
     status_line = head.partition(b"\r\n")[0].decode("latin-1")
     parts = status_line.split(" ", 2)
     if len(parts) < 2 or not parts[0].startswith("HTTP/1.") or not parts[1].startswith("2"):
-        raise TunnelRefused(f"CONNECT {target} was answered {status_line!r}")
+        raise TunnelRefused(f"{tunnel.method} {target} was answered {status_line!r}")
+    return head

@@ -51,6 +51,7 @@ class ServerTlsSpec:
     subject_alt_names: tuple[str, ...] = ()
     spki_pins: tuple[str, ...] = ()  # base64 SHA-256 of the public key
     hash_pins: tuple[str, ...] = ()  # hex SHA-256 of the certificate
+    skips_clients: bool = False  # no client certificate is asked for, whatever the mode
 
 
 def server_tls_spec(settings: ServerTLSSettings, profile: NodeProfile) -> ServerTlsSpec:
@@ -73,6 +74,7 @@ def server_tls_spec(settings: ServerTLSSettings, profile: NodeProfile) -> Server
         subject_alt_names=settings.subject_alt_names,
         spki_pins=settings.verify_certificate_spki,
         hash_pins=settings.verify_certificate_hash,
+        skips_clients=bool(settings.insecure_skip_verify),
     )
 
 
@@ -167,6 +169,8 @@ def server_context(spec: ServerTlsSpec) -> ssl.SSLContext:
             context.load_cert_chain(chain, key)
         except (OSError, ssl.SSLError) as error:
             raise TlsConfigError(f"serverCertificate {chain}, {key}: {_words(error)}") from None
+    if spec.skips_clients:
+        return context
     if spec.mode in _MUTUAL:
         context.verify_mode = ssl.CERT_REQUIRED
     elif spec.mode is ServerTLSMode.OPTIONAL_MUTUAL:

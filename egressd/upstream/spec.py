@@ -95,6 +95,12 @@ class PoolLimits:
     max_connection_duration_s: float | None = None
     keepalive: tuple[int, int, int] | None = None  # probes, time s, interval s
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a circuit breaker, so that the node has to count."""
+        limits = (self.max_connections, self.max_pending_requests, self.max_requests)
+        return self.max_retries is not None or any(limit is not None for limit in limits)
+
 
 @dataclass(frozen=True, slots=True)
 class OutlierPolicy:
@@ -130,10 +136,11 @@ class TlsSpec:
 
 
 class TunnelSpec(NamedTuple):
-    """Where a proxy is asked to CONNECT to (Istio `TunnelSettings`)."""
+    """Where a proxy is asked to lead (Istio `TunnelSettings`), by CONNECT or by POST."""
 
     host: str
     port: int
+    method: str = "CONNECT"
 
 
 @dataclass(frozen=True, slots=True)

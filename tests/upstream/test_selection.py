@@ -19,7 +19,7 @@ from egressd.upstream.cluster import Cluster, Endpoint, Outcome
 from egressd.upstream.hashing import hash64
 from egressd.upstream.locality import LocalityPolicy
 from egressd.upstream.node_state import NodeState, create
-from egressd.upstream.retry_budget import RetryBudget, most_retries
+from egressd.upstream.retry_budget import RecentRequests, RetryBudget, most_retries
 from egressd.upstream.spec import (
     ClusterSpec,
     EndpointSpec,
@@ -143,3 +143,26 @@ def test_retries_past_the_budget_are_refused(node: NodeState) -> None:
     assert [cluster.admit_retry() for _ in range(4)] == [True, True, True, False]
     cluster.done_retry()
     assert cluster.admit_retry()
+
+
+def test_a_budget_with_an_interval_counts_what_began_within_it(node: NodeState) -> None:
+    cluster = Cluster(spec("", retry_budget=RetryBudget(50.0, 1, interval_s=1000.0)), node)
+    for _ in range(6):
+        assert cluster.admit_request()
+        cluster.done_request()
+    assert [cluster.admit_retry() for _ in range(4)] == [True, True, True, False]
+
+
+@given(st.lists(st.floats(0.0, 100.0), max_size=30), st.floats(0.5, 20.0))
+def test_recent_requests_are_those_of_the_interval_to_a_tenth(
+    times: list[float], interval_s: float
+) -> None:
+    times.sort()
+    recent = RecentRequests(interval_s)
+    for time in times:
+        recent.began(time)
+    now = times[-1] if times else 0.0
+    surely = sum(1 for time in times if time > now - 0.9 * interval_s)
+    perhaps = sum(1 for time in times if time > now - interval_s - 1e-6)
+    assert surely <= recent.total(now) <= perhaps
+    assert recent.total(now + 1.1 * interval_s) == 0
