@@ -213,13 +213,13 @@ async def test_consul_is_verified_over_tls(tmp_path: Path) -> None:
 async def test_a_thousand_services_need_neither_threads_nor_connections(
     consul: ConsulAgent, record_property: Callable[[str, object], None]
 ) -> None:
-    for number in range(1000):
-        consul.register(f"svc-{number}", 8080, check="passing")
+    consul.fill(1000, 1)
     threads = threading.active_count()
     async with watching(consul) as sink:
         record_property("first_answer_s", await sink.until(lambda: bool(sink.snapshots)))
         assert len(sink.snapshots[0].records) >= 1000
-        consul.set_check("svc-500", "critical")
+        assert sink.progressed[-1][1] >= 1000
+        consul.set_filled_check(500, 0, "critical")
         record_property("check_s", await sink.until(lambda: sink.endpoints("svc-500") == []))
         consul.register("svc-501", 8080, address="127.0.0.9", service_id="unchecked")
         added = await sink.until(lambda: len(sink.endpoints("svc-501") or ()) == 2)

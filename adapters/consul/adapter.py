@@ -22,7 +22,7 @@ from egressd.registry.adapter import CONFIRM_S, Adapter, AdapterContext, Sink
 from egressd.registry.records import Snapshot
 
 DISCOVERY_S = 30.0  # between two looks for datacenters that came or went
-PUBLISH_PAUSE_S = 0.01  # changes that are read within it are published together
+PUBLISH_PAUSE_S = 0.01  # after a publication: changes that are read within it go together
 
 
 def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adapter:
@@ -142,22 +142,24 @@ class _Running:
         """Say what is known, whenever that changed."""
         while True:
             await self._bell.wait()
-            await trio.sleep(PUBLISH_PAUSE_S)
             self._bell = trio.Event()
             self._take()
             if self._is_first and not self._is_read():
-                done, total = zip(
-                    *(w.inventory.progress for w in self._watches.values()), strict=True
+                shares = [watch.inventory.progress for watch in self._watches.values()]
+                self._sink.progress(
+                    sum(done for done, _ in shares), sum(total for _, total in shares)
                 )
-                self._sink.progress(sum(done), sum(total))
-                continue
-            is_reread = self._rereading == "now" and all(
-                watch.inventory.is_settled for watch in self._watches.values()
-            )
-            if self._is_dirty or is_reread:
-                self._say(is_reread, nursery)
-            elif all(watch.is_idle for watch in self._watches.values()):
-                self._troubles.in_sync()
+            else:
+                self._say_news(nursery)
+            await trio.sleep(PUBLISH_PAUSE_S)
+
+    def _say_news(self, nursery: trio.Nursery) -> None:
+        watches = self._watches.values()
+        is_reread = self._rereading == "now" and all(w.inventory.is_settled for w in watches)
+        if self._is_dirty or is_reread:
+            self._say(is_reread, nursery)
+        elif all(watch.is_idle for watch in watches):
+            self._troubles.in_sync()
 
     def _news(self) -> None:
         self._bell.set()

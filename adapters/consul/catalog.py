@@ -32,8 +32,9 @@ class Catalog:
         self._parts: dict[Key, dict[str, Part]] = {}
         self._by_ref: dict[str, dict[str, Record]] = {}  # by origin: two names may make one host
         self._refs: dict[str, str] = {}  # of origins
+        self._winners: dict[str, Record] = {}  # by ref
+        self._contested: set[str] = set()  # refs
         self._warnings: dict[str, tuple[Problem, ...]] = {}  # by origin
-        self._records: tuple[Record, ...] | None = ()
 
     def origin(self, dc: str, name: str) -> str:
         """The origin of a service's record."""
@@ -68,18 +69,13 @@ class Catalog:
         """One record a host, but those of some origins: of two services with one host the first in the
         alphabet has it."""
         if without:
-            return tuple(record for record in self.records() if record.origin not in without)
-        if self._records is None:
-            self._records = tuple(
-                records[min(records)] if len(records) > 1 else next(iter(records.values()))
-                for records in self._by_ref.values()
-            )
-        return self._records
+            return tuple(r for r in self._winners.values() if r.origin not in without)
+        return tuple(self._winners.values())
 
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong with the services, including hosts that two of them claim."""
         found = [problem for problems in self._warnings.values() for problem in problems]
-        for records in self._by_ref.values():
+        for records in (self._by_ref[ref] for ref in sorted(self._contested)):
             for origin in sorted(records)[1:]:
                 resource = records[origin].resource
                 found.append(
@@ -95,29 +91,25 @@ class Catalog:
 
     def _set(self, origin: str, made: Translated | None, version: str) -> None:
         self._warnings.pop(origin, None)
-        ref = self._refs.get(origin, "")
-        before = self._by_ref[ref][origin] if ref else None
+        ref = made.resource.ref if made else self._refs.get(origin, "")
+        records = self._by_ref.setdefault(ref, {})
         if made is None:
-            if ref:
-                self._discard(origin, ref)
-            return
-        if made.problems:
-            self._warnings[origin] = made.problems
-        if before is not None and before.resource == made.resource:
-            return
-        self._records = None
-        ref = made.resource.ref
-        self._refs[origin] = ref
-        self._by_ref.setdefault(ref, {})[origin] = Record(
-            resource=made.resource, source=self._source, origin=origin, source_version=version
-        )
-
-    def _discard(self, origin: str, ref: str) -> None:
-        self._records = None
-        del self._refs[origin]
-        records = self._by_ref[ref]
-        del records[origin]
-        if not records:
+            self._refs.pop(origin, None)
+            records.pop(origin, None)
+        else:
+            if made.problems:
+                self._warnings[origin] = made.problems
+            if origin in records and records[origin].resource == made.resource:
+                return
+            self._refs[origin] = ref
+            records[origin] = Record(
+                resource=made.resource, source=self._source, origin=origin, source_version=version
+            )
+        (self._contested.add if len(records) > 1 else self._contested.discard)(ref)
+        if records:
+            self._winners[ref] = records[min(records)]
+        else:
+            self._winners.pop(ref, None)
             del self._by_ref[ref]
 
 

@@ -75,7 +75,7 @@ class Inventory:
     @property
     def unknown(self) -> Iterable[str]:
         """Those of the failures that could never be read."""
-        return self._failed - self._readings.keys()
+        return {name for name in self._failed if name not in self._readings}
 
     @property
     def has_news(self) -> bool:

@@ -32,15 +32,15 @@ class ReadQueue:
                 self._rest[name] = None
         self._wake()
 
-    async def take(self) -> str:
-        """The next name to read; `done` must follow."""
+    async def take(self) -> tuple[str, bool]:
+        """The next name to read, and whether it is known to have changed; `done` must follow."""
         while True:
             for queue in (self._changed, self._rest):
                 name = next((name for name in queue if name not in self._reading), None)
                 if name is not None:
                     del queue[name]
                     self._reading.add(name)
-                    return name
+                    return name, queue is self._changed
             await self._event.wait()
 
     def done(self, name: str) -> None:

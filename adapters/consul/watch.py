@@ -3,10 +3,10 @@
 `/v1/catalog/services` returns as soon as any instance comes, goes or changes, the lists of critical and
 of warning checks as soon as a check enters or leaves them. What a list says beyond what is known names
 the services to read again; readers ask for their instances. An instance that changes without a name in
-any list (no check, or a passing one) is found in two ways: the `watches` services that changed last have
-a blocking query of their own, and a new index of the catalog is followed by a sweep, a re-read of all
-others, those that changed lately first. So connections are bounded for any number of services, and with
-no more services than `watches` nothing is ever swept. See docs/decisions/0006-consul-at-scale.md.
+any list (no check, or a passing one) is found in two ways: the `watches` services that changed so last
+have a blocking query of their own, and a new index of the catalog is followed by a sweep, a re-read of
+all others, those that changed lately first. So connections are bounded for any number of services, and
+with no more services than `watches` nothing is swept. See docs/decisions/0009-consul-at-scale.md.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from adapters.options import seconds
 
 QUERY_PAUSE_S = 0.02  # between two answers of one blocking query: a storm is read in strides
 SWEEP_REST = (
-    2.0  # pause after a sweep, in times of its duration: churn keeps a third of a core busy
+    2.0  # pause after a sweep in times of its duration, so that churn has a third of a core
 )
+MAX_SWEEP_REST_S = 20.0
 Answer = TypeVar("Answer")
 
 
@@ -180,21 +181,21 @@ class DatacenterWatch:
             names = [name for name in self.inventory.names if name not in self._held]
             self._queue.add(self.inventory.lately_changed(names), changed=False)
             await self._queue.swept()
-            await trio.sleep(SWEEP_REST * (trio.current_time() - begun))
+            lasted_s = trio.current_time() - begun
+            await trio.sleep(min(MAX_SWEEP_REST_S, SWEEP_REST * lasted_s))
 
     async def _read_services(self) -> None:
         """Read one service after the other; none while even the list cannot be had."""
         while True:
             await self._is_listed.wait()
-            name = await self._queue.take()
+            name, was_listed = await self._queue.take()
             async with self._readers:
                 if name not in self._held:  # else every change of it is heard of anyway
-                    await self._read(name)
+                    await self._read(name, was_listed)
             self._queue.done(name)
             self._news()
 
-    async def _read(self, name: str) -> None:
-        was_known = self.inventory.part(name) is not None
+    async def _read(self, name: str, was_listed: bool) -> None:
         try:
             reply = await self._client.instances(name)
             is_new = self._heard_instances(name, reply)
@@ -205,7 +206,7 @@ class DatacenterWatch:
             self._nursery.start_soon(self._read_later, name)
         else:
             self._read_failures.pop(name, None)
-            self._hold(name, reply.index, changed=was_known and is_new)
+            self._hold(name, reply.index, must=is_new and not was_listed)
 
     def _heard_instances(self, name: str, reply: Reply) -> bool:
         decode = self._client.decode_instances
@@ -220,14 +221,15 @@ class DatacenterWatch:
 
     # -- queries held on single services -------------------------------------------------------
 
-    def _hold(self, name: str, index: int, *, changed: bool) -> None:
-        """Hold a query on a service that was just read, if there is room or it is one that changes."""
+    def _hold(self, name: str, index: int, *, must: bool) -> None:
+        """Hold a query on a service that was just read, if there is room, or it `must` be, because it
+        changes without a name in a list."""
         if name not in self.inventory.names or not self._is_listed.is_set():
             return
         if trio.current_time() < self._no_holds_before or not self._most_held:
             return
         if len(self._held) >= self._most_held:
-            if not changed:
+            if not must:
                 return
             oldest = next(iter(self._held))
             self._release(oldest)

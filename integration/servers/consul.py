@@ -139,6 +139,38 @@ class ConsulAgent:
             body["Check"] = {"CheckID": f"ttl:{own_id}", "TTL": "1h", "Status": check}
         self.request("PUT", "/v1/agent/service/register", body)
 
+    def fill(self, services: int, instances: int, port: int = 8080) -> None:
+        """Enter services svc-0, svc-1, ... with passing instances in the catalog, past the agent: a
+        transaction takes 64 operations."""
+        operations: list[object] = []
+        for service, number in ((s, i) for s in range(services) for i in range(instances)):
+            node, own_id = f"vm-{number}", f"svc-{service}-{number}"
+            if not service:
+                operations.append(
+                    {"Node": {"Verb": "set", "Node": {"Node": node, "Address": "127.0.0.1"}}}
+                )
+            body = {"ID": own_id, "Service": f"svc-{service}", "Port": port, "Address": "127.0.0.1"}
+            operations.append({"Service": {"Verb": "set", "Node": node, "Service": body}})
+            operations.append(self._check_operation(node, own_id, "passing"))
+        for begin in range(0, len(operations), 64):
+            self.request("PUT", "/v1/txn", operations[begin : begin + 64])
+
+    def set_filled_check(self, service: int, number: int, status: str) -> None:
+        """Set the check of an instance that `fill` entered."""
+        operation = self._check_operation(f"vm-{number}", f"svc-{service}-{number}", status)
+        self.request("PUT", "/v1/txn", [operation])
+
+    @staticmethod
+    def _check_operation(node: str, service_id: str, status: str) -> object:
+        check = {
+            "Node": node,
+            "CheckID": f"c:{service_id}",
+            "Name": "check",
+            "ServiceID": service_id,
+            "Status": status,
+        }
+        return {"Check": {"Verb": "set", "Check": check}}
+
     def deregister(self, service_id: str) -> None:
         """Take an instance out of the agent."""
         self.request("PUT", f"/v1/agent/service/deregister/{quote(service_id)}")
