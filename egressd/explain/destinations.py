@@ -29,7 +29,7 @@ from egressd.registry.records import Record
 from egressd.registry.visibility import VisibleView
 from egressd.routing.table import ClusterKey
 from egressd.upstream.compile import Sources, UnknownCluster, cluster_sources, compile_cluster
-from egressd.upstream.dns import resolved_endpoints, without_denied
+from egressd.upstream.dns import host_names, resolved_endpoints, without_denied
 from egressd.upstream.spec import ClusterSpec
 from egressd.upstream.tls import TlsConfigError, client_context
 
@@ -86,14 +86,13 @@ def _filled(
     notes = list(_notes(node, aim, spec, sources))
     specs, failure = list(spec.endpoints), ""
     if spec.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN):
-        found = resolved_endpoints(spec, known_names(cluster))
-        if found and sources is None and node.denies is not None:
-            found = without_denied(found, node.denies)
-            failure = "" if found else DENIED
-        if found or cluster is not None or failure:
-            specs = found
-        else:
+        if cluster is None and host_names(spec):
             notes.append("names are resolved when they are used")
+        else:
+            specs = resolved_endpoints(spec, known_names(cluster))
+            if specs and sources is None and node.denies is not None:
+                specs = without_denied(specs, node.denies)
+                failure = "" if specs else DENIED
     endpoints = shown_endpoints(specs, cluster)
     levels = balanced(spec, endpoints)
     problem = None

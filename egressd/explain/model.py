@@ -68,7 +68,7 @@ class Sent(msgspec.Struct, frozen=True):
 
 class Section(msgspec.Struct, frozen=True):
     """One section of the effective policy. `origin`: "rule", "subset", "port" (portLevelSettings),
-    "route" or "default"."""
+    "cleared" (defaults, since portLevelSettings leave it out), "route" or "default"."""
 
     name: str
     origin: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from egressd.api.authorization_policy import Action, AuthorizationPolicy
-from egressd.api.resource import Kind
+from egressd.api.resource import Kind, Resource
 from egressd.explain.model import By, Considered, Step
 from egressd.explain.question import Node
 from egressd.explain.sources import by
@@ -83,10 +83,23 @@ def _considered(
         place: By = by(record, f"spec.rules[{index}]")
         why: tuple[str, ...] = ("it needs what HTTP says: it never matches a plain connection",)
         if rule is not None:
-            why = ("it matches",) if rule.matches(facts) else tuple(_failures(rule, facts))
-        yield Considered(
-            f"{resource.ref} spec.rules[{index}] ({action})", name == decided, why, place
-        )
+            matched = rule.matches(facts)
+            why = (
+                (_effect(resource, name == decided),) if matched else tuple(_failures(rule, facts))
+            )
+        what = f"{resource.ref} spec.rules[{index}] ({action})"
+        yield Considered(what, name == decided, why, place)
+
+
+def _effect(policy: Resource, has_decided: bool) -> str:
+    """What it means that a rule matches."""
+    if has_decided:
+        return "it matches"
+    if is_dry_run(policy):
+        return "it matches, and changes nothing: dry run"
+    if isinstance(policy.spec, AuthorizationPolicy) and policy.spec.action is Action.AUDIT:
+        return "it matches: the request is marked"
+    return "it matches, too: another rule decides first"
 
 
 def _failures(rule: CompiledRule, facts: Facts) -> Iterator[str]:

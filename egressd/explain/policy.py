@@ -36,9 +36,7 @@ def _section(
 ) -> Section:
     origin = "default"
     if "portLevelSettings" in merged.field:
-        origin = "port"
-        if merged.value is None:
-            notes = (*notes, "portLevelSettings leave it out: it has its defaults there (Istio)")
+        origin = "port" if merged.value is not None else "cleared"
     elif merged.field:
         origin = "subset" if "subsets" in merged.field else "rule"
     place = by(merged.record, merged.field) if merged.record is not None else None

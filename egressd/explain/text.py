@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from egressd.explain.model import (
     ALWAYS,
@@ -35,7 +35,7 @@ class _Text:
     def __init__(self) -> None:
         self._placed: set[str] = set()
         self._number = 0
-        self._policies: dict[str, str] = {}  # cluster to its policy
+        self._policy_of: DestinationLine | None = None  # the first one shown
 
     def render(self, found: Explanation) -> str:
         lines = [found.asked, *_wrapped(f"=> {outcome_words(found.outcome)}", "   ")]
@@ -96,23 +96,23 @@ class _Text:
         yield from _endpoints(line)
 
     def _policy(self, line: DestinationLine) -> Iterator[str]:
-        """What is set, section by section, then what has its default."""
-        same = [name for name, known in self._policies.items() if known == _values(line)]
-        if same:
-            yield from _wrapped(f"{_IN}policy: as of {same[0]}", f"{_IN}  ")
-            return
-        self._policies[line.cluster] = _values(line)
-        for section in line.policy:
-            if section.origin != "default":
+        """What is written, section by section, then what has its default; of a further destination what
+        differs from the first one's."""
+        shown = line.policy
+        if self._policy_of is not None:
+            shown = tuple(one for one in shown if one not in self._policy_of.policy)
+            but = ", but" if shown else ""
+            yield from _wrapped(f"{_IN}policy of {self._policy_of.cluster}{but}", f"{_IN}  ")
+        elif shown:
+            self._policy_of = line
+        for section in shown:
+            if section.origin not in ("default", "cleared"):
                 yield from _section(section)
-        default = [section for section in line.policy if section.origin == "default"]
-        if default:
-            words = "; ".join(filter(None, map(_default, default)))
-            yield from _wrapped(f"{_IN}by default: {words}", f"{_IN}  ")
-
-
-def _values(line: DestinationLine) -> str:
-    return repr(line.policy)
+        cleared = [section for section in shown if section.origin == "cleared"]
+        if cleared and cleared[0].by is not None:
+            place = f"{cleared[0].by.ref} {cleared[0].by.field}"
+            yield from _defaults(f"by default, since {place} leaves them out", cleared)
+        yield from _defaults("by default", [one for one in shown if one.origin == "default"])
 
 
 def _says_no_more(step: Step) -> bool:
@@ -142,7 +142,7 @@ def _mirror(mirror: MirrorLine) -> str:
 def _section(section: Section) -> Iterator[str]:
     """A section that somebody wrote: what it sets, what it leaves unset, and where it stands."""
     values = {name: v for name, v in section.values.items() if v is not None}
-    said = ", ".join(f"{_name(name)} {_value(name, v)}" for name, v in values.items())
+    said = _said(section, values)
     unset = " ".join(_name(name) for name, v in section.values.items() if v is None)
     parts = [said, f"not set: {unset}" if unset else ""]
     place = f"{section.by.ref} {section.by.field}" if section.by is not None else section.origin
@@ -152,13 +152,26 @@ def _section(section: Section) -> Iterator[str]:
         yield from _wrapped(f"{_IN}  - {note}", f"{_IN}    ")
 
 
+def _defaults(label: str, sections: list[Section]) -> list[str]:
+    if not sections:
+        return []
+    words = "; ".join(map(_default, sections))
+    return _wrapped(f"{_IN}{label}: {words}", f"{_IN}  ")
+
+
 def _default(section: Section) -> str:
-    values = [
-        f"{_name(name)} {_value(name, v)}" for name, v in section.values.items() if v is not None
-    ]
+    values = {name: v for name, v in section.values.items() if v is not None}
     if not values or section.values.get("enabled") is False:
         return f"no {section.name}"
-    return f"{section.name} {', '.join(values)}"
+    return f"{section.name} {_said(section, values)}"
+
+
+def _said(section: Section, values: Mapping[str, Value]) -> str:
+    """Values by their names; one that is called as its section goes without."""
+    return ", ".join(
+        _value(name, v) if _name(name) == section.name else f"{_name(name)} {_value(name, v)}"
+        for name, v in values.items()
+    )
 
 
 def _name(name: str) -> str:
@@ -184,8 +197,9 @@ def _endpoints(line: DestinationLine) -> Iterator[str]:
     for rank, level in enumerate(line.levels):
         if many:
             yield f"{_IN}level {rank}, {level.share:g} %"
+        indent = f"{_IN}  " if many else _IN
         for endpoint in level.endpoints:
-            yield from _wrapped(f"{_IN}endpoint {_endpoint(endpoint)}", f"{_IN}  ")
+            yield from _wrapped(f"{indent}endpoint {_endpoint(endpoint)}", f"{indent}  ")
     if line.hashing is not None:
         choice = line.hashing
         to = f" -> {', '.join(choice.endpoints)}" if choice.endpoints else ""
