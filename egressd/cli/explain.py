@@ -24,6 +24,7 @@ from egressd.explain.text import render_text
 from egressd.explain.walk import explain as explain_question
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.profile import node_profile
+from egressd.node.status import read_status
 from egressd.proxy.policy import address_policy
 from egressd.registry.view import RegistryView
 from egressd.routing.gateway import Speech
@@ -76,9 +77,13 @@ def explain(
         question, gateway=gateway, listener=port, source=_address(source_ip), principal=principal
     )
     with open_view(bootstrap_path, config) as view:
-        clusters = None if config is not None else _clusters(bootstrap)
+        node = _node(bootstrap, view, labels)
+        if config is None:
+            node = replace(
+                node, listeners=_open_listeners(bootstrap, node), clusters=_clusters(bootstrap)
+            )
         try:
-            found = explain_question(_node(bootstrap, view, labels, clusters), question)
+            found = explain_question(node, question)
         except BadQuestion as error:
             raise click.UsageError(str(error)) from None
     if output == "json":
@@ -149,7 +154,6 @@ def _node(
     bootstrap: Bootstrap,
     view: RegistryView,
     labels: tuple[str, ...],
-    clusters: dict[str, ClusterView] | None,
 ) -> Node:
     profile = node_profile(bootstrap)
     if labels:
@@ -166,8 +170,17 @@ def _node(
         gateway_ports={int(port): to for port, to in bootstrap.gateways.ports.items()},
         connect_ports=bootstrap.limits.connect_ports,
         denies=address_policy(bootstrap.limits.denied_addresses),
-        clusters=clusters,
     )
+
+
+def _open_listeners(bootstrap: Bootstrap, node: Node) -> tuple[NodeListener, ...]:
+    """The listeners with the ports that a running node has them on, where it was to choose."""
+    try:
+        status = read_status(Path(bootstrap.status_path))
+    except (OSError, msgspec.DecodeError):
+        return node.listeners
+    ports = {one.name: one.port for one in status.listeners}
+    return tuple(replace(one, port=ports.get(one.name, one.port)) for one in node.listeners)
 
 
 def _clusters(bootstrap: Bootstrap) -> dict[str, ClusterView] | None:
