@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -106,8 +107,8 @@ def host_from(template: str, name: str) -> str:
 
 def clean_labels(found: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Labels of an endpoint in Kubernetes syntax; of equal keys the last wins."""
-    cleaned = ((_clean(k, r"[^A-Za-z0-9._-]"), v) for k, v in found)
-    return {key: _clean(value, r"[^A-Za-z0-9._-]") for key, value in cleaned if key}
+    cleaned = ((_clean_label(key), value) for key, value in found)
+    return {key: _clean_label(value) for key, value in cleaned if key}
 
 
 def locality(region: str, zone: str, subzone: str) -> str:
@@ -123,6 +124,11 @@ def _commonest(counts: Mapping[T, int], default: T) -> T:
 def _resolution(addresses: Iterable[str]) -> Resolution:
     """STATIC, or DNS as soon as one endpoint is a name: Istio admits names with DNS only."""
     return Resolution.STATIC if all(map(is_ip, addresses)) else Resolution.DNS
+
+
+@lru_cache(maxsize=16384)  # many instances say the same
+def _clean_label(text: str) -> str:
+    return _clean(text, r"[^A-Za-z0-9._-]")
 
 
 def _clean(text: str, forbidden: str) -> str:

@@ -6,7 +6,7 @@ joined, left, or changed in; these are translated afterwards, one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Set
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -47,6 +47,7 @@ class Inventory:
         self._members: dict[str, dict[Key, Instance]] = {}
         self._services: dict[str, Service] = {}
         self._stale: set[str] = set()
+        self._hashcode: str | None = None  # None = not counted since the last change
 
     @property
     def count(self) -> int:
@@ -56,19 +57,24 @@ class Inventory:
     @property
     def hashcode(self) -> str:
         """`apps__hashcode` as the server must state it when it knows the same."""
-        return hashcode_of(self._instances.values())
+        if self._hashcode is None:
+            self._hashcode = hashcode_of(self._instances.values())
+        return self._hashcode
 
     @property
     def stale(self) -> frozenset[str]:
         """Services that must be translated before the next snapshot."""
         return frozenset(self._stale)
 
-    def replace(self, instances: Mapping[Key, Instance]) -> None:
-        """A full listing."""
-        for key in self._instances.keys() - instances.keys():
+    def put(self, instances: Iterable[Instance]) -> None:
+        """A part of a full listing."""
+        for instance in instances:
+            self._put(instance.key, instance)
+
+    def retain(self, keys: Set[Key]) -> None:
+        """The end of a full listing: what it did not have is gone."""
+        for key in self._instances.keys() - keys:
             self._drop(key)
-        for key, instance in instances.items():
-            self._put(key, instance)
 
     def update(self, instances: Iterable[Instance]) -> None:
         """A delta, in its order: an instance may be in it several times, and repeats what earlier
@@ -136,6 +142,7 @@ class Inventory:
         if before is not None:
             self._drop(key)
         self._instances[key] = instance
+        self._hashcode = None
         for name in self._names_of(instance):
             if self._is_wanted(name):
                 self._members.setdefault(name, {})[key] = instance
@@ -143,6 +150,7 @@ class Inventory:
 
     def _drop(self, key: Key) -> None:
         gone = self._instances.pop(key, None)
+        self._hashcode = None
         for name in self._names_of(gone) if gone is not None else ():
             if name in self._members:
                 self._members[name].pop(key, None)

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -40,7 +40,7 @@ from adapters.entries import (
     port_of,
 )
 from adapters.eureka.options import AddressChoice, GroupBy, PortChoice
-from adapters.eureka.wire import Instance, texts
+from adapters.eureka.wire import DataCenter, Instance, texts
 from egressd.api.names import is_fqdn, is_ip
 from egressd.api.resource import Metadata, Place
 
@@ -82,15 +82,16 @@ def translate_service(name: str, instances: Iterable[Instance], rules: Rules) ->
     found, unusable = [], []
     protocols: Counter[str] = Counter()
     for instance, port in zip(listed, ports, strict=True):
-        labels = labels_of(instance)
+        own = texts(instance.metadata)
+        labels = clean_labels([("app", instance.app.lower()), *own.items()])
         address = address_of(instance, rules.address)
         if labels.get("protocol"):
             protocols[labels["protocol"].upper()] += 1
         if not port or not address:
             unusable.append(instance.key[1])
         elif instance.effective_status in rules.statuses:
-            place, weight = locality_of(instance, rules.region), weight_of(instance)
-            found.append(Found(address, port, labels, place, weight))
+            place = locality_of(instance.data_center_info, own, rules.region)
+            found.append(Found(address, port, labels, place, weight_of(own)))
     if unusable:
         wanted = "port or securePort" if rules.port == "auto" else f"the {rules.port} port"
         said = f"no usable address or port at {', '.join(unusable)}"
@@ -123,21 +124,15 @@ def address_of(instance: Instance, choice: AddressChoice) -> str:
     return ""
 
 
-def labels_of(instance: Instance) -> dict[str, str]:
-    """The labels of an endpoint; see the table above."""
-    return clean_labels([("app", instance.app.lower()), *texts(instance.metadata).items()])
-
-
-def weight_of(instance: Instance) -> int:
+def weight_of(own: Mapping[str, str]) -> int:
     """1, unless the metadata says another positive number."""
-    given = texts(instance.metadata).get("weight", "")
+    given = own.get("weight", "")
     return max(int(given), 1) if given.isdecimal() and given.isascii() else 1
 
 
-def locality_of(instance: Instance, region: str) -> str:
+def locality_of(center: DataCenter, own: Mapping[str, str], region: str) -> str:
     """Istio locality "region/zone/subzone". An instance that names no place of its own has none."""
-    own = texts(instance.metadata)
-    zone = texts(instance.data_center_info.metadata).get("availability-zone", own.get("zone", ""))
+    zone = texts(center.metadata).get("availability-zone", own.get("zone", ""))
     amazon = _AMAZON_ZONE.fullmatch(zone)
     named = own.get("region", amazon[1] if amazon else "")
     if not named and not zone:

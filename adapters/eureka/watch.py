@@ -24,7 +24,7 @@ from adapters.options import seconds
 from egressd.api.resource import Place, Problem, Severity
 from egressd.registry.adapter import CONFIRM_S, Adapter, AdapterContext, Sink
 
-STRIDE = 50  # applications or services between two breaths for other tasks of the registry process
+STRIDE = 50  # applications, instances or services between breaths for other tasks of the process
 
 
 def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adapter:
@@ -101,7 +101,7 @@ class _Watch:
         self._wants_reread = False  # the guard holds a loss until a second read
         self._resync_at = 0.0
         self._unreadable: list[str] = []  # of the last full listing
-        self._problems: tuple[Problem, ...] = ()
+        self._told: list[str] = []  # of these
 
     async def refresh(self) -> float:
         """Ask the server that answered last, then the others in order; at a resync the first one.
@@ -143,7 +143,10 @@ class _Watch:
             is_young=is_young(instances),
         )
         doubt = doubt_of(self._inventory.count, len(instances), circumstances)
-        self._inventory.replace({instance.key: instance for instance in instances})
+        for start in range(0, len(instances), STRIDE):
+            await trio.lowlevel.checkpoint()
+            self._inventory.put(instances[start : start + STRIDE])
+        self._inventory.retain({instance.key for instance in instances})
         self._current, self._is_after_error = index, False
         self._version = full.version if delta is None else delta.version
         self._resync_at = trio.current_time() + self._resync_s
@@ -179,10 +182,10 @@ class _Watch:
             self._is_first = False
         else:
             self._sink.in_sync()
-        problems = inventory.problems() + tuple(map(self._unreadable_problem, self._unreadable))
-        if problems != self._problems:
-            self._problems = problems
-            self._sink.problems(problems)
+        if is_dirty or self._unreadable != self._told:
+            self._told = self._unreadable
+            unreadable = tuple(map(self._unreadable_problem, self._unreadable))
+            self._sink.problems(inventory.problems() + unreadable)
 
     def _unreadable_problem(self, why: str) -> Problem:
         return Problem(

@@ -39,7 +39,8 @@ def inventory(group_by: GroupBy = "app", **selection: tuple[str, ...]) -> Invent
 
 
 def listed(known: Inventory, *instances: Instance) -> None:
-    known.replace({each.key: each for each in instances})
+    known.put(instances)
+    known.retain({instance.key for instance in instances})
 
 
 def translated(known: Inventory, version: int = 1) -> dict[str, int]:

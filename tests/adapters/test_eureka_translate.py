@@ -183,7 +183,7 @@ def test_metadata_names_the_protocol_the_weight_and_labels() -> None:
 
 @pytest.mark.parametrize(("text", "weight"), [("5", 5), ("0", 1), ("-1", 1), ("a", 1), ("²", 1)])
 def test_a_weight_is_a_positive_number_or_one(text: str, weight: int) -> None:
-    assert weight_of(instance(metadata={"weight": text})) == weight
+    assert weight_of({"weight": text}) == weight
 
 
 @pytest.mark.parametrize(
@@ -199,8 +199,7 @@ def test_a_weight_is_a_positive_number_or_one(text: str, weight: int) -> None:
     ],
 )
 def test_the_zone_becomes_the_locality(
-    amazon: str, metadata: dict[str, object], region: str, locality: str
+    amazon: str, metadata: dict[str, str], region: str, locality: str
 ) -> None:
     center = DataCenter("Amazon", {"availability-zone": amazon}) if amazon else DataCenter("MyOwn")
-    found = Instance(app="WEB", data_center_info=center, metadata=metadata)
-    assert locality_of(found, region) == locality
+    assert locality_of(center, metadata, region) == locality
