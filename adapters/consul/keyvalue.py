@@ -10,13 +10,14 @@ import base64
 import os
 from collections.abc import Mapping
 from typing import TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 import trio
 
+from adapters.consul.asking import Agent
 from adapters.consul.options import Options, read_options
-from adapters.http import Answer, Endpoint, HttpClient, HttpError, Secret
+from adapters.http import Answer, Endpoint, HttpError
 from adapters.options import seconds
 from egressd.registry.keyvalue import (
     Conflict,
@@ -88,10 +89,8 @@ class ConsulKeyValue:
     """`egressd.registry.keyvalue.KeyValue` through one agent. For several tasks at once."""
 
     def __init__(self, endpoint: Endpoint, options: Options) -> None:
-        self._http = HttpClient(endpoint, options.tls)
-        self._token = Secret(options.token, options.token_file, "token")
+        self._agent = Agent(endpoint, options)
         self._where = {"dc": options.datacenter} if options.datacenter else {}
-        self._timeout_s = seconds(options.request_timeout)
         self._wait_s = max(1, round(seconds(options.wait)))
         self._session = ""
         self._renewed_at = 0.0
@@ -115,7 +114,7 @@ class ConsulKeyValue:
         for fault in said.errors or ():
             key = writes[min(fault.op_index, len(writes) - 1)].key
             kind = Conflict if _is_conflict(fault.what) else KeyValueError
-            raise kind(f"{self._http.endpoint.url}: {key}: {fault.what}")
+            raise kind(f"{self._agent.url}: {key}: {fault.what}")
         return max(
             (result.kv.modify_index for result in said.results or () if result.kv), default=0
         )
@@ -143,11 +142,11 @@ class ConsulKeyValue:
                 return
             self._session = ""
             said = answer.text if answer.status != 200 else "another session holds it"
-        raise KeyValueError(f"{self._http.endpoint.url}{path}: {said}")
+        raise KeyValueError(f"{self._agent.url}{path}: {said}")
 
     async def aclose(self) -> None:
         """Close idle connections. The status stays until its time is over."""
-        self._http.close()
+        self._agent.close()
         await trio.lowlevel.checkpoint()
 
     async def _renew(self, key: str, ttl_s: float) -> None:
@@ -193,22 +192,14 @@ class ConsulKeyValue:
         allowed: tuple[int, ...] = (),
         extra_s: float = 0.0,
     ) -> Answer:
-        """One request that Consul answers with 200 or an allowed status. Raises `KeyValueError`."""
+        """As `Agent.ask`. Raises `KeyValueError`."""
         asked = {**self._where, **query}
-        target = path + (f"?{urlencode(asked)}" if asked else "")
         try:
-            token = self._token.read()
-            headers = {"X-Consul-Token": token} if token else {}
-            answer = await self._http.request(
-                method, target, headers, body, timeout_s=self._timeout_s + extra_s
+            return await self._agent.ask(
+                method, path, asked, body, allowed=allowed, extra_s=extra_s
             )
         except HttpError as error:
             raise KeyValueError(str(error)) from error
-        if answer.status != 200 and answer.status not in allowed:
-            raise KeyValueError(
-                f"{self._http.endpoint.url}{path}: {answer.status} {answer.text}".strip()
-            )
-        return answer
 
 
 def _decode(answer: Answer, shape: type[Shape]) -> Shape:

@@ -22,6 +22,8 @@ COMMANDS = {
     "delete": ("egressd.cli.apply", "delete", "Delete resources from the fleet."),
     "rollback": ("egressd.cli.fleet", "rollback", "Restore an earlier version of the fleet."),
     "fleet": ("egressd.cli.fleet", "fleet_group", "Which nodes run which version."),
+    "register": ("egressd.cli.register", "register", "Keep this machine's services registered."),
+    "deregister": ("egressd.cli.register", "deregister", "Take them out of a registry."),
     "demo": ("egressd.cli.demo", "demo", "A real node on loopback, to look at."),
 }
 
