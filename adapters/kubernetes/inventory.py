@@ -25,6 +25,7 @@ class _Known(msgspec.Struct, frozen=True):
 
     records: tuple[Record, ...]
     problems: tuple[Problem, ...]
+    endpoints: int
 
 
 class Inventory:
@@ -39,6 +40,8 @@ class Inventory:
         self._slices_of: dict[str, dict[str, EndpointSlice]] = {}  # by Service, then by key
         self._known: dict[str, _Known] = {}
         self._marked: set[str] = set()
+        self._problems: dict[str, tuple[Problem, ...]] = {}  # of the Services that have some
+        self.endpoints = 0  # of all Services, as of the last snapshot
 
     def heard_services(self, namespace: str, services: Iterable[Service]) -> bool:
         """All Services of a namespace ("" = of all); others of it are gone."""
@@ -101,25 +104,28 @@ class Inventory:
         """All that is known."""
         for key in self._marked:
             service = self._services.get(key)
-            if service is None:
-                self._known.pop(key, None)
-            else:
-                self._known[key] = self._translated(key, service, version)
+            known = None if service is None else self._translated(key, service, version)
+            self._replace(key, known)
         self._marked.clear()
         return Snapshot(
             records=tuple(record for known in self._known.values() for record in known.records),
             source_version=version,
         )
 
-    @property
-    def endpoints(self) -> int:
-        """How many endpoints there are, as of the last snapshot."""
-        specs = (r.resource.spec for known in self._known.values() for r in known.records)
-        return sum(len(spec.endpoints) for spec in specs if isinstance(spec, ServiceEntry))
-
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong with the Services, as of the last snapshot."""
-        return tuple(problem for known in self._known.values() for problem in known.problems)
+        return tuple(problem for found in self._problems.values() for problem in found)
+
+    def _replace(self, key: str, known: _Known | None) -> None:
+        before = self._known.pop(key, None)
+        self._problems.pop(key, None)
+        if before is not None:
+            self.endpoints -= before.endpoints
+        if known is not None:
+            self._known[key] = known
+            self.endpoints += known.endpoints
+            if known.problems:
+                self._problems[key] = known.problems
 
     def _translated(self, key: str, service: Service, version: str) -> _Known:
         slices = self._slices_of.get(key, {})
@@ -134,7 +140,9 @@ class Inventory:
                     resource=resource, source=self._source, origin=key, source_version=version
                 )
             records.append(record)
-        return _Known(tuple(records), translated.problems)
+        specs = (record.resource.spec for record in records)
+        endpoints = sum(len(spec.endpoints) for spec in specs if isinstance(spec, ServiceEntry))
+        return _Known(tuple(records), translated.problems, endpoints)
 
     def _mark(self, service: str) -> bool:
         """A slice of a Service that is not known (yet) changes nothing."""
