@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Mapping
 from time import time
@@ -20,7 +21,7 @@ from egressd.fleet.resource_set import ResourceSet
 from egressd.registry.adapter import CONFIRM_S, Adapter, AdapterContext, Sink
 from egressd.registry.keyvalue import Compacted, KeyValue, KeyValueError
 
-_QUIET_S = 20.0  # without a word of the store it is asked for one
+_QUIET_S = 10.0  # without a word of the store it is asked for one
 _PAUSE_S = 0.02  # after a change: what is written together is read together
 _MAX_BACKOFF_S = 3.0
 _LOOK_S = 0.2  # between two looks at what the registry makes of it
@@ -79,19 +80,19 @@ class _Watch:
 
     async def report(self) -> None:
         """Write this node's status when it changes, and from time to time."""
-        said: NodeStatus | None = None
+        interval_s = self._config.status_interval_s
+        said: tuple[object, ...] = (None, None, False)
         due, failures = 0.0, 0
         while True:
-            status = self._status()
-            if status is not None and (
-                said is None or trio.current_time() >= due or _differ(status, said)
-            ):
-                failures = 0 if await self._write(status) else failures + 1
-                interval_s = self._config.status_interval_s
-                if failures:
-                    await trio.sleep(backoff_s(failures, interval_s, random.random()))
+            overruled = self._sink.overruled()
+            word = (overruled, self._picture.found, self._is_held)
+            is_due = not all(map(operator.is_, word, said)) or trio.current_time() >= due
+            if overruled is not None and self._picture.found is not None and is_due:
+                if await self._write(self._status(overruled)):
+                    said, due, failures = word, trio.current_time() + interval_s, 0
                 else:
-                    said, due = status, trio.current_time() + interval_s
+                    await trio.sleep(backoff_s(failures, interval_s, random.random()))
+                    failures += 1
             await trio.sleep(_LOOK_S)
 
     async def _read(self) -> ResourceSet:
@@ -130,11 +131,7 @@ class _Watch:
         if self._picture.found is None:
             self._sink.progress(done, total)
 
-    def _status(self) -> NodeStatus | None:
-        """This node's status; None while it is not decided."""
-        overruled = self._sink.overruled()
-        if overruled is None or self._picture.found is None:
-            return None
+    def _status(self, overruled: tuple[Problem, ...]) -> NodeStatus:
         return self._picture.status(
             overruled,
             node=self._node,
@@ -164,10 +161,6 @@ class _Watch:
 
     def _say_problems(self) -> None:
         self._sink.problems((*self._picture.problems(), *self._unwritten))
-
-
-def _differ(one: NodeStatus, other: NodeStatus) -> bool:
-    return msgspec.structs.replace(one, at=other.at) != other
 
 
 def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adapter:

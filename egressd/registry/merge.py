@@ -61,6 +61,7 @@ class Merger:
         self._hosts = ServiceHosts()
         self._refusals: tuple[Problem, ...] = ()
         self._touched: set[str] = set()
+        self._overruled: dict[str, tuple[Problem, ...]] = {}
         self._sources: set[str] = set()
         for record in in_force:
             self._adopt(record)
@@ -98,7 +99,10 @@ class Merger:
         return self._said[source].retained
 
     def overruled(self, source: str) -> tuple[Problem, ...]:
-        """What is not in force of all that a source says, and why: as of the last `changes`."""
+        """What is not in force of all that a source says, and why: as of the last `changes`, and the
+        same object until the next."""
+        if source in self._overruled:
+            return self._overruled[source]
         said = self._said[source].records
         found: list[Problem] = []
         for key, record in said.items():
@@ -107,7 +111,8 @@ class Merger:
                 found.append(_preceded(record, chosen.source))
         own = {(record.resource.ref, record.resource.place) for record in said.values()}
         found += [problem for problem in self.conflicts if (problem.resource, problem.place) in own]
-        return tuple(found)
+        self._overruled[source] = tuple(found)
+        return self._overruled[source]
 
     def apply(self, source: str, snapshot: Snapshot, now: float = 0.0) -> bool:
         """Take a source's snapshot at `now` (seconds of any clock, for holds). Returns whether
@@ -166,6 +171,7 @@ class Merger:
         self.conflicts = (*self._refusals, *self._hosts.conflicts(self.rank))
         sources = tuple(sorted(self._sources))
         self._touched.clear()
+        self._overruled.clear()
         self._sources.clear()
         return ChangeSet(tuple(puts), tuple(deletes), tuple(hosts), sources, tuple(notes))
 
