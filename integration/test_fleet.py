@@ -243,6 +243,7 @@ def test_an_outage_of_the_store_changes_nothing_and_heals(fleet: Fleet) -> None:
     fleet.all_current()
 
 
+@pytest.mark.parametrize("fleet", ["consul"], indirect=True)
 def test_a_dead_node_is_stale(fleet: Fleet) -> None:
     fleet.all_current()
     node = fleet.nodes[1]
