@@ -1,4 +1,4 @@
-"""Reads the file of this machine's own services (`egressd register -f FILE`), as strict as a resource."""
+"""Reads the file of this machine's own services (`egressd register -f FILE`), as strict as resources."""
 
 from __future__ import annotations
 
