@@ -10,6 +10,7 @@ from egressd.analysis.destinations import (
     broken_destinations,
     claims,
     delegates,
+    idle_subsets,
     services_without_endpoints,
     unused_rules,
 )
@@ -24,6 +25,7 @@ from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 
 CHECKS: Final[tuple[Callable[[Subject], Iterator[Finding]], ...]] = (
     broken_destinations,
+    idle_subsets,
     services_without_endpoints,
     unreachable_routes,
     delegates,

@@ -14,7 +14,11 @@ from egressd.api.resource import Resource
 from egressd.api.service_entry import Resolution, ServiceEntry
 from egressd.api.virtual_service import Destination, VirtualService
 from egressd.registry.claims import delegate_key, qualified
+from egressd.registry.lookup import service_host
 from egressd.upstream.compile import UnknownCluster, compile_cluster
+
+_LISTED = (Resolution.STATIC, Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
+"""How services resolve whose endpoints the resources list."""
 
 
 def broken_destinations(subject: Subject) -> Iterator[Finding]:
@@ -44,10 +48,26 @@ def _judge(
         spec = compile_cluster(subject.view, key, subject.profile)
     except UnknownCluster as unknown:
         return ("EG0102", str(unknown)) if subset and "subset" in str(unknown) else ("", "")
-    static = spec.resolution is Resolution.STATIC
-    if subset and static and not spec.endpoints:
+    if subset and spec.resolution in _LISTED and not spec.endpoints:
         return "EG0103", f"no endpoint of {host} has the labels of {subset!r}"
     return "", ""
+
+
+def idle_subsets(subject: Subject) -> Iterator[Finding]:
+    """EG0103, for subsets that no destination names."""
+    keys = (subject.key(resource, to) for resource, _, to in subject.destinations())
+    named = {(key.host, key.subset) for key in keys}
+    for resource, rule in subject.rules():
+        host = service_host(subject.view, rule.host, resource.metadata.namespace)
+        service = subject.service(host)
+        if service is None or rule.host.startswith("*"):
+            continue
+        port = service.ports[0].number if service.ports else 80
+        for index, subset in enumerate(rule.subsets):
+            if (host, subset.name) not in named:
+                code, found = _judge(subject, host, subset.name, port, resource, "")
+                if code == "EG0103":
+                    yield finding(code, resource, f"spec.subsets[{index}].labels", found)
 
 
 def _destination_at(host: str, subset: str, port: int) -> Destination:

@@ -74,6 +74,8 @@ ROWS: list[tuple[str, list[str], list[str]]] = [
                 service("a", "{route: [{destination: {host: a.example, subset: x}}]}")],
      [entry("a"), rule("a", "subsets: [{name: x, labels: {v: one}}]"),
       service("a", "{route: [{destination: {host: a.example, subset: x}}]}")]),
+    ("EG0103", [entry("a"), rule("a", "subsets: [{name: x, labels: {v: two}}]")],
+     [entry("a"), rule("a", "subsets: [{name: x, labels: {v: one}}, {name: all}]")]),
     ("EG0104", [entry("a"), service("a", "{route: [{destination: {host: a.example, "
                                          "port: {number: 81}}}]}")],
      [entry("a"), service("a", "{route: [{destination: {host: a.example, port: {number: 80}}}]}")]),
