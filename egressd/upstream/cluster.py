@@ -19,7 +19,7 @@ from egressd.upstream.balancer import (
     choose_least_request,
     choose_random,
 )
-from egressd.upstream.hashing import DEFAULT_MIN_RING_SIZE, build_table
+from egressd.upstream.hashing import DEFAULT_MIN_RING_SIZE, HashTables
 from egressd.upstream.node_state import (
     CONNECTIONS,
     EPOCH,
@@ -128,6 +128,7 @@ class Cluster:
         self._breaker = -1  # slot in the node's counts; -1 = none needed, or none to be had
         self._held = [0, 0, 0, 0]  # this worker's counts, by what `node_state` calls them
         self._recent: RecentRequests | None = None  # where a retry budget looks back
+        self._tables: HashTables[Endpoint] = HashTables()
         self._choose = _chooser(spec.balancer)
         self._in_use = False
         self._was_warming = False
@@ -224,9 +225,9 @@ class Cluster:
         return self._choose(among, rng)
 
     def _table(self, among: Lots[Endpoint]) -> Table[Endpoint]:
-        if among.table is None:
+        if among.table is None or self._tables.is_filling:
             kind, size = self.spec.hash_table or HashTable("ring", DEFAULT_MIN_RING_SIZE)
-            among.table = build_table(kind, size, among.endpoints, self.endpoints)
+            among.table = self._tables.table(kind, size, among.endpoints, self.endpoints)
         return among.table
 
     def _refresh(self, now: float) -> None:

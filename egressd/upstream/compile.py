@@ -124,7 +124,8 @@ def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> Clus
         hash_policy=hash_policy(hashing),
         hash_table=hash_table(hashing),
         locality=locality_policy(balancer, profile, detects_outliers=outlier is not None),
-        warmup=warmup_of(balancer),
+        # Istio: a table of consistent hashing does not warm up.
+        warmup=warmup_of(balancer) if hashing is None else None,
         retry_budget=retry_budget_of(policy.retry_budget.value),
         destination_rule=rules[0].resource.ref if rules else "",
         service_entries=service.refs,

@@ -8,7 +8,8 @@ and move few keys when an endpoint comes or goes. Source: Istio `ConsistentHashL
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
+from itertools import chain
 from math import ceil
 from typing import Generic, Protocol, TypeVar
 
@@ -20,9 +21,11 @@ hash64 = xxhash.xxh64_intdigest
 MAX_RING_SIZE = 8 * 1024 * 1024
 DEFAULT_MIN_RING_SIZE = 1024
 DEFAULT_TABLE_SIZE = 65537
+_STEPS = 4_000
+_NO_LIMIT = 1 << 62
 
 
-class Hashed(Protocol):
+class Hashed(Hashable, Protocol):
     """What a table holds."""
 
     id: str
@@ -78,54 +81,138 @@ class Ring(Generic[E]):
         return len(self._owners)
 
 
-class Maglev(Generic[E]):
-    """Maglev: a table of prime size, filled by each endpoint's own permutation in turn."""
+class Slots(Generic[E]):
+    """Maglev's slots, a prime number of them, filled by each endpoint's own permutation in turn."""
 
-    __slots__ = ("_size", "_table")
+    __slots__ = (
+        "_at",
+        "_free",
+        "_offsets",
+        "_owed",
+        "_skips",
+        "_turn",
+        "endpoints",
+        "owners",
+        "size",
+        "weights",
+    )
 
     def __init__(self, endpoints: Sequence[E], size: int = DEFAULT_TABLE_SIZE) -> None:
-        self._size = size
-        self._table = _fill(endpoints, size)
+        self.endpoints = tuple(endpoints)
+        self.weights = tuple(one.weight for one in endpoints)
+        self.size = size
+        self.owners: list[int] = [-1] * size  # places in `endpoints`
+        self._offsets = [hash64(one.id) % size for one in endpoints]
+        self._skips = [xxhash.xxh64_intdigest(one.id, 1) % (size - 1) + 1 for one in endpoints]
+        self._owed = [0] * len(endpoints)
+        self._free = size
+        self._turn = 1
+        self._at = 0
+
+    def is_of(self, endpoints: tuple[E, ...]) -> bool:
+        """Whether these are the endpoints, with the weights that they have now."""
+        return self.endpoints == endpoints and self.weights == tuple(e.weight for e in endpoints)
+
+    def fill(self, steps: int | None = None) -> bool:
+        """Go on filling, a bounded number of steps (a tenth of a microsecond each, about). Returns
+        whether all slots have an owner."""
+        left = steps if steps is not None else _NO_LIMIT
+        weights = self.weights
+        heaviest = max(weights)
+        owners, offsets, size = self.owners, self._offsets, self.size
+        while self._free and left > 0:
+            at = self._at
+            # A light endpoint takes part in some of the turns only.
+            if self._turn * weights[at] >= self._owed[at]:
+                self._owed[at] += heaviest
+                slot, skip = offsets[at], self._skips[at]
+                while owners[slot] >= 0:
+                    slot = (slot + skip) % size
+                    left -= 1
+                owners[slot] = at
+                offsets[at] = (slot + skip) % size
+                self._free -= 1
+            left -= 4
+            self._at = at + 1
+            if self._at == len(weights):
+                self._at = 0
+                self._turn += 1
+        return not self._free
+
+
+class Maglev(Generic[E]):
+    """The owners of keys among `endpoints`, by slots that may have more: an endpoint that may not be
+    chosen now gives its keys to the next slot's, and gets them back."""
+
+    __slots__ = ("_chosen", "_slots")
+
+    def __init__(self, slots: Slots[E], endpoints: Sequence[E]) -> None:
+        self._slots = slots
+        self._chosen = frozenset(endpoints)
 
     def choose(self, key: int, avoid: Collection[object] = ()) -> E:
         """The owner of a key; with `avoid`, that of the next slot that is not in it."""
-        table, size = self._table, self._size
-        slot = key % size
-        if not avoid:
-            return table[slot]
-        for step in range(size):
-            owner = table[(slot + step) % size]
-            if owner not in avoid:
+        slots = self._slots
+        wanted = (avoid and self._chosen.difference(avoid)) or self._chosen
+        owners, endpoints, size = slots.owners, slots.endpoints, slots.size
+        for slot in chain(range(key % size, size), range(key % size)):
+            owner = endpoints[owners[slot]]
+            if owner in wanted:
                 return owner
-        return table[slot]
+        raise LookupError("no endpoint that may be chosen has a slot")
 
 
-def _fill(endpoints: Sequence[E], size: int) -> list[E]:
-    offsets = [hash64(endpoint.id) % size for endpoint in endpoints]
-    skips = [xxhash.xxh64_intdigest(e.id, 1) % (size - 1) + 1 for e in endpoints]
-    heaviest = max(endpoint.weight for endpoint in endpoints)
-    owed = [0] * len(endpoints)
-    table: list[E | None] = [None] * size
-    filled = turn = 0
-    while filled < size:
-        turn += 1
-        for at, endpoint in enumerate(endpoints):
-            if filled == size:
-                break
-            if turn * endpoint.weight < owed[at]:
-                continue  # a light endpoint takes part in some of the turns only
-            owed[at] += heaviest
-            slot = offsets[at]
-            while table[slot] is not None:
-                slot = (slot + skips[at]) % size
-            table[slot] = endpoint
-            offsets[at] = (slot + skips[at]) % size
-            filled += 1
-    return [owner for owner in table if owner is not None]
+class HashTables(Generic[E]):
+    """The tables of one cluster while its endpoints come and go. A large Maglev table for new endpoints
+    is filled bit by bit, at most `_STEPS` at a choice; those that were there before serve meanwhile."""
+
+    __slots__ = ("_next", "_slots")
+
+    def __init__(self) -> None:
+        self._slots: Slots[E] | None = None
+        self._next: Slots[E] | None = None
+
+    @property
+    def is_filling(self) -> bool:
+        return self._next is not None
+
+    def table(
+        self, kind: str, size: int, endpoints: Sequence[E], everyone: Sequence[E]
+    ) -> Ring[E] | Maglev[E]:
+        """The table over `endpoints`, those of `everyone` that may be chosen."""
+        if kind != "maglev":
+            return Ring(endpoints, size, everyone)
+        slots = self._current(size, tuple(everyone))
+        left = endpoints if self._next is None else _both(endpoints, slots)
+        if not left:
+            assert self._next is not None
+            self._next.fill()
+            return self.table(kind, size, endpoints, everyone)
+        return Maglev(slots, left)
+
+    def _current(self, size: int, everyone: tuple[E, ...]) -> Slots[E]:
+        slots, coming = self._slots, self._next
+        if slots is None or slots.size != size:
+            slots, coming = Slots(everyone, size), None
+            slots.fill()
+        elif slots.is_of(everyone):
+            coming = None
+        else:
+            if coming is None or not coming.is_of(everyone):
+                coming = Slots(everyone, size)
+            if coming.fill(_STEPS):
+                slots, coming = coming, None
+        self._slots, self._next = slots, coming
+        return slots
+
+
+def _both(endpoints: Sequence[E], slots: Slots[E]) -> list[E]:
+    there = frozenset(slots.endpoints)
+    return [endpoint for endpoint in endpoints if endpoint in there]
 
 
 def build_table(
     kind: str, size: int, endpoints: Sequence[E], everyone: Sequence[E]
 ) -> Ring[E] | Maglev[E]:
     """The table of one kind ("ring", "maglev") over the endpoints that may be chosen."""
-    return Maglev(endpoints, size) if kind == "maglev" else Ring(endpoints, size, everyone)
+    return HashTables[E]().table(kind, size, endpoints, everyone)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egressd.upstream.hashing import Maglev, Ring, hash64
+from egressd.upstream.hashing import HashTables, Maglev, Ring, Slots, build_table, hash64
 
 KEYS = [hash64(f"user-{n}") for n in range(4000)]
 
@@ -22,6 +22,12 @@ class Host:
 
 def hosts(count: int) -> list[Host]:
     return [Host(f"10.0.0.{n}:80") for n in range(count)]
+
+
+def maglev(endpoints: list[Host], size: int) -> Maglev[Host]:
+    table = build_table("maglev", size, endpoints, endpoints)
+    assert isinstance(table, Maglev)
+    return table
 
 
 def test_the_hash_is_envoys() -> None:
@@ -59,21 +65,21 @@ def test_few_keys_move_when_an_endpoint_leaves_for_good(count: int) -> None:
 @given(st.integers(3, 12))
 def test_few_keys_move_when_a_maglev_endpoint_is_lost(count: int) -> None:
     before = hosts(count)
-    old, new = Maglev(before, 5003), Maglev(before[:-1], 5003)
+    old, new = maglev(before, 5003), maglev(before[:-1], 5003)
     moved = sum(
         new.choose(key) != old.choose(key) for key in KEYS if old.choose(key) is not before[-1]
     )
     assert moved / len(KEYS) < 0.15  # the paper: a few percent; a plain modulo would move most
 
 
-@pytest.mark.parametrize("make", [lambda h: Ring(h, 20_000), lambda h: Maglev(h, 5003)])
+@pytest.mark.parametrize("make", [lambda h: Ring(h, 20_000), lambda h: maglev(h, 5003)])
 def test_keys_are_spread_by_weight(make) -> None:  # type: ignore[no-untyped-def]
     table = make([Host("a", 1), Host("b", 3)])
     counted = Counter(table.choose(key).id for key in KEYS)
     assert 0.65 < counted["b"] / len(KEYS) < 0.85
 
 
-@pytest.mark.parametrize("make", [Ring, lambda h: Maglev(h, 101)])
+@pytest.mark.parametrize("make", [Ring, lambda h: maglev(h, 101)])
 def test_a_retry_goes_to_another_endpoint_while_there_is_one(make) -> None:  # type: ignore[no-untyped-def]
     table = make(hosts(3))
     for key in KEYS[:100]:
@@ -88,5 +94,57 @@ def test_a_retry_goes_to_another_endpoint_while_there_is_one(make) -> None:  # t
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=12))
 def test_every_maglev_slot_and_endpoint_is_in_use(weights: list[int]) -> None:
     endpoints = [Host(f"h{n}", weight) for n, weight in enumerate(weights)]
-    table = Maglev(endpoints, 1009)
+    table = maglev(endpoints, 1009)
     assert {table.choose(slot) for slot in range(1009)} == set(endpoints)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(2, 12), st.data())
+def test_only_keys_of_an_ejected_endpoint_move_under_maglev(
+    count: int, data: st.DataObject
+) -> None:
+    everyone = hosts(count)
+    lost = data.draw(st.sampled_from(everyone))
+    left = [host for host in everyone if host is not lost]
+    old, new = maglev(everyone, 1009), build_table("maglev", 1009, left, everyone)
+    for key in KEYS[:500]:
+        owner = old.choose(key)
+        assert new.choose(key) == owner or owner is lost
+        assert new.choose(key) is not lost
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 400))
+def test_slots_filled_in_steps_are_those_filled_at_once(weights: list[int], steps: int) -> None:
+    endpoints = [Host(f"h{n}", weight) for n, weight in enumerate(weights)]
+    at_once, in_steps = Slots(endpoints, 503), Slots(endpoints, 503)
+    at_once.fill()
+    while not in_steps.fill(steps):
+        assert -1 in in_steps.owners
+    assert in_steps.owners == at_once.owners
+
+
+def test_the_old_table_serves_until_the_new_one_is_filled() -> None:
+    tables: HashTables[Host] = HashTables()
+    before = hosts(3)
+    size = 65537
+    tables.table("maglev", size, before, before)
+    after = [*before[1:], Host("new:80")]
+    owners = {key: tables.table("maglev", size, after, after).choose(key) for key in KEYS[:5]}
+    assert tables.is_filling
+    assert before[0] not in owners.values() and after[-1] not in owners.values()
+    rounds = 0
+    while tables.is_filling:
+        table = tables.table("maglev", size, after, after)
+        rounds += 1
+    assert rounds > 3, "a long time at once"
+    fresh = maglev(after, size)
+    assert all(table.choose(key) == fresh.choose(key) for key in KEYS)
+    assert after[-1] in {table.choose(key) for key in KEYS}
+
+
+def test_where_nobody_is_left_of_the_old_table_the_new_one_is_filled_at_once() -> None:
+    tables: HashTables[Host] = HashTables()
+    tables.table("maglev", 65537, hosts(2), hosts(2))
+    after = [Host("new:80")]
+    assert tables.table("maglev", 65537, after, after).choose(KEYS[0]) == after[0]
