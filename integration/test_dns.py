@@ -9,6 +9,7 @@ from integration.node import Node, eventually
 from integration.origins import Origin
 from integration.servers.dns import NameServer
 
+FLAGS = "x-egressd-response-flags"
 ENTRY = """\
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -45,3 +46,17 @@ def test_a_name_without_addresses_is_no_healthy_upstream(tmp_path: Path) -> None
             assert status == 503
             assert headers["x-egressd-response-flags"] == "UH"
             assert b"partner.test" in body
+
+
+def test_last_answers_end_at_their_limits(tmp_path: Path) -> None:
+    with Origin("partner") as origin, NameServer({"partner.test": ["127.0.0.1"]}) as server:
+        resources = {"partner.yaml": ENTRY.format(port=origin.port)}
+        dns = {"nameservers": [server.address], "staleFor": "2s", "goneAfter": "2s"}
+        with Node(tmp_path, resources, workers=1, dns=dns) as node:
+            assert node.get("partner.test")[0] == 200
+            for mode, table in (("well", {}), ("servfail", {"partner.test": ["127.0.0.1"]})):
+                server.mode, server.table = mode, table
+                eventually(lambda: node.get("partner.test")[1].get(FLAGS) == "UH", 20)
+                assert node.log().count("name has no records any more") >= 1
+                server.mode, server.table = "well", {"partner.test": ["127.0.0.1"]}
+                eventually(lambda: node.get("partner.test")[0] == 200, 20)

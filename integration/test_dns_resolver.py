@@ -30,6 +30,19 @@ async def test_addresses_and_services_are_found() -> None:
         assert (await ask(server.address, name="no.test")).outcome == "nxdomain"
 
 
+async def test_a_chain_that_the_server_leaves_is_followed_to_its_end() -> None:
+    table = {"a.test": ["CNAME b.test."], "b.test": ["CNAME api.test."], "api.test": ["10.0.0.1"]}
+    table |= {
+        "x.test": ["CNAME y.test."],
+        "y.test": ["CNAME x.test."],
+        "z.test": ["CNAME no.test."],
+    }
+    with NameServer(table) as server:
+        assert (await ask(server.address, name="a.test")).records == ("10.0.0.1",)
+        assert (await ask(server.address, name="x.test")).outcome == "loop"
+        assert (await ask(server.address, name="z.test")).outcome == "nxdomain"
+
+
 async def test_an_answer_that_is_cut_off_comes_over_tcp() -> None:
     with NameServer(TABLE) as server:
         server.mode = "truncated"

@@ -192,13 +192,13 @@ def test_slow_answers_are_waited_for(ground: Ground) -> None:
         ground.server.start()
 
 
-def test_the_registry_starts_while_its_name_server_is_away(ground: Ground) -> None:
-    """The store has what servers said before; a new process must not forget it."""
+def test_a_node_starts_while_its_name_server_is_away(ground: Ground) -> None:
+    """The store, and for workers a file, have what servers said before: nothing is forgotten."""
     eventually(ground.is_well, WITHIN_S)
     ground.server.stop()
     ground.node.stop()
     ground.node.start()
-    with Traffic(ground.node, "a.internal", "s.internal") as traffic:
+    with Traffic(ground.node, *ALL) as traffic:
         assert traffic.goes_on()
         eventually(lambda: ground.failing[2] == 1, WITHIN_S)
         ground.server.start()

@@ -34,6 +34,7 @@ class DnsAdapter:
             host: partial(self._note, host) for host in self._names
         }
         self._dirty: set[str] = set(self._names)
+        self._old_at = trio.current_time() + options.bounds.gone_s
         self._bell = trio.Event()
         self._problems: tuple[Problem, ...] = ()
 
@@ -72,7 +73,12 @@ class DnsAdapter:
             host = hosts.pop()
             before = self._known.get(host)
             known = look_at(
-                self._names[host], self._watch.held, before, self._source, self._namespace
+                self._names[host],
+                self._watch.held,
+                before,
+                self._source,
+                self._namespace,
+                is_young=trio.current_time() < self._old_at,
             )
             self._follow(host, before.questions if before is not None else (), known.questions)
             self._known[host] = known

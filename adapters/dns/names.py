@@ -37,9 +37,19 @@ class Known:
 
 
 def look_at(
-    name: Name, held_of: HeldOf, before: Known | None, source: str, namespace: str
+    name: Name,
+    held_of: HeldOf,
+    before: Known | None,
+    source: str,
+    namespace: str,
+    *,
+    is_young: bool = False,
 ) -> Known:
-    """A name from what is held of its questions; the record of before where it is the same."""
+    """A name from what is held of its questions; the record of before where it is the same.
+
+    `is_young`: the process has not run for long. That a name has no endpoints may then be news that
+    has yet to stand for a while, as it must for a name that worked: the registry may have some.
+    """
     own = Question(name.question, kinds(name.type))
     held = held_of(own)
     if held is None or not held.is_answered:
@@ -65,8 +75,11 @@ def look_at(
         )
     else:
         endpoints = address_endpoints(name, held.records)
-    resource = translate(name, endpoints, namespace)
     record = before.record if before is not None else None
+    if is_young and not endpoints and record is None:
+        said = held.error or "no addresses"
+        return Known(questions, problem=_problem(name, namespace, said), is_asked=True)
+    resource = translate(name, endpoints, namespace)
     if record is None or record.resource != resource:
         record = Record(resource=resource, source=source, origin=name.host)
     error = next((state.error for state in states if state.error), "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import count
 from typing import NamedTuple
 
@@ -14,6 +14,8 @@ import trio
 from egressd.dns.answer import Answer
 from egressd.dns.held import DEFAULT_BOUNDS, Bounds, Held, next_state
 
+STALE_AFTER_S = 1.8
+"""How long an answer from before a restart waits for a fresh one (RFC 8767 5)."""
 RESOLUTION_DELAY_S = 0.05
 """How long addresses of one family wait for the other's, the first time (RFC 8305 3)."""
 AT_ONCE = 64
@@ -49,10 +51,15 @@ class _Entry:
 
 
 class Watch:
-    """Keeps questions answered. `ask` is `Resolver.ask`; `rng` gives numbers in [0, 1)."""
+    """Keeps questions answered. `ask` is `Resolver.ask`; `rng` gives numbers in [0, 1); `remembered`
+    is what `answers` gave before a restart, for the time in which no server answers."""
 
     def __init__(
-        self, ask: Ask, bounds: Bounds = DEFAULT_BOUNDS, rng: Callable[[], float] = random.random
+        self,
+        ask: Ask,
+        bounds: Bounds = DEFAULT_BOUNDS,
+        rng: Callable[[], float] = random.random,
+        remembered: Mapping[Question, Held] | None = None,
     ) -> None:
         self._ask = ask
         self._bounds = bounds
@@ -60,7 +67,9 @@ class Watch:
         self._entries: dict[Question, _Entry] = {}
         self._queue: list[tuple[float, int, Question]] = []
         self._serial = count()
+        self._remembered = dict(remembered or {})
         self._room = trio.Semaphore(AT_ONCE)
+        self._room_again = trio.Semaphore(AT_ONCE)  # names that fail hold up nobody else
         self._wake = trio.Event()
         self._failing: set[Question] = set()
 
@@ -68,6 +77,17 @@ class Watch:
         """What is known of a watched question."""
         entry = self._entries.get(question)
         return None if entry is None else entry.held
+
+    def answers(self) -> dict[Question, Held]:
+        """Everything that has records, to be remembered."""
+        now = trio.current_time()
+        known = {
+            question: held
+            for question, held in self._remembered.items()
+            if any(part and now < part.good_until + self._bounds.stale_s for part in held.parts)
+        }
+        known.update((q, entry.held) for q, entry in self._entries.items() if entry.held.records)
+        return known
 
     @property
     def failing(self) -> int:
@@ -134,7 +154,8 @@ class Watch:
 
     async def _look_up(self, question: Question, entry: _Entry) -> None:
         answers = [_PENDING] * len(question.kinds)
-        async with self._room, trio.open_nursery() as nursery:
+        room = self._room_again if entry.held.failures else self._room
+        async with room, trio.open_nursery() as nursery:
 
             async def ask(at: int, kind: str) -> None:
                 answers[at] = await self._ask(question.name, kind)
@@ -144,8 +165,14 @@ class Watch:
                     await trio.sleep(RESOLUTION_DELAY_S)
                     self._take(question, entry, answers)
 
+            async def lose_patience() -> None:
+                await trio.sleep(STALE_AFTER_S)
+                self._take(question, entry, answers)
+
             for at, kind in enumerate(question.kinds):
                 nursery.start_soon(ask, at, kind)
+            if question in self._remembered:
+                nursery.start_soon(lose_patience)
         entry.under_way = False
         self._take(question, entry, answers)
         if self._entries.get(question) is entry:
@@ -156,8 +183,9 @@ class Watch:
         if self._entries.get(question) is not entry:
             return
         before = entry.held
+        known = self._remembered.pop(question, before)
         entry.held = after = next_state(
-            before, answers, trio.current_time(), self._rng(), self._bounds
+            known, answers, trio.current_time(), self._rng(), self._bounds
         )
         self._note(question, before, after)
         if _news(after) != _news(before):
@@ -168,11 +196,12 @@ class Watch:
 
     def _note(self, question: Question, before: Held, after: Held) -> None:
         """One line when a name fails, another when it is well again; of very many only some."""
+        if after.error == _PENDING.reason:
+            return
         if after.error:
+            is_news = question not in self._failing
             self._failing.add(question)
-            if not before.error and (
-                len(self._failing) <= _LOGGED or not len(self._failing) % 1000
-            ):
+            if is_news and (len(self._failing) <= _LOGGED or not len(self._failing) % 1000):
                 log.warning(
                     "name not resolved, its last answer stands",
                     name=question.name,

@@ -23,6 +23,7 @@ from egressd.node.lifeline import DESK_FD
 from egressd.node.profile import node_profile
 from egressd.node.socket_desk import child_line
 from egressd.node.worker_control import serve_control
+from egressd.node.worker_names import NameFile, remembered
 from egressd.node.worker_ports import GatewayPorts
 from egressd.node.worker_report import WorkerReport
 from egressd.proxy.context import ProxySettings, WorkerContext
@@ -94,7 +95,9 @@ class Worker:
         self.dns = Watch(
             self.resolver.ask,
             Bounds(config.min_ttl, config.max_ttl, config.stale_for, config.gone_after),
+            remembered=remembered(bootstrap.state_dir),
         )
+        self.names = NameFile(bootstrap.state_dir, index, self.dns)
         log_config = bootstrap.access_log
         text = log_config.format is AccessLogFormat.text
         self.access_log = AccessLog("text" if text else "json") if log_config.path else None
@@ -168,6 +171,7 @@ class Worker:
         self.directory.drain()
         stop_accepting.set()
         self.ports.drain()
+        self.names.save()
         await trio.lowlevel.checkpoint()
         for downstream in tuple(self.context.connections):
             downstream.drain()
@@ -235,6 +239,7 @@ def _start(
     bootstrap = worker.bootstrap
     nursery.start_soon(worker.loop.run)
     nursery.start_soon(worker.dns.run)
+    nursery.start_soon(worker.names.run)
     nursery.start_soon(worker.follow_registry)
     nursery.start_soon(worker.sweep)
     nursery.start_soon(worker.ports.run)

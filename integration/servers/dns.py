@@ -132,9 +132,11 @@ class NameServer:
         else:
             wanted = dns.rdatatype.to_text(question.rdtype)
             found = [text for kind, text in map(_typed, records) if kind == wanted]
-            if found:
+            alias = [text for kind, text in map(_typed, records) if kind == "CNAME"]
+            if found or alias:
+                wanted = wanted if found else "CNAME"  # and no more: the rest is for who asks
                 response.answer.append(
-                    dns.rrset.from_text(question.name, self.ttl_s, "IN", wanted, *found)
+                    dns.rrset.from_text(question.name, self.ttl_s, "IN", wanted, *(found or alias))
                 )
         return response.to_wire()
 

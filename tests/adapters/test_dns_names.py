@@ -158,6 +158,14 @@ def test_a_name_without_records_keeps_its_service_without_endpoints() -> None:
     assert not snapshot_of([(PLAIN, known)]).doubt
 
 
+def test_soon_after_a_start_that_a_name_has_no_records_keeps_what_the_registry_has() -> None:
+    held = {Question("api.internal", V4): good()}
+    known = look_at(PLAIN, held.get, None, "dns", "dns", is_young=True)
+    assert (known.record, known.is_asked, known.is_failing) == (None, True, False)
+    assert "no addresses" in str(known.problem)
+    assert look(PLAIN, held, known).record is not None
+
+
 def test_endpoints_given_up_for_want_of_answers_are_in_doubt() -> None:
     held = Held((Part((), 60.0),), failures=9, error="no answer from ns")
     known = look(PLAIN, {Question("api.internal", V4): held})

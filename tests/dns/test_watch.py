@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import trio
 import trio.testing
 
 from egressd.dns.answer import Answer
-from egressd.dns.held import Bounds
+from egressd.dns.held import Bounds, Held, Part
+from egressd.dns.memory import decode_answers, encode_answers
 from egressd.dns.watch import AT_ONCE, Question, Watch
 
 NONE = Answer((), 60.0, "nodata")
@@ -37,8 +38,10 @@ class Servers:
 
 
 @asynccontextmanager
-async def watching(servers: Servers, **bounds: float) -> AsyncIterator[Watch]:
-    watch = Watch(servers.ask, Bounds(**bounds), rng=lambda: 0.999999)
+async def watching(
+    servers: Servers, remembered: Mapping[Question, Held] | None = None, **bounds: float
+) -> AsyncIterator[Watch]:
+    watch = Watch(servers.ask, Bounds(**bounds), lambda: 0.999999, remembered)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch.run)
         yield watch
@@ -150,3 +153,54 @@ async def test_many_names_are_not_asked_for_all_at_once(
         await trio.sleep(20)
         assert len(servers.asked) >= 1000
         assert servers.most_under_way <= 2 * AT_ONCE
+
+
+X = Question("x")
+KNOWN = {X: Held((Part(("10.0.0.9",), -100.0), Part((), -100.0)))}
+
+
+async def test_what_was_known_before_a_restart_serves_while_no_server_answers(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    servers = Servers(x_A=FAILED, x_AAAA=FAILED)
+    servers.delay_s = {"A": 6.0, "AAAA": 6.0}
+    async with watching(servers, KNOWN, stale_s=3600.0) as watch:
+        watch.watch(X, lambda: None)
+        await watch.first(X)
+        assert trio.current_time() < 2
+        assert records(watch, "x") == ("10.0.0.9",)
+        await trio.sleep(60)
+        assert (records(watch, "x"), watch.failing) == (("10.0.0.9",), 1)
+        servers.table.update(x_A=Answer(("10.0.0.1",), 10.0), x_AAAA=NONE)
+        await trio.sleep(60)
+        assert (records(watch, "x"), watch.failing) == (("10.0.0.1",), 0)
+
+
+async def test_what_was_known_before_a_restart_gives_way_to_an_answer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    servers = Servers(x_A=Answer(("10.0.0.1",), 10.0))
+    async with watching(servers, KNOWN) as watch:
+        watch.watch(X, lambda: None)
+        await watch.first(X)
+        assert records(watch, "x") == ("10.0.0.1",)
+
+
+async def test_answers_are_remembered_until_they_are_too_old(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    servers = Servers(y_A=Answer(("10.0.0.1",), 10.0))
+    async with watching(servers, KNOWN, stale_s=3600.0) as watch:
+        watch.watch(Question("y"), lambda: None)
+        await watch.first(Question("y"))
+        assert set(watch.answers()) == {X, Question("y")}  # x was not asked for yet
+        kept = encode_answers(watch.answers(), 1e9)
+        found = decode_answers(kept, 1e9 + 50)
+        assert found[Question("y")].records == ("10.0.0.1",)
+        assert found[X].parts == (Part(("10.0.0.9",), -150.0), Part((), -150.0))
+        await trio.sleep(3600)
+        assert set(watch.answers()) == {Question("y")}
+
+
+def test_bytes_that_are_no_answers_hold_none() -> None:
+    assert decode_answers(b"{", 0.0) == decode_answers(b"[1]", 0.0) == {}
