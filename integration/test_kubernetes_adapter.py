@@ -181,6 +181,32 @@ async def test_another_authority_is_not_trusted(double: KubernetesDouble, tmp_pa
             await sink.until(lambda: any("certificate verify" in f for f in sink.failures))
 
 
+async def test_istio_resources_are_read_as_they_are(api: Api, tmp_path: Path) -> None:
+    if isinstance(api, KubeApiserver):
+        api.define_istio()
+    entry = {"hosts": ["a.example"], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}]}
+    api.put_istio("serviceentries", "ServiceEntry", "a", {**entry, "resolution": "DNS"})
+    options = {"read": "istio", "kinds": ["ServiceEntry", "VirtualService"]}
+    async with watching(api, tmp_path, **options) as sink:
+        await sink.until(lambda: sink.origins == {"ServiceEntry/default/a"})
+        assert sink.endpoints("ServiceEntry/default/a") == []
+        to = [{"route": [{"destination": {"host": "a.example"}}]}]
+        api.put_istio(
+            "virtualservices", "VirtualService", "v", {"hosts": ["b.example"], "http": to}
+        )
+        await sink.until(lambda: "VirtualService/default/v" in sink.origins)
+        assert sink.found == ()
+        api.put_istio("virtualservices", "VirtualService", "v", {"hosts": ["not a host"]})
+        await sink.until(lambda: bool(sink.found))
+        assert "networking.istio.io/v1/namespaces/default/virtualservices/v" in str(sink.found[0])
+        assert sink.snapshots[-1].failed_origins == {"VirtualService/default/v"}
+        assert "VirtualService/default/v" in sink.origins
+        api.delete_istio("virtualservices", "v")
+        await sink.until(lambda: sink.origins == {"ServiceEntry/default/a"})
+        assert sink.found == ()
+        assert sink.failures == []
+
+
 # -- what only the double does on demand ---------------------------------------------------------
 
 

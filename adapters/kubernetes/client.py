@@ -13,6 +13,7 @@ from adapters.http import Answer, HttpClient, HttpError, OpenAnswer
 from adapters.kubernetes.kubeconfig import Access, AccessError
 from adapters.kubernetes.wire import (
     Change,
+    Custom,
     EndpointSlice,
     Page,
     Service,
@@ -22,7 +23,7 @@ from adapters.kubernetes.wire import (
 )
 
 GONE = 410
-Item = TypeVar("Item", Service, EndpointSlice)
+Item = TypeVar("Item", Service, EndpointSlice, Custom)
 
 
 class ReadError(Exception):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, Protocol
 
 import trio
 
@@ -23,26 +23,44 @@ EARLY_S = 1.0  # a watch that is over so soon is not asked for again at once
 
 @dataclass(frozen=True)
 class Ear(Generic[Item]):
-    """Who is told. The first three answer whether anything is new by that."""
+    """Who is told of objects. Each answers whether anything is new by that."""
 
     every: Callable[[str, Iterable[Item]], bool]  # the whole list of a namespace
     one: Callable[[Item], bool]
     lost: Callable[[Item], bool]
-    alive: Callable[[bool], None]  # the server was heard of; with something new?
-    failed: Callable[[], None]  # `error` says why
-    doubted: Callable[[str, bool], None]  # why this list may miss what is not gone; lost state?
-    progress: Callable[[], None]  # `done` and `total` have changed
+
+
+class Overseer(Protocol):
+    """Who is told how the feeds do."""
+
+    def alive(self, *, is_new: bool) -> None:
+        """The server was heard of, with something new or not."""
+
+    def failed(self) -> None:
+        """The `error` of a feed is another one."""
+
+    def doubted(self, reason: str, *, lost_state: bool) -> None:
+        """Why the list that comes next may miss what is not gone."""
+
+    def progressed(self) -> None:
+        """`done` and `total` of a feed have changed."""
 
 
 class Feed(Generic[Item]):
     """One collection, and how far it is known."""
 
     def __init__(
-        self, client: ApiClient, collection: Collection[Item], ear: Ear[Item], max_backoff_s: float
+        self,
+        client: ApiClient,
+        collection: Collection[Item],
+        ear: Ear[Item],
+        overseer: Overseer,
+        max_backoff_s: float,
     ) -> None:
         self._client = client
         self._collection: Collection[Item] = collection
         self._ear: Ear[Item] = ear
+        self._overseer = overseer
         self._max_backoff_s = max_backoff_s
         self.version = ""  # of the newest that was heard
         self.error = ""  # why the last question has no answer
@@ -101,15 +119,16 @@ class Feed(Generic[Item]):
             items += page.items or ()
             self.done = len(items)
             self.total = self.done + (page.metadata.remaining_item_count or 0)
-            self._ear.progress()
+            self._overseer.progressed()
             after = page.metadata.continue_
             if not after:
                 break
         self._note_version(page.metadata.resource_version)
         if self._regression:
-            self._ear.doubted(self._regression, True)
+            self._overseer.doubted(self._regression, lost_state=True)
         elif self._has_erred:
-            self._ear.doubted(f"the first list of {self._collection.name} after an error", False)
+            reason = f"the first list of {self._collection.name} after an error"
+            self._overseer.doubted(reason, lost_state=False)
         self._regression, self._has_erred = "", False
         self.version = page.metadata.resource_version
         self._listed.set()
@@ -130,11 +149,11 @@ class Feed(Generic[Item]):
 
     def _heard(self, *, is_new: bool) -> None:
         self.error = ""
-        self._ear.alive(is_new)
+        self._overseer.alive(is_new=is_new)
 
     def _fail(self, reason: str) -> None:
         self.error, self._has_erred = reason, True
-        self._ear.failed()
+        self._overseer.failed()
 
     def _note_version(self, now: str) -> None:
         """Versions are etcd revisions, which only grow as long as etcd has its data."""
@@ -145,7 +164,7 @@ class Feed(Generic[Item]):
             )
             self.version = ""
             self._forget()
-            self._ear.failed()
+            self._overseer.failed()
 
     def _forget(self) -> None:
         """The list has to be read again; what it said stands until then."""

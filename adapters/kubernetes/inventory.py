@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from adapters.kubernetes.translate import Translated
-from adapters.kubernetes.wire import EndpointSlice, Service
+from adapters.kubernetes.wire import EndpointSlice, Service, is_same
 from egressd.api.resource import Problem
 from egressd.api.service_entry import ServiceEntry
 from egressd.registry.records import Record, Snapshot
@@ -62,7 +62,7 @@ class Inventory:
     def heard_service(self, service: Service) -> bool:
         """One Service as it is now."""
         key = service.metadata.key
-        if _is_same(self._services.get(key), service) or self._is_excluded(key):
+        if is_same(self._services.get(key), service) or self._is_excluded(key):
             return False
         self._services[key] = service
         self._marked.add(key)
@@ -80,7 +80,7 @@ class Inventory:
         """One slice as it is now."""
         key = one.metadata.key
         before = self._slices.get(key)
-        if _is_same(before, one) or self._is_excluded(one.service):
+        if is_same(before, one) or self._is_excluded(one.service):
             return False
         if before is not None and before.service != one.service:
             self.lost_slice(before)
@@ -162,13 +162,3 @@ def _gone(
 ) -> list[str]:
     prefix = f"{namespace}/" if namespace else ""
     return [key for key in known if key not in now and key.startswith(prefix)]
-
-
-def _is_same(before: Service | EndpointSlice | None, now: Service | EndpointSlice) -> bool:
-    """The very state that is known: no need to look at it."""
-    return (
-        before is not None
-        and before.metadata.uid == now.metadata.uid
-        and before.metadata.resource_version == now.metadata.resource_version
-        and bool(now.metadata.resource_version)
-    )

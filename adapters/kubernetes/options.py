@@ -15,11 +15,14 @@ from adapters.options import (
     LabelText,
     convert_options,
 )
+from egressd.api.resource import Kind
 
 Addresses = Literal["endpoints", "loadBalancer", "clusterIP"]
 Families = Literal["primary", "IPv4", "IPv6", "all"]
 _EXPECTED = {
     "domain": DOMAIN_EXPECTED,
+    "read": "services or istio",
+    "kinds": f"a list of {', '.join(Kind)}",
     "namespaces": "a list of namespaces",
     "exclude": "a list of shell patterns of NAMESPACE/NAME, such as kube-system/*",
     "addresses": f"one of {', '.join(get_args(Addresses))}",
@@ -34,8 +37,10 @@ class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
 
     kubeconfig: str = ""  # a file; empty: the pod's service account, else KUBECONFIG
     context: str = ""  # of the kubeconfig; empty: its current-context
+    read: Literal["services", "istio"] = "services"
+    kinds: tuple[Kind, ...] = tuple(Kind)  # of Istio resources to read
     namespaces: tuple[LabelText, ...] = ()  # empty: all
-    label_selector: str = ""  # of Services, in Kubernetes' syntax
+    label_selector: str = ""  # of Services or Istio resources, in Kubernetes' syntax
     exclude: tuple[Annotated[str, msgspec.Meta(pattern="/")], ...] = ()  # patterns: NAMESPACE/NAME
     domain: DomainText = "cluster.local"
     addresses: Addresses = "endpoints"  # what an endpoint's address is taken from

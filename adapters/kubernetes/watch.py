@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Protocol
 
 import msgspec
 import trio
@@ -14,8 +15,9 @@ from adapters.kubernetes.feed import Ear, Feed
 from adapters.kubernetes.inventory import Inventory
 from adapters.kubernetes.kubeconfig import Access, AccessError, load_access
 from adapters.kubernetes.options import Options, read_options
+from adapters.kubernetes.resources import PLACES, Resources
 from adapters.kubernetes.translate import translate_service
-from adapters.kubernetes.wire import SERVICE_NAME, EndpointSlice, Service
+from adapters.kubernetes.wire import SERVICE_NAME, Custom, EndpointSlice, Service
 from adapters.options import seconds
 from egressd.api.resource import Problem
 from egressd.registry.adapter import (
@@ -25,6 +27,7 @@ from egressd.registry.adapter import (
     AdapterContext,
     Sink,
 )
+from egressd.registry.records import Snapshot
 
 PUBLISH_PAUSE_S = 0.01  # what is heard within it is published together
 SHOWN = 2  # failures that are told at a time
@@ -60,14 +63,9 @@ class KubernetesAdapter:
             seconds(options.watch_timeout),
             seconds(options.request_timeout),
         )
-        inventory = Inventory(
-            self._name,
-            lambda service, slices: translate_service(service, slices, options, client.url),
-            options.exclude,
-        )
         try:
             async with trio.open_nursery() as nursery:
-                run = _Run(client, inventory, sink, options, nursery)
+                run = _Run(self._name, client, sink, options, nursery)
                 for feed in run.feeds:
                     nursery.start_soon(feed.run)
                 await run.publish()
@@ -75,21 +73,27 @@ class KubernetesAdapter:
             client.close()
 
 
+class _Picture(Protocol):
+    """What is known, however it was heard."""
+
+    @property
+    def endpoints(self) -> int: ...
+
+    def snapshot(self, version: str) -> Snapshot: ...
+
+    def problems(self) -> tuple[Problem, ...]: ...
+
+
 class _Run:
     """The feeds of one run, and what they share."""
 
     def __init__(
-        self,
-        client: ApiClient,
-        inventory: Inventory,
-        sink: Sink,
-        options: Options,
-        nursery: trio.Nursery,
+        self, name: str, client: ApiClient, sink: Sink, options: Options, nursery: trio.Nursery
     ) -> None:
+        self._name = name
         self._client = client
-        self._inventory = inventory
+        self._options = options
         self._sink = sink
-        self._max_backoff_s = seconds(options.max_backoff)
         self._nursery = nursery
         self._bell = trio.Event()
         self._is_first = True  # nothing was published yet
@@ -100,16 +104,9 @@ class _Run:
         self._is_held = False  # the last snapshot was not taken as it is
         self._endpoints = 0  # in the last snapshot
         self._problems: tuple[Problem, ...] = ()
-        services, slices = inventory.heard_services, inventory.heard_slices
-        selector = options.label_selector
-        self.feeds: list[Feed[Service] | Feed[EndpointSlice]] = []
-        for namespace in options.namespaces or ("",):
-            listed = Collection(Service, "services", SERVICES, namespace, selector)
-            ear = self._ear(services, inventory.heard_service, inventory.lost_service)
-            self.feeds.append(Feed(client, listed, ear, self._max_backoff_s))
-            pods = Collection(EndpointSlice, "endpointslices", SLICES, namespace, SERVICE_NAME)
-            slice_ear = self._ear(slices, inventory.heard_slice, inventory.lost_slice)
-            self.feeds.append(Feed(client, pods, slice_ear, self._max_backoff_s))
+        self.feeds: list[Feed[Service] | Feed[EndpointSlice] | Feed[Custom]] = []
+        istio = options.read == "istio"
+        self._picture: _Picture = self._read_istio() if istio else self._read_services()
 
     async def publish(self) -> None:
         """Say what is known, whenever that changed."""
@@ -120,44 +117,58 @@ class _Run:
             if not self._is_first or all(feed.is_listed for feed in self.feeds):
                 self._say()
 
-    def _ear(
-        self,
-        every: Callable[[str, Iterable[Item]], bool],
-        one: Callable[[Item], bool],
-        lost: Callable[[Item], bool],
-    ) -> Ear[Item]:
-        return Ear(
-            every,
-            one,
-            lost,
-            self._alive,
-            self._failed,
-            self._doubted,
-            self._progress,
-        )
-
-    def _alive(self, is_new: bool) -> None:
+    def alive(self, *, is_new: bool) -> None:
         self._is_dirty |= is_new
         self._bell.set()
 
-    def _failed(self) -> None:
+    def failed(self) -> None:
         """Say what cannot be read: in the same words while it is the same, whoever failed last."""
         errors = [feed.error for feed in self.feeds if feed.error]
         if errors:
             more = [f"and {len(errors) - SHOWN} more"] if len(errors) > SHOWN else []
             self._sink.failed("; ".join([*errors[:SHOWN], *more]))
 
-    def _doubted(self, reason: str, lost_state: bool) -> None:
+    def doubted(self, reason: str, *, lost_state: bool) -> None:
         if lost_state:
             self._doubt = reason
         else:
             self._suspicion = reason
 
-    def _progress(self) -> None:
+    def progressed(self) -> None:
         if self._is_first:
             self._sink.progress(
                 sum(feed.done for feed in self.feeds), sum(feed.total for feed in self.feeds)
             )
+
+    def _read_services(self) -> Inventory:
+        options, url = self._options, self._client.url
+        found = Inventory(
+            self._name,
+            lambda service, slices: translate_service(service, slices, options, url),
+            options.exclude,
+        )
+        services = Ear(found.heard_services, found.heard_service, found.lost_service)
+        slices = Ear(found.heard_slices, found.heard_slice, found.lost_slice)
+        for namespace in options.namespaces or ("",):
+            selector = options.label_selector
+            self._follow(Collection(Service, "services", SERVICES, namespace, selector), services)
+            own = Collection(EndpointSlice, "endpointslices", SLICES, namespace, SERVICE_NAME)
+            self._follow(own, slices)
+        return found
+
+    def _read_istio(self) -> Resources:
+        options = self._options
+        found = Resources(self._name, options.kinds, self._client.url, options.exclude)
+        for namespace in options.namespaces or ("",):
+            for kind, known in found.kinds.items():
+                name, groups = PLACES[kind]
+                listed = Collection(Custom, name, groups, namespace, options.label_selector)
+                self._follow(listed, Ear(known.heard_all, known.heard, known.lost))
+        return found
+
+    def _follow(self, collection: Collection[Item], ear: Ear[Item]) -> None:
+        max_backoff_s = seconds(self._options.max_backoff)
+        self.feeds.append(Feed(self._client, collection, ear, self, max_backoff_s))
 
     def _say(self, *, is_reread: bool = False) -> None:
         if not self._is_dirty and not is_reread:
@@ -168,17 +179,17 @@ class _Run:
             return
         self._is_first = self._is_dirty = False
         newest = max((feed.version for feed in self.feeds), key=lambda text: text.zfill(20))
-        snapshot = self._inventory.snapshot(newest)
-        endpoints = self._inventory.endpoints
+        snapshot = self._picture.snapshot(newest)
+        endpoints = self._picture.endpoints
         if endpoints * 2 < self._endpoints:
             self._doubt = self._doubt or self._suspicion
-        problems = self._inventory.problems()
+        problems = self._picture.problems()
         if problems != self._problems:
             self._problems = problems
             self._sink.problems(problems)
         doubted = msgspec.structs.replace(snapshot, doubt=self._doubt, is_reread=is_reread)
         self._is_held = not self._sink.publish(doubted)
-        self._failed()  # published is what could be read
+        self.failed()  # published is what could be read
         if not self._is_held:
             self._doubt = self._suspicion = ""
             self._endpoints = endpoints

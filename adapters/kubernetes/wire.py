@@ -144,6 +144,27 @@ class EndpointSlice(msgspec.Struct, frozen=True, rename="camel"):
         return f"{self.metadata.namespace}/{name}" if name else ""
 
 
+class Custom(msgspec.Struct, frozen=True, rename="camel"):
+    """An object of any kind, its `spec` as it came."""
+
+    metadata: Meta
+    api_version: str = ""
+    kind: str = ""
+    spec: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+def is_same(
+    before: Service | EndpointSlice | Custom | None, now: Service | EndpointSlice | Custom
+) -> bool:
+    """The very state that is known: no need to look at it."""
+    return (
+        before is not None
+        and before.metadata.uid == now.metadata.uid
+        and before.metadata.resource_version == now.metadata.resource_version
+        and bool(now.metadata.resource_version)
+    )
+
+
 class ListMeta(msgspec.Struct, frozen=True, rename="camel"):
     """`ListMeta`. `continue` names the next page; "" after the last."""
 

@@ -23,7 +23,7 @@ import trustme
 from integration.servers.consul import free_ports
 from integration.servers.etcd import EtcdCluster
 from integration.servers.fetch import CACHE
-from integration.servers.kube_objects import KubernetesApi, KubernetesError
+from integration.servers.kube_objects import ISTIO, KubernetesApi, KubernetesError
 
 OVERRIDE = "EGRESSD_TEST_KUBE_APISERVER"
 READY_TIMEOUT_S = 90.0
@@ -34,6 +34,11 @@ READER = {
         {
             "apiGroups": ["discovery.k8s.io"],
             "resources": ["endpointslices"],
+            "verbs": ["list", "watch"],
+        },
+        {
+            "apiGroups": ["networking.istio.io", "security.istio.io"],
+            "resources": ["*"],
             "verbs": ["list", "watch"],
         },
     ],
@@ -144,6 +149,41 @@ class KubeApiserver(KubernetesApi):
             for item in listed["items"]:
                 if item["metadata"]["name"] != "kubernetes":
                     self.request("DELETE", f"{place}/{item['metadata']['name']}")
+
+    def define_istio(self) -> None:
+        """Two of Istio's kinds, without its schemas, and only in an older version."""
+        group, _, version = ISTIO.partition("/")
+        for plural, kind in (
+            ("virtualservices", "VirtualService"),
+            ("serviceentries", "ServiceEntry"),
+        ):
+            schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+            served = {
+                "name": version,
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": schema},
+            }
+            names = {"plural": plural, "singular": kind.lower(), "kind": kind}
+            definition = {
+                "metadata": {"name": f"{plural}.{group}"},
+                "spec": {
+                    "group": group,
+                    "scope": "Namespaced",
+                    "names": names,
+                    "versions": [served],
+                },
+            }
+            place = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+            self.request("POST", place, definition)
+            until = time.monotonic() + READY_TIMEOUT_S
+            while True:
+                try:
+                    self.request("GET", f"/apis/{ISTIO}/{plural}")
+                    break
+                except KubernetesError:
+                    assert time.monotonic() < until
+                    time.sleep(0.1)
 
     def _arguments(self) -> list[str]:
         key = self._directory / "server.key"

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 REQUEST_TIMEOUT_S = 20.0
 SERVICES = "/api/v1"
+ISTIO = "networking.istio.io/v1beta1"
 
 
 class KubernetesError(Exception):
@@ -59,6 +60,14 @@ class KubernetesApi:
                 "ports": [{"name": "http", "protocol": "TCP", "port": port}],
             }
             self._put(self.slices, "endpointslices", namespace, document, "EndpointSlice")
+
+    def put_istio(self, resource: str, kind: str, name: str, spec: Mapping[str, object]) -> None:
+        """Create an Istio resource of the namespace default, or merge into it."""
+        document = {"metadata": {"name": name}, "spec": spec}
+        self._put(f"/apis/{ISTIO}", resource, "default", document, kind)
+
+    def delete_istio(self, resource: str, name: str) -> None:
+        self.request("DELETE", f"/apis/{ISTIO}/namespaces/default/{resource}/{name}")
 
     def delete_service(self, name: str, *, namespace: str = "default") -> None:
         self.request("DELETE", f"{SERVICES}/namespaces/{namespace}/services/{name}")

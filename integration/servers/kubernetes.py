@@ -29,16 +29,18 @@ from urllib.parse import parse_qsl, urlsplit
 import trustme
 
 from integration.servers.consul import free_ports
-from integration.servers.kube_objects import KubernetesApi
+from integration.servers.kube_objects import ISTIO, KubernetesApi
 from integration.servers.kube_store import Expired, Object, Store, merged
 
 _PATH = re.compile(
-    r"(?P<group>/api/v1|/apis/discovery\.k8s\.io/v1)"
-    r"(?:/namespaces/(?P<namespace>[^/]+))?/(?P<resource>services|endpointslices)(?:/(?P<name>[^/]+))?"
+    r"/apis?/(?P<group>v1|[a-z0-9.]+/v[a-z0-9]+)"
+    r"(?:/namespaces/(?P<namespace>[^/]+))?/(?P<resource>[a-z]+)(?:/(?P<name>[^/]+))?"
 )
 _TYPES = {
     "services": ("v1", "Service", "ServiceList"),
     "endpointslices": ("discovery.k8s.io/v1", "EndpointSlice", "EndpointSliceList"),
+    "virtualservices": (ISTIO, "VirtualService", "VirtualServiceList"),
+    "serviceentries": (ISTIO, "ServiceEntry", "ServiceEntryList"),
 }
 _REASONS = {
     401: "Unauthorized",
@@ -177,7 +179,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.double.requests.append(f"{self.command} {self.path}")
         parts = urlsplit(self.path)
         found = _PATH.fullmatch(parts.path)
-        if found is None:
+        known = found and _TYPES.get(found["resource"])
+        if not found or not known or known[0] != found["group"]:
             self._status(404, "the server could not find the requested resource")
             return
         self.query = dict(parse_qsl(parts.query))
@@ -198,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._status(401, "Unauthorized")
             return False
         user = "node" if login or by_certificate else "system:anonymous"
-        group = "discovery.k8s.io" if self.resource == "endpointslices" else ""
+        group = _TYPES[self.resource][0].rpartition("/")[0]
         if user != "node" or self.resource in self.double.forbidden or self.command != "GET":
             place = (
                 f'in the namespace "{self.namespace}"' if self.namespace else "at the cluster scope"
@@ -227,15 +230,16 @@ class _Handler(BaseHTTPRequestHandler):
                 "can start a new list without the continue parameter.",
             )
             return
-        version, _, kind = _TYPES[self.resource]
+        version, one, kind = _TYPES[self.resource]
+        items = page.items
+        if version == ISTIO:  # objects of custom kinds say in lists, too, what they are
+            items = [{"apiVersion": version, "kind": one, **item} for item in items]
         meta: dict[str, object] = {"resourceVersion": str(page.version)}
         if page.after:
             meta["continue"] = page.after
             if not selector:  # the API does not count what a selector hides
                 meta["remainingItemCount"] = page.remaining
-        self._send(
-            200, {"kind": kind, "apiVersion": version, "metadata": meta, "items": page.items}
-        )
+        self._send(200, {"kind": kind, "apiVersion": version, "metadata": meta, "items": items})
 
     def _watch(self) -> None:
         self.send_response(200)
