@@ -107,6 +107,10 @@ def test_the_values_of_a_full_policy() -> None:
     assert dict(section(found, "loadBalancer").values) == {
         "consistentHash": "cookie c", "maglev": 101, "cookieTtl_s": 60.0,
         "distribute": ("eu/*: 80 %", "us: 20 %"),
+    }  # fmt: skip
+    warming = ask(rule("trafficPolicy: {loadBalancer: {simple: RANDOM, warmup: {duration: 30s}}}"))
+    assert dict(section(warming, "loadBalancer").values) == {
+        "simple": "RANDOM", "locality": "off",
         "warmup_s": 30.0, "warmupMinimumPercent": 10.0, "warmupAggression": 1.0,
     }  # fmt: skip
     outlier = section(found, "outlierDetection").values
