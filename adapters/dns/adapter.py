@@ -10,7 +10,8 @@ import trio
 from adapters.dns.names import Known, look_at, snapshot_of
 from adapters.dns.options import Name, Options, read_options
 from egressd.api.resource import Problem
-from egressd.dns import Question, Resolver, Watch
+from egressd.dns.resolver import Resolver
+from egressd.dns.watch import Question, Watch
 from egressd.registry.adapter import CONFIRM_S, Adapter, AdapterContext, Sink
 
 _SETTLE_S = 0.02

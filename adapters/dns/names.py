@@ -15,7 +15,8 @@ from adapters.dns.translate import (
     translate,
 )
 from egressd.api.resource import Kind, Problem, Severity
-from egressd.dns import Held, Question
+from egressd.dns.held import Held
+from egressd.dns.watch import Question
 from egressd.registry.records import Record, Snapshot
 
 _PATIENCE = 3

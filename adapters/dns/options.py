@@ -16,7 +16,8 @@ from adapters.options import (
     seconds,
 )
 from egressd.api.names import is_fqdn, is_protocol
-from egressd.dns import Bounds, split_server
+from egressd.dns.held import Bounds
+from egressd.dns.servers import split_server
 from egressd.registry.adapter import AdapterConfigError
 
 Addresses = Literal["A", "AAAA", "A+AAAA"]

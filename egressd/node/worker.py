@@ -15,7 +15,9 @@ import structlog
 import trio
 
 from egressd.api.resource import Kind
-from egressd.dns import Bounds, Resolver, Watch
+from egressd.dns.held import Bounds
+from egressd.dns.resolver import Resolver
+from egressd.dns.watch import Watch
 from egressd.net.readiness import Readiness
 from egressd.node.bootstrap_model import AccessLogFormat, Bootstrap, ListenerProtocol
 from egressd.node.inherited import Inherited

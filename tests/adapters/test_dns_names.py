@@ -10,8 +10,8 @@ from adapters.dns.names import Known, look_at, snapshot_of
 from adapters.dns.options import Name
 from adapters.dns.translate import parse_srv
 from egressd.api.service_entry import ServiceEntry
-from egressd.dns import Held, Question
-from egressd.dns.held import Part
+from egressd.dns.held import Held, Part
+from egressd.dns.watch import Question
 from egressd.registry.records import Record
 
 V4 = ("A",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapters.dns.options import Name, read_options
-from egressd.dns import Bounds
+from egressd.dns.held import Bounds
 from egressd.registry.adapter import AdapterConfigError
 
 
