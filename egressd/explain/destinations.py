@@ -24,6 +24,7 @@ from egressd.explain.question import Node
 from egressd.explain.sources import by
 from egressd.proxy.directory import DENIED, needs_name, spec_by_name
 from egressd.proxy.forward import no_endpoint
+from egressd.registry.join import is_part_of
 from egressd.registry.lookup import candidates, selects
 from egressd.registry.records import Record
 from egressd.registry.visibility import VisibleView
@@ -156,7 +157,7 @@ def _notes(node: Node, aim: Aim, spec: ClusterSpec, sources: Sources | None) -> 
 
 def _entries(node: Node, sources: Sources) -> tuple[By, ...]:
     claims = node.view.claims(Kind.SERVICE_ENTRY, sources.service.host)
-    return tuple(by(record) for record in claims if record.resource.ref in sources.service.refs)
+    return tuple(by(record) for record in claims if is_part_of(record, sources.service))
 
 
 def _rules(node: Node, key: ClusterKey, sources: Sources) -> Iterator[Considered]:

@@ -17,13 +17,15 @@ Value = str | int | float | bool | None | tuple[str, ...]
 
 class By(msgspec.Struct, frozen=True):
     """The resource that decided: its ref ("VirtualService/default/reviews"; "bootstrap" for the node's
-    own file), the field of it, and where it stands."""
+    own file), the field of it, where it stands, and the source that states it, with the part of that
+    (a file, a Consul service, a key)."""
 
     ref: str
     field: str = ""
     file: str = ""
     line: int = 0
     source: str = ""
+    origin: str = ""
 
 
 class Considered(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from egressd.explain.sources import by, by_place, find_record
 from egressd.proxy.scope import HostEntry
 from egressd.registry.claims import delegate_key
 from egressd.registry.exposure import unexposed_reason
+from egressd.registry.join import Service, is_part_of
 from egressd.registry.lookup import (
     MESH_GATEWAY,
     candidates,
@@ -74,16 +75,24 @@ def _claims(
     service = find_service(seen, host)
     for key in candidates(host):
         for record in seen.claims(Kind.SERVICE_ENTRY, key):
-            ref = record.resource.ref
-            chosen = service is not None and ref in service.refs and arrival.mesh is not None
-            why = (
-                "" if chosen else "the service of another source, namespace or wildcard comes first"
-            )
-            if arrival.mesh is None:
-                why = "on a Gateway only a bound VirtualService serves a name"
-            elif chosen and ref != winner and table is not None:
-                why = f"the service; its implicit route gives way to {winner}"
-            yield Considered(f"{ref} ({key})", chosen, (why,) if why else (), by(record))
+            is_part = service is not None and is_part_of(record, service)
+            why = _service_reason(arrival, record, service if is_part else None, winner)
+            chosen = is_part and arrival.mesh is not None
+            what = f"{record.resource.ref} ({key})"
+            yield Considered(what, chosen, (why,) if why else (), by(record))
+
+
+def _service_reason(arrival: Arrival, record: Record, service: Service | None, winner: str) -> str:
+    """What a ServiceEntry has to say; `service` is what it is part of, None for one that lost."""
+    if arrival.mesh is None:
+        return "on a Gateway only a bound VirtualService serves a name"
+    if service is None:
+        return "the service of another source, namespace or wildcard comes first"
+    if record.source != service.source:
+        return f"its endpoints join those of {service.source}"
+    if winner and not winner.startswith("ServiceEntry"):
+        return f"the service; its implicit route gives way to {winner}"
+    return ""
 
 
 def _unbound(node: Node, arrival: Arrival, record: Record, key: str, host: str) -> str:

@@ -15,7 +15,7 @@ from egressd.registry.view import RegistryView
 def by(record: Record, field: str = "") -> By:
     """A record that decided, by one of its fields."""
     place = record.resource.place
-    return By(record.resource.ref, field, place.file or record.origin, place.line, record.source)
+    return By(record.resource.ref, field, place.file, place.line, record.source, record.origin)
 
 
 def find_record(view: RegistryView, ref: str, keys: Iterable[str]) -> Record | None:

@@ -33,7 +33,7 @@ class _Text:
     """Lines as they come; a place is given in full where its resource is named first."""
 
     def __init__(self) -> None:
-        self._placed: set[str] = set()
+        self._placed: set[tuple[str, str]] = set()
         self._number = 0
         self._policy_of: DestinationLine | None = None  # the first one shown
 
@@ -74,12 +74,12 @@ class _Text:
         return f"{says}; by {name}{self._place(by)}"
 
     def _place(self, by: By | None) -> str:
-        if by is None or by.ref in self._placed or not (by.file or by.source):
+        if by is None or not (by.file or by.source) or (by.ref, by.source) in self._placed:
             return ""
-        self._placed.add(by.ref)
+        self._placed.add((by.ref, by.source))
         if by.file:
             return f" ({by.file}:{by.line})" if by.line else f" ({by.file})"
-        return f" ({by.source})"
+        return f" ({by.source}: {by.origin})" if by.origin else f" ({by.source})"
 
     def _destination(self, line: DestinationLine) -> Iterator[str]:
         yield from self._labelled("destination", f"{line.cluster}, {line.share:g} %")

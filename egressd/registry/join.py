@@ -54,6 +54,12 @@ def join(service: Service, others: Iterable[Record]) -> Service:
     return msgspec.structs.replace(service, endpoints=tuple(endpoints), refs=tuple(refs))
 
 
+def is_part_of(record: Record, service: Service) -> bool:
+    """Whether a ServiceEntry of the service's host has a say in it."""
+    is_own = record.source == service.source or record.is_merged
+    return is_own and record.resource.ref in service.refs
+
+
 def _takes_endpoints(service: Service) -> bool:
     """A name without endpoints resolves to itself: one endpoint would replace what it resolves to."""
     static = service.resolution is Resolution.STATIC

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from egressd.api.resource import Kind, Metadata, Place
 from egressd.explain.model import Explanation
 from egressd.explain.question import Node, NodeListener, Question
+from egressd.explain.text import render_text
 from egressd.explain.walk import explain
+from egressd.registry.memory import MemoryView
 from egressd.registry.profile import NodeProfile
+from egressd.registry.records import Record
 from egressd.routing.gateway import Speech
 from tests.explain.questions import considered, request, section, step, why
 from tests.routing.test_decisions import API, entry, view_of, virtual
@@ -195,6 +200,29 @@ def test_the_claims_that_did_not_win_say_why() -> None:
 def test_the_port_has_its_reason(ports: str, host: str, reason: str) -> None:
     found = ask(entry("a.example", ports), text=f"GET http://{host}/")
     assert step(found, "name").notes[-1] == reason
+
+
+def test_sources_of_one_name_say_who_counts_and_who_joins() -> None:
+    (resource,) = (
+        record.resource for record in view_of(entry("a.example")).records(Kind.SERVICE_ENTRY)
+    )
+    other = msgspec.structs.replace(resource, metadata=Metadata(name="other"), place=Place())
+    stated = [
+        Record(resource=resource, source="files"),
+        Record(resource=other, source="consul", origin="a", is_merged=True),
+        Record(resource=resource, source="etcd"),
+    ]
+    found = explain(Node(MemoryView(stated)), request("GET http://a.example/"))
+    said = [
+        (one.chosen, one.why, one.by and one.by.source) for one in step(found, "name").considered
+    ]
+    assert said == [
+        (True, (), "files"),
+        (True, ("its endpoints join those of files",), "consul"),
+        (False, ("the service of another source, namespace or wildcard comes first",), "etcd"),
+    ]
+    assert [one.source for one in found.destinations[0].service_entries] == ["files", "consul"]
+    assert "ServiceEntry/default/other (a.example) (consul: a)" in render_text(found)
 
 
 def test_a_virtual_address_and_a_short_name_mean_a_service() -> None:
