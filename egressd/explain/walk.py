@@ -60,6 +60,7 @@ from egressd.routing.gateway import Handling
 from egressd.routing.l4 import Connection
 from egressd.routing.request import Request
 from egressd.routing.table import WeightedCluster
+from egressd.routing.words import fault_text
 
 
 class _Way(NamedTuple):
@@ -67,6 +68,7 @@ class _Way(NamedTuple):
 
     destinations: tuple[DestinationLine, ...]
     mirrors: tuple[MirrorLine, ...] = ()
+    fault: str = ""  # what some of the requests meet instead
 
 
 def explain(node: Node, question: Question) -> Explanation:
@@ -96,8 +98,8 @@ def explain(node: Node, question: Question) -> Explanation:
     except LocalReply as reply:
         outcome = _answered(reply, lines, is_plain, steps[-1].says)
         return Explanation(question.words, outcome, tuple(steps))
-    outcome = _went(way.destinations, is_plain)
-    return Explanation(question.words, outcome, tuple(steps), *way)
+    outcome = _went(way, is_plain)
+    return Explanation(question.words, outcome, tuple(steps), way.destinations, way.mirrors)
 
 
 def _request(
@@ -141,7 +143,7 @@ def _request(
         return _Way((unknown_line(node, aim, port or 80, sent[0]),))
     ours = route_sections(route, Written(node, entry.table, route))
     found = _lines(node, aim, route.destinations, route.total_weight, sent, ours)
-    return _Way(found, mirror_lines(node, route, sent[0]))
+    return _Way(found, mirror_lines(node, route, sent[0]), fault_text(route.fault))
 
 
 def _connect(
@@ -271,18 +273,17 @@ def _answered(reply: LocalReply, lines: bytes, is_plain: bool, last: str) -> Out
     )
 
 
-def _went(destinations: tuple[DestinationLine, ...], is_plain: bool) -> Outcome:
+def _went(way: _Way, is_plain: bool) -> Outcome:
+    destinations = way.destinations
     first = destinations[0]
     if all(one.problem is not None for one in destinations):
         assert first.problem is not None
         if is_plain:
             return msgspec.structs.replace(first.problem, kind="closed", status=0)
         return first.problem
-    if len(destinations) == 1:
-        return Outcome("forwarded", f"forwarded to {first.cluster}")
-    parts = ", ".join(
-        f"{one.share:g} % to {one.cluster}"
-        + (f" (status {one.problem.status})" if one.problem else "")
+    parts = [
+        f"{one.share:g} % to {one.cluster}{f' (status {one.problem.status})' if one.problem else ''}"
         for one in destinations
-    )
-    return Outcome("forwarded", f"forwarded: {parts}")
+    ]
+    says = f"forwarded: {', '.join(parts)}" if len(parts) > 1 else f"forwarded to {first.cluster}"
+    return Outcome("forwarded", f"{says}; fault: {way.fault}" if way.fault else says)

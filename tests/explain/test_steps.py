@@ -289,6 +289,7 @@ def test_a_fault_for_all_ends_it_and_one_for_some_does_not() -> None:
     some = routed(f"{abort.replace('VALUE', '10')}, {TO_A}")
     assert some.outcome.kind == "forwarded"
     assert step(some, "fault").says == "abort with 418 for 10 %"
+    assert some.outcome.says.endswith("; fault: abort with 418 for 10 %")
 
 
 def test_a_preflight_is_answered_here() -> None:
