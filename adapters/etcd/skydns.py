@@ -6,7 +6,7 @@
 | `host` | the endpoint's address: an IP address, or a name (then resolution DNS) |
 | `port` | the commonest is the port's number (ties: the lowest); others: endpoint `ports` |
 | `weight` | weight; 100 where it is 0 or not there |
-| `priority` | label `priority` (10 where it is 0 or not there), which `failoverPriority` can name |
+| `priority` | label `srv.priority`, 10 where it is 0 or not there; only the lowest one's are endpoints |
 | last label of the name | label `instance` |
 | `group` | as CoreDNS: of records in other groups than the shortest keys' nothing is taken |
 | `ttl`, `text`, `targetstrip` | not used: changes come by watch, only addresses are asked for |
@@ -35,6 +35,7 @@ from egressd.registry.records import Record
 
 DEFAULT_WEIGHT = 100  # CoreDNS plugin/etcd, as SkyDNS
 DEFAULT_PRIORITY = 10
+PRIORITY_LABEL = "srv.priority"
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,9 +166,11 @@ def hosts_of(key: str, prefix: str, rules: Rules) -> tuple[str, ...]:
 
 def translate(host: str, services: dict[str, Service], rules: Rules) -> ServiceEntry | None:
     """The ServiceEntry of a host from its keys, the shortest first; None = it has no records."""
-    used = {key: each for key, each in in_group(services).items() if not each.mail}
-    if not used:
+    usable = {key: each for key, each in in_group(services).items() if not each.mail}
+    if not usable:
         return None
+    lowest = min(map(_priority, usable.values()))
+    used = {key: each for key, each in usable.items() if _priority(each) == lowest}
     ports = {key: each.port if each.port > 0 else rules.port for key, each in used.items()}
     counts = Counter(ports.values())
     number = min(counts, key=lambda port: (-counts[port], port))
@@ -179,7 +182,7 @@ def translate(host: str, services: dict[str, Service], rules: Rules) -> ServiceE
             ports={} if ports[key] == number else {port.name: ports[key]},
             labels={
                 "instance": key.rpartition("/")[2],
-                "priority": str(service.priority or DEFAULT_PRIORITY),
+                PRIORITY_LABEL: str(lowest),
             },
             weight=service.weight or DEFAULT_WEIGHT,
         )
@@ -203,6 +206,10 @@ def in_group(services: dict[str, Service]) -> dict[str, Service]:
     if len(groups) != 1:
         return services
     return {key: each for key, each in services.items() if each.group in groups | {""}}
+
+
+def _priority(service: Service) -> int:
+    return service.priority or DEFAULT_PRIORITY
 
 
 def _check(service: Service) -> None:

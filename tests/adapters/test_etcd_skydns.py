@@ -54,7 +54,7 @@ def test_records_become_endpoints_with_ports_weights_and_priorities() -> None:
         layout(
             {
                 f"{WEB}/x1": '{"host": "10.0.0.1", "port": 8080, "weight": 20, "ttl": 60}',
-                f"{WEB}/x2": '{"host": "10.0.0.2", "port": 8080, "priority": 5}',
+                f"{WEB}/x2": '{"host": "10.0.0.2", "port": 8080, "priority": 10}',
                 f"{WEB}/x3": '{"host": "10.0.0.3", "port": 9090}',
             }
         )
@@ -63,10 +63,17 @@ def test_records_become_endpoints_with_ports_weights_and_priorities() -> None:
     (port,) = found.ports
     assert (port.number, port.name, port.protocol) == (8080, "http", "HTTP")
     assert [(e.address, e.weight, dict(e.ports), e.labels) for e in found.endpoints] == [
-        ("10.0.0.1", 20, {}, {"instance": "x1", "priority": "10"}),
-        ("10.0.0.2", 100, {}, {"instance": "x2", "priority": "5"}),
-        ("10.0.0.3", 100, {"http": 9090}, {"instance": "x3", "priority": "10"}),
+        ("10.0.0.1", 20, {}, {"instance": "x1", "srv.priority": "10"}),
+        ("10.0.0.2", 100, {}, {"instance": "x2", "srv.priority": "10"}),
+        ("10.0.0.3", 100, {"http": 9090}, {"instance": "x3", "srv.priority": "10"}),
     ]
+
+
+def test_only_the_lowest_priority_is_used_until_it_is_gone() -> None:
+    of = layout({f"{WEB}/a": '{"host": "::1", "priority": 5}', f"{WEB}/b": '{"host": "::2"}'})
+    assert [endpoint.address for endpoint in entry(of).endpoints] == ["::1"]
+    of.delete(f"{WEB}/a")
+    assert [endpoint.address for endpoint in entry(of).endpoints] == ["::2"]
 
 
 def test_what_is_made_is_valid() -> None:
