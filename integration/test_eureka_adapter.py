@@ -20,7 +20,7 @@ OLD_S = 3600.0
 
 @asynccontextmanager
 async def watching(*servers: str, **options: object) -> AsyncIterator[Recorder]:
-    given = {"servers": servers, "interval": "50ms", "requestTimeout": "1s", "maxBackoff": "200ms"}
+    given = {"servers": servers, "interval": "50ms", "requestTimeout": "20s", "maxBackoff": "200ms"}
     adapter = make_adapter(AdapterContext(name="eureka"), {**given, **options})
     async with recorded(adapter) as sink:
         yield sink
@@ -158,7 +158,7 @@ async def test_bad_days_keep_what_is_known_and_pass_by_themselves(eureka: Eureka
     eureka.register("WEB", 81)
     eureka.age(OLD_S)
     with Interposer(eureka.port) as between:
-        async with watching(f"{between.address}/eureka") as sink:
+        async with watching(f"{between.address}/eureka", requestTimeout="1s") as sink:
             await sink.until(lambda: sink.origins == {"web"})
             for trouble in (
                 lambda: between.disturb(silent=True),

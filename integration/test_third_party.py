@@ -47,13 +47,15 @@ def test_traffic_reaches_a_service_of_an_adapter_installed_by_itself(
     path = [str(installed), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
     roster = tmp_path / "roster.json"
-    adapters = [{"type": "roster", "options": {"path": str(roster)}}]
+    adapters = [{"type": "roster", "options": {"path": str(roster)}}, {"type": "not-installed"}]
     with Origin("a") as a, Origin("b") as b:
         names = [f"s{number}.example" for number in range(12)]
         services = {name: {"port": a.port, "addresses": ["127.0.0.1"]} for name in names}
         write(roster, services)
         with Node(tmp_path / "node", adapters=adapters, resources=[]) as node:
             eventually(lambda: node.get("s3.example")[2] == b"a")
+            eventually(lambda: "'not-installed': found no such entry point" in node.log())
+            assert "consul" in node.log() and "roster" in node.log()
             services["s3.example"] = {"port": b.port, "addresses": ["127.0.0.1"]}
             services["bad name"] = {"port": 1, "addresses": []}
             write(roster, services)
@@ -66,13 +68,6 @@ def test_traffic_reaches_a_service_of_an_adapter_installed_by_itself(
             eventually(lambda: node.get("s3.example")[0] == 502, 30)  # a second look confirmed it
             assert node.get("s0.example")[2] == b"a"
             assert "mass loss held" in node.log()
-
-
-def test_an_adapter_that_is_not_installed_is_told_with_those_that_are(tmp_path: Path) -> None:
-    adapters = [{"type": "roster", "options": {"path": "/x"}}]
-    with Node(tmp_path, adapters=adapters, resources=[]) as node:
-        eventually(lambda: "adapter type 'roster': found no such entry point" in node.log())
-        assert "consul" in node.log()
 
 
 def test_the_example_stays_short() -> None:
