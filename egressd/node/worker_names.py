@@ -12,8 +12,9 @@ from time import time
 import structlog
 import trio
 
-from egressd.dns import Held, Question, Watch
+from egressd.dns.held import Held
 from egressd.dns.memory import decode_answers, encode_answers
+from egressd.dns.watch import Question, Watch
 
 _SAVE_S = 30.0
 
