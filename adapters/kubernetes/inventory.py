@@ -100,13 +100,17 @@ class Inventory:
             del self._slices_of[before.service]
         return self._mark(before.service)
 
+    def settle(self, limit: int) -> bool:
+        """Translate at most so many of the Services that have changed; whether some are left."""
+        for _ in range(min(limit, len(self._marked))):
+            key = self._marked.pop()
+            service = self._services.get(key)
+            self._replace(key, None if service is None else self._translated(key, service))
+        return bool(self._marked)
+
     def snapshot(self, version: str) -> Snapshot:
         """All that is known."""
-        for key in self._marked:
-            service = self._services.get(key)
-            known = None if service is None else self._translated(key, service, version)
-            self._replace(key, known)
-        self._marked.clear()
+        self.settle(len(self._marked))
         return Snapshot(
             records=tuple(record for known in self._known.values() for record in known.records),
             source_version=version,
@@ -127,9 +131,11 @@ class Inventory:
             if known.problems:
                 self._problems[key] = known.problems
 
-    def _translated(self, key: str, service: Service, version: str) -> _Known:
-        slices = self._slices_of.get(key, {})
-        translated = self._translate(service, [slices[name] for name in sorted(slices)])
+    def _translated(self, key: str, service: Service) -> _Known:
+        slices = [one for _, one in sorted(self._slices_of.get(key, {}).items())]
+        translated = self._translate(service, slices)
+        metas = [service.metadata, *(one.metadata for one in slices)]
+        newest = max((meta.resource_version for meta in metas), key=lambda text: text.zfill(20))
         before = self._known.get(key)
         old = {} if before is None else {r.resource.ref: r for r in before.records}
         records = []
@@ -137,7 +143,7 @@ class Inventory:
             record = old.get(resource.ref)
             if record is None or record.resource != resource:
                 record = Record(
-                    resource=resource, source=self._source, origin=key, source_version=version
+                    resource=resource, source=self._source, origin=key, source_version=newest
                 )
             records.append(record)
         specs = (record.resource.spec for record in records)

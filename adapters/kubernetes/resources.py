@@ -27,6 +27,7 @@ PLACES: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.AUTHORIZATION_POLICY: ("authorizationpolicies", _SECURITY),
 }
 """Name and groups of each kind in the API, the newest version first."""
+MANY = 1000
 
 
 class ResourcesOf:
@@ -38,6 +39,7 @@ class ResourcesOf:
         self._server = server
         self._exclude = exclude
         self._objects: dict[str, Custom] = {}
+        self._marked: set[str] = set()
         self.records: dict[str, Record] = {}
         self.failed: set[str] = set()
         self.problems: dict[str, tuple[Problem, ...]] = {}
@@ -57,18 +59,7 @@ class ResourcesOf:
         if excluded or is_same(self._objects.get(key), one):
             return False
         self._objects[key] = one
-        parsed = parse_text(msgspec.json.encode(one).decode(), self._place(one))
-        self.problems[key] = parsed.problems
-        self.failed.discard(key)
-        if parsed.errors:
-            self.failed.add(key)
-        for resource in parsed.resources[:1]:
-            self.records[key] = Record(
-                resource=resource,
-                source=self._source,
-                origin=f"{self._kind}/{key}",
-                source_version=one.metadata.resource_version,
-            )
+        self._marked.add(key)
         return True
 
     def lost(self, one: Custom) -> bool:
@@ -77,7 +68,27 @@ class ResourcesOf:
         self.records.pop(key, None)
         self.problems.pop(key, None)
         self.failed.discard(key)
+        self._marked.discard(key)
         return self._objects.pop(key, None) is not None
+
+    def settle(self, limit: int) -> bool:
+        """Parse at most so many of those that have changed; whether some are left."""
+        for _ in range(min(limit, len(self._marked))):
+            key = self._marked.pop()
+            one = self._objects[key]
+            parsed = parse_text(msgspec.json.encode(one).decode(), self._place(one))
+            self.problems[key] = parsed.problems
+            self.failed.discard(key)
+            if parsed.errors:
+                self.failed.add(key)
+            for resource in parsed.resources[:1]:
+                self.records[key] = Record(
+                    resource=resource,
+                    source=self._source,
+                    origin=f"{self._kind}/{key}",
+                    source_version=one.metadata.resource_version,
+                )
+        return bool(self._marked)
 
     def _place(self, one: Custom) -> str:
         meta = one.metadata
@@ -98,8 +109,14 @@ class Resources:
         """Resources count as one each."""
         return sum(len(each.records) for each in self.kinds.values())
 
+    def settle(self, limit: int) -> bool:
+        """Parse at most so many of one kind; whether some are left."""
+        return any(each.settle(limit) for each in self.kinds.values())
+
     def snapshot(self, version: str) -> Snapshot:
         """All that is known."""
+        while self.settle(MANY):
+            pass
         return Snapshot(
             records=tuple(r for each in self.kinds.values() for r in each.records.values()),
             source_version=version,

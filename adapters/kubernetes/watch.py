@@ -30,6 +30,7 @@ from egressd.registry.adapter import (
 from egressd.registry.records import Snapshot
 
 PUBLISH_PAUSE_S = 0.01  # what is heard within it is published together
+AT_A_TIME = 200  # objects that are translated before others get their turn
 SHOWN = 2  # failures that are told at a time
 SERVICES = ("/api/v1",)
 SLICES = ("/apis/discovery.k8s.io/v1", "/apis/discovery.k8s.io/v1beta1")  # v1 since 1.21
@@ -79,6 +80,8 @@ class _Picture(Protocol):
     @property
     def endpoints(self) -> int: ...
 
+    def settle(self, limit: int) -> bool: ...
+
     def snapshot(self, version: str) -> Snapshot: ...
 
     def problems(self) -> tuple[Problem, ...]: ...
@@ -114,6 +117,8 @@ class _Run:
             await self._bell.wait()
             await trio.sleep(PUBLISH_PAUSE_S)
             self._bell = trio.Event()
+            while self._picture.settle(AT_A_TIME):
+                await trio.lowlevel.checkpoint()  # a first list of thousands stops nobody else
             if not self._is_first or all(feed.is_listed for feed in self.feeds):
                 self._say()
 

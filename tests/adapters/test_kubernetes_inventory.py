@@ -137,6 +137,16 @@ def test_a_slice_may_move_to_another_service() -> None:
     assert cluster.addresses("shop/api") == ["1.1.1.1", "1.1.1.2"]
 
 
+def test_a_long_list_is_translated_a_part_at_a_time() -> None:
+    cluster = Cluster()
+    cluster.inventory.heard_services("", [service(f"web-{n}") for n in range(5)])
+    assert cluster.inventory.settle(2)
+    assert len(cluster.translated) == 2
+    assert not cluster.inventory.settle(3)
+    assert len(cluster.records()) == 5
+    assert cluster.translated == []
+
+
 def test_excluded_services_are_not_there() -> None:
     cluster = Cluster(exclude=("kube-system/*",))
     cluster.inventory.heard_services("", [service("dns", namespace="kube-system"), service("web")])

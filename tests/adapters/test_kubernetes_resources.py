@@ -72,7 +72,7 @@ def test_the_same_state_is_nothing_new_and_a_list_forgets_what_it_lacks() -> Non
     both = [virtual_service("v"), virtual_service("w", namespace="bank")]
     assert kind.heard_all("", [*both, virtual_service("debug-1")])
     assert not kind.heard_all("", both)
-    assert resources.endpoints == 2
+    assert len(resources.snapshot("1").records) == resources.endpoints == 2
     assert kind.heard_all("bank", [])
     assert [record.origin for record in resources.snapshot("1").records] == [
         "VirtualService/shop/v"
