@@ -180,6 +180,11 @@ class Inventory:
         reading = self._readings.get(name)
         return reading.part if reading else None
 
+    def has_instances(self, name: str) -> bool:
+        """Whether the last reading of a service had any, whatever their health."""
+        reading = self._readings.get(name)
+        return reading is not None and bool(reading.nodes)
+
     def lately_changed(self, names: Iterable[str]) -> list[str]:
         """Names in the order of their last change: what changed changes again (a rolling restart)."""
         readings = self._readings

@@ -33,7 +33,13 @@ SWEEP_REST = (
     2.0  # pause after a sweep in times of its duration, so that churn has a third of a core
 )
 MAX_SWEEP_REST_S = 20.0
+LOOK_AGAIN_S = 1.0  # by then the list does not name a service any more whose last instance went
 Answer = TypeVar("Answer")
+
+
+class _Hollow(ReadError):
+    """No instance of a service that the list names and that had some. Either the list is about to drop
+    it, or rights were lost: whether a service is gone, the list says."""
 
 
 class DatacenterWatch:
@@ -58,6 +64,8 @@ class DatacenterWatch:
         self._max_backoff_s = seconds(options.max_backoff)
         self._queue = ReadQueue()
         self._read_failures: dict[str, int] = {}
+        self._hollow: set[str] = set()
+        self._spoken_of = ("", "")  # the one service whose failure stands for those of others
         self._readers = trio.CapacityLimiter(options.concurrency)
         self._most_held = options.watches
         self._held: dict[str, trio.CancelScope] = {}  # the one that changed last is the last
@@ -125,6 +133,7 @@ class DatacenterWatch:
         """Hold a blocking query. `lost` is called with a doubt, or none, when what was heard before
         may no longer hold."""
         index = newest = failures = 0
+        known: Answer | None = None
         while True:
             try:
                 reply, data = await ask(index)
@@ -141,23 +150,26 @@ class DatacenterWatch:
                 self._troubles.heard(self.name, what, doubt)
                 lost(doubt)
             self._troubles.over(self.name, what)
-            if reply.index == index and self._is_listed.is_set():
+            # Another answer with the same index: what the token may see has changed.
+            if reply.index == index and data == known and self._is_listed.is_set():
                 self._troubles.in_sync()
             else:
                 heard(reply, data)
                 self._news()
+            known = data
             index, newest = next_index(index, reply.index), reply.index
             await trio.sleep(QUERY_PAUSE_S)
 
     def _heard_services(self, reply: Reply, services: dict[str, tuple[str, ...]]) -> None:
         inventory, is_whole = self.inventory, not self._is_listed.is_set()
+        is_new = reply.index != inventory.index
         changed = inventory.heard_services(reply.index, services, reply.is_filtered)
         names = set(inventory.names)
         for gone in self._held.keys() - names:
             self._release(gone)
         self._is_listed.set()
         self._queue.add(sorted(names if is_whole else changed - self._held.keys()), changed=True)
-        if not is_whole and names - changed - self._held.keys():
+        if is_new and not is_whole and names - changed - self._held.keys():
             self._sweep_wanted.set()
 
     def _lost(self, doubt: str) -> None:
@@ -200,24 +212,37 @@ class DatacenterWatch:
             reply = await self._client.instances(name)
             is_new = self._heard_instances(name, reply)
         except ReadError as error:
-            self._troubles.heard_once(self.name, f"service {name}: {error}")
-            self.inventory.failed(name)
             assert self._nursery is not None
-            self._nursery.start_soon(self._read_later, name)
+            if isinstance(error, _Hollow) and name not in self._hollow:
+                self._hollow.add(name)
+                self._nursery.start_soon(self._read_later, name, LOOK_AGAIN_S)
+                return
+            if self._spoken_of[0] not in self.inventory.failures:
+                self._spoken_of = (name, f"service {name}: {error}")
+            self._troubles.heard_once(self.name, self._spoken_of[1])
+            self.inventory.failed(name)
+            failures = self._read_failures.get(name, 0)
+            self._read_failures[name] = failures + 1
+            pause_s = backoff_s(failures, self._max_backoff_s, random.random())
+            self._nursery.start_soon(self._read_later, name, pause_s)
         else:
             self._read_failures.pop(name, None)
+            self._hollow.discard(name)
             self._hold(name, reply.index, must=is_new and not was_listed)
 
     def _heard_instances(self, name: str, reply: Reply) -> bool:
+        if reply.body.strip() in (b"[]", b"null") and self.inventory.has_instances(name):
+            raise _Hollow("listed, but without an instance; may the token read nodes?")
         decode = self._client.decode_instances
         return self.inventory.heard_instances(name, reply.body, lambda: decode(name, reply))
 
-    async def _read_later(self, name: str) -> None:
-        failures = self._read_failures.get(name, 0)
-        self._read_failures[name] = failures + 1
-        await trio.sleep(backoff_s(failures, self._max_backoff_s, random.random()))
+    async def _read_later(self, name: str, pause_s: float) -> None:
+        await trio.sleep(pause_s)
         if name in self.inventory.names:
             self._queue.add([name], changed=True)
+        else:
+            self._read_failures.pop(name, None)
+            self._hollow.discard(name)
 
     # -- queries held on single services -------------------------------------------------------
 
@@ -248,8 +273,9 @@ class DatacenterWatch:
                 try:
                     reply = await self._client.instances(name, index)
                     is_new = self._heard_instances(name, reply)
-                except ReadError:
-                    self._no_holds_before = trio.current_time() + self._max_backoff_s
+                except ReadError as error:
+                    if not isinstance(error, _Hollow):  # too many connections, perhaps
+                        self._no_holds_before = trio.current_time() + self._max_backoff_s
                     break
                 if self._held.get(name) is not scope:
                     return
