@@ -228,7 +228,9 @@ async def test_garbled_and_silent_members(
     etcd: EtcdCluster, fronts: list[Interposer], bad: str
 ) -> None:
     etcd.put(PREFIX + "web", entry("web", "10.0.0.1"))
-    async with watching(etcd, endpoints=[front.address for front in fronts]) as sink:
+    async with watching(
+        etcd, requestTimeout="500ms", endpoints=[front.address for front in fronts]
+    ) as sink:
         await sink.until(lambda: len(sink.origins) == 1)
         for front in fronts:
             front.disturb(rewrite=garbage if bad == "garbled" else None, silent=bad == "silent")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from adapters.etcd.registrar import make_registrar
 from adapters.etcd.watch import make_adapter
 from egressd.registry.adapter import AdapterContext
 from egressd.registry.registrar import HealthCheck, Registration, RegistrationError
+from integration.node import eventually
 from integration.origins import Origin
 from integration.recorder import recorded
 from integration.servers.etcd import EtcdCluster
@@ -112,3 +117,19 @@ async def test_a_refusal_ends_the_keeping(etcd: EtcdCluster) -> None:
     registrar = make_registrar({**options(etcd), "user": "other", "password": "secret"})
     with trio.fail_after(DEADLINE_S), pytest.raises(RegistrationError, match="PERMISSION_DENIED"):
         await registrar.keep((web(None),))
+
+
+def test_the_command_registers_until_it_is_ended(etcd: EtcdCluster, tmp_path: Path) -> None:
+    services = tmp_path / "services.yaml"
+    services.write_text("services: [{name: web, id: web-1, port: 8080}]\n")
+    command = [sys.executable, "-m", "egressd.cli.main", "register", "-f", str(services)]
+    given = ["--to", "etcd", "--option", f"endpoints={json.dumps(etcd.endpoints)}"]
+    with subprocess.Popen([*command, *given], stderr=subprocess.PIPE, text=True) as running:
+        try:
+            eventually(lambda: KEY in etcd.keys("/egressd/"), DEADLINE_S)
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(DEADLINE_S) == 0
+            assert KEY not in etcd.keys("/egressd/")
+            assert running.stderr is not None and "registered" in running.stderr.read()
+        finally:
+            running.kill()

@@ -74,7 +74,7 @@ class EtcdClient:
             except Unreachable as error:
                 left -= 1
                 failed[url] = str(error)
-        raise Unreachable("; ".join(failed.values()))
+        raise Unreachable("; ".join(failed[url] for url in sorted(failed)))
 
     async def call_once(self, ask: Callable[[Member, str], Awaitable[Answer]]) -> Answer:
         """Ask one member. When it fails the next question goes to another one. Raises `EtcdError`."""

@@ -10,14 +10,16 @@ import structlog
 import trio
 
 from adapters.etcd.checks import passes
-from adapters.etcd.client import EtcdClient, EtcdError, Refused
+from adapters.etcd.client import EtcdClient, EtcdError, Refused, Unreachable
 from adapters.etcd.options import Options, Target, read_options
 from adapters.etcd.registering import Written, written
 from adapters.etcd.rpc import Member
+from adapters.etcd.wire import RpcFailed
 from egressd.registry.registrar import Registrar, Registration, RegistrationError
 
 LEASE_TTL_S = 30.0  # of a service that names no time itself
 RENEWALS = 3  # of a lease within its time
+ADDRESS_S = 10.0  # to find out this machine's address
 
 log = structlog.get_logger("egressd.registrar")
 
@@ -41,17 +43,16 @@ class EtcdRegistrar:
         whose check fails is taken out until it passes."""
         refused: list[RegistrationError] = []
 
-        async def kept(service: Registration, place: Written) -> None:
+        async def kept(service: Registration) -> None:
             try:
-                await self._keep(service, place)
+                await self._keep(service)
             except RegistrationError as error:
                 refused.append(error)
                 nursery.cancel_scope.cancel()
 
-        places = [await self._place(service) for service in services]
         async with trio.open_nursery() as nursery:
-            for service, place in zip(services, places, strict=True):
-                nursery.start_soon(kept, service, place)
+            for service in services:
+                nursery.start_soon(kept, service)
         for error in refused:
             raise error
 
@@ -74,13 +75,21 @@ class EtcdRegistrar:
     async def deregister(self, services: tuple[Registration, ...]) -> None:
         """Delete the keys, and revoke the leases that this object has."""
         for service in services:
-            place = await self._place(service)
             try:
-                await self._withdraw(place)
+                await self._withdraw(await self._place(service))
             except EtcdError as error:
                 raise _failure("deregister", service, error) from error
 
-    async def _keep(self, service: Registration, place: Written) -> None:
+    async def _enter_once(self, service: Registration) -> None:
+        place = await self._place(service)
+        ttl_s = service.check.ttl_s if service.check else 0.0
+
+        async def ask(member: Member, token: str) -> None:
+            await _enter(member, token, place, await _granted(member, token, ttl_s) if ttl_s else 0)
+
+        await self._client.call(ask)
+
+    async def _keep(self, service: Registration) -> None:
         """The life of one service: checked, renewed, taken out."""
         check = service.check
         ttl_s = (check.ttl_s if check else 0.0) or LEASE_TTL_S
@@ -92,6 +101,7 @@ class EtcdRegistrar:
         while True:
             lives = check is None or await passes(check)
             try:
+                place = await self._place(service)
                 if lives:
                     await self._renew(place, ttl_s)
                 else:
@@ -122,7 +132,12 @@ class EtcdRegistrar:
                     return
             else:
                 lease = await _granted(member, token, ttl_s)
-            await _enter(member, token, place, lease)
+            try:
+                await _enter(member, token, place, lease)
+            except RpcFailed as error:
+                if error.code == "NOT_FOUND":  # the lease ended meanwhile
+                    raise RpcFailed("ABORTED", error.details) from error
+                raise
             self._leases[place.key] = lease
 
         await self._client.call(ask)
@@ -138,16 +153,18 @@ class EtcdRegistrar:
         await self._client.call(ask)
 
     async def _place(self, service: Registration) -> Written:
+        """Raises `RegistrationError`, `Unreachable` without an own address."""
         address = service.address
         if not address:
             target = self._client.target
             try:
-                address = await trio.to_thread.run_sync(_own_address, target)
-            except OSError as error:
-                raise RegistrationError(
-                    f"service {service.name}: address: found none, and no way to {target.url} "
-                    f"({error}), expected an address"
-                ) from error
+                with trio.fail_after(ADDRESS_S):
+                    address = await trio.to_thread.run_sync(
+                        _own_address, target, abandon_on_cancel=True
+                    )
+            except (OSError, trio.TooSlowError) as error:
+                reason = str(error) or f"its name is not found within {ADDRESS_S:g} s"
+                raise Unreachable(f"no way to {target.url}: {reason}") from error
         return written(service, address, self._options)
 
 
