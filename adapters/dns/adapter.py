@@ -36,6 +36,7 @@ class DnsAdapter:
         }
         self._dirty: set[str] = set(self._names)
         self._old_at = trio.current_time() + options.bounds.gone_s
+        self._expired: list[str] = []
         self._bell = trio.Event()
         self._problems: tuple[Problem, ...] = ()
 
@@ -83,6 +84,8 @@ class DnsAdapter:
             )
             self._follow(host, before.questions if before is not None else (), known.questions)
             self._known[host] = known
+            if known.has_expired:
+                self._expired.append(host)
             is_news |= before is None or before.record is not known.record
             if before is None or set(known.questions) != set(before.questions):
                 hosts.add(host)  # what others watch, too, is known already: nobody will tell of it
@@ -99,7 +102,8 @@ class DnsAdapter:
 
     async def _publish(self, sink: Sink) -> None:
         """Publish; a loss that the registry holds is looked at again, asking every server anew."""
-        if sink.publish(snapshot_of(self._all())):
+        expired, self._expired = self._expired, []
+        if sink.publish(snapshot_of(self._all(), expired=expired)):
             return
         await trio.sleep(CONFIRM_S)
         await self._watch.renew(q for known in self._known.values() for q in known.questions)

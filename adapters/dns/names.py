@@ -15,6 +15,7 @@ from adapters.dns.translate import (
     translate,
 )
 from egressd.api.resource import Kind, Problem, Severity
+from egressd.api.service_entry import ServiceEntry
 from egressd.dns.held import Held
 from egressd.dns.watch import Question
 from egressd.registry.records import Record, Snapshot
@@ -34,7 +35,7 @@ class Known:
     problem: Problem | None = None
     is_asked: bool = False
     is_failing: bool = False  # no server answers for it now
-    has_expired: bool = False  # and none has for so long that its records are given up
+    has_expired: bool = False  # none has for so long that its endpoints were given up just now
 
 
 def look_at(
@@ -93,14 +94,18 @@ def look_at(
         _problem(name, namespace, error),
         is_asked=True,
         is_failing=is_failing,
-        has_expired=is_failing and not endpoints,
+        has_expired=is_failing and not endpoints and _has_endpoints(before),
     )
 
 
-def snapshot_of(known: Sequence[tuple[Name, Known]], *, is_reread: bool = False) -> Snapshot:
+def snapshot_of(
+    known: Sequence[tuple[Name, Known]],
+    *,
+    expired: Sequence[str] = (),
+    is_reread: bool = False,
+) -> Snapshot:
     """Everything that is known. A name that no server has answered for yet keeps what the registry
-    has of it."""
-    expired = [name.host for name, one in known if one.has_expired]
+    has of it. `expired` are the hosts whose endpoints were given up since the last snapshot."""
     doubt = ""
     if expired:
         doubt = f"no server has answered for {len(expired)} names for long, {expired[0]} among them"
@@ -110,6 +115,13 @@ def snapshot_of(known: Sequence[tuple[Name, Known]], *, is_reread: bool = False)
         doubt=doubt,
         is_reread=is_reread,
     )
+
+
+def _has_endpoints(known: Known | None) -> bool:
+    if known is None or known.record is None:
+        return False
+    spec = known.record.resource.spec
+    return isinstance(spec, ServiceEntry) and bool(spec.endpoints)
 
 
 def _is_settled(held: Held) -> bool:

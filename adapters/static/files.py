@@ -113,8 +113,9 @@ class Tree:
                 if other is not record:
                     twice.append(_twice(record.resource, other.resource))
         doubt = ""
-        if listing.missing:
-            doubt = f"{next(iter(listing.missing))} is not there"
+        if listing.missing and self._said is None:
+            # Later what was read from it is kept; but what the registry has of it is not known here.
+            doubt = f"{next(iter(listing.missing))} was not there at the start"
         snapshot = Snapshot(
             records=tuple(records.values()),
             source_version=self._checksum(),

@@ -7,6 +7,8 @@ comes back, a second read confirms that it is gone, the grace period ends, or an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from egressd.api.service_entry import ServiceEntry
@@ -52,8 +54,10 @@ def judge(
     doubt: str,
     is_reread: bool,
     now: float,
+    is_empty: bool = False,
 ) -> Hold | None:
     """The hold after an answer that lacks `lost` of `known` endpoints; None = it is believed.
+    `is_empty`: it has no others instead, as it has when all instances are replaced at once.
 
     Once begun a hold outlasts answers with less of a loss: a registry that lost its state fills up
     service by service. Doubt stays with it, too.
@@ -63,13 +67,19 @@ def judge(
     if hold is None:
         if not doubt and (lost < limit.least or lost <= limit.share * known):
             return None
-        if lost == known and not doubt:
+        if lost == known and is_empty and not doubt:
             doubt = "the source answers with nothing"
         return Hold(now, now + limit.grace_s, lost, known, doubt)
     doubt = hold.doubt or doubt
     if now >= hold.until or (is_reread and not doubt):
         return None
     return Hold(hold.since, hold.until, lost, known, doubt)
+
+
+def is_empty(records: Iterable[Record]) -> bool:
+    """Whether an answer has nothing that traffic could go to."""
+    specs = (record.resource.spec for record in records)
+    return all(isinstance(spec, ServiceEntry) and not spec.endpoints for spec in specs)
 
 
 def weigh(record: Record) -> int:

@@ -12,6 +12,7 @@ from egressd.api.workload_entry import WorkloadEntry
 from egressd.registry.guard import (
     Hold,
     LossLimit,
+    is_empty,
     judge,
     lost_endpoints,
     padded,
@@ -70,6 +71,7 @@ class Said:
             doubt=snapshot.doubt,
             is_reread=snapshot.is_reread,
             now=now,
+            is_empty=self.lost == self._known and is_empty(snapshot.records),
         )
         before = {k: self.records.get(k) for k in came.keys() | self._short.keys() | missing}
         self._stated = snapshot.records

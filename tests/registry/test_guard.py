@@ -35,7 +35,7 @@ def test_a_mass_loss_is_held(known: int, lost: int, doubt: str, held: bool) -> N
 
 
 def test_nothing_at_all_is_in_doubt() -> None:
-    hold = judge(None, LIMIT, known=20, lost=20, doubt="", is_reread=False, now=0.0)
+    hold = judge(None, LIMIT, known=20, lost=20, doubt="", is_reread=False, now=0.0, is_empty=True)
     assert hold is not None
     assert hold.doubt == "the source answers with nothing"
 
@@ -109,6 +109,17 @@ def test_a_second_read_drops_what_is_gone() -> None:
     merged.changes()
     assert merged.hold("consul") is None
     assert in_force(merged) == {"a": ["10.0.0.2"], "b": ["10.0.0.1", "10.0.0.2"]}
+
+
+def test_that_every_instance_was_replaced_is_confirmed_by_a_second_read() -> None:
+    merged = merger()
+    merged.apply("consul", Snapshot(records=fleet("ab", "123456")))
+    after = fleet("ab", "7890")
+    merged.apply("consul", Snapshot(records=after), 1.0)
+    merged.apply("consul", Snapshot(records=after, is_reread=True), 3.0)
+    merged.changes()
+    assert merged.hold("consul") is None
+    assert in_force(merged)["a"] == [f"10.0.0.{digit}" for digit in "7890"]
 
 
 def test_a_source_that_fills_up_again_loses_nothing_on_the_way() -> None:
