@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -15,7 +15,7 @@ from adapters.consul.options import read_options
 from adapters.consul.transport import TrioTransport
 from adapters.http import Secret
 from egressd.registry.adapter import AdapterContext
-from integration.recorder import recorded
+from integration.recorder import Recorder, recorded
 
 
 def answer(
@@ -76,6 +76,23 @@ async def test_a_blocking_query_asks_stale_with_index_wait_and_token() -> None:
     assert "x-consul-token: secret" in {field.lower() for field in fields}
 
 
+async def test_enterprise_names_go_with_every_question() -> None:
+    agent = Agent(SERVICES, answer(b"[]"))
+    async with client_of(agent, consulNamespace="shop", partition="eu") as client:
+        await client.services(0)
+        await client.instances("web")
+    for request in agent.requests:
+        query = request.decode().split()[1].partition("?")[2].split("&")
+        assert {"ns=shop", "partition=eu"} <= set(query)
+
+
+async def test_an_answer_says_whether_rights_hide_a_part_of_it() -> None:
+    head = b"X-Consul-Index: 7\r\nX-Consul-Results-Filtered-By-ACLs: true\r\n"
+    async with client_of(Agent(answer(b"{}", head=head), SERVICES)) as client:
+        assert (await client.services(0))[0].is_filtered
+        assert not (await client.services(0))[0].is_filtered
+
+
 async def test_a_connection_is_kept_for_the_next_question() -> None:
     agent = Agent(SERVICES, SERVICES)
     async with client_of(agent) as client:
@@ -132,6 +149,20 @@ async def test_a_silent_agent_is_left_after_the_time_out() -> None:
             await client.services(0)
 
 
+@asynccontextmanager
+async def watching(
+    serve: Callable[[trio.SocketStream], Awaitable[None]],
+) -> AsyncIterator[Recorder]:
+    """An adapter at a server."""
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        options = {"address": f"127.0.0.1:{port}", "maxBackoff": "10ms"}
+        async with recorded(make_adapter(AdapterContext(name="consul"), options)) as sink:
+            yield sink
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_service_that_cannot_be_read_fails_alone_until_it_can() -> None:
     refused = 0
 
@@ -150,15 +181,38 @@ async def test_a_service_that_cannot_be_read_fails_alone_until_it_can() -> None:
                     reply = answer(b"rpc error", status=b"500 Oops")
                 await stream.send_all(reply)
 
-    async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
-        port = listeners[0].socket.getsockname()[1]
-        options = {"address": f"127.0.0.1:{port}", "maxBackoff": "10ms"}
-        async with recorded(make_adapter(AdapterContext(name="consul"), options)) as sink:
-            await sink.until(lambda: len(sink.snapshots) == 2)
-        nursery.cancel_scope.cancel()
+    async with watching(serve) as sink:
+        await sink.until(lambda: len(sink.snapshots) == 2)
     first, second = sink.snapshots
     assert first.failed_origins == {"bad"}
     assert [record.origin for record in first.records] == ["good"]
     assert second.failed_origins == frozenset()
     assert {record.origin for record in second.records} == {"bad", "good"}
+
+
+async def test_a_listed_service_without_instances_is_kept_until_the_list_drops_it() -> None:
+    """A token that may not read nodes any more sees services, and no instance of any."""
+    hides = trio.Event()
+    instance = (
+        b'[{"Node": {"Node": "vm", "Address": "10.0.0.1"}, "Service": {"ID": "a", "Port": 80}}]'
+    )
+
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            while request := await stream.receive_some():
+                path = bytes(request).split()[1].decode()
+                if "index=" in path:
+                    await (trio.sleep_forever if hides.is_set() else hides.wait)()
+                reply = answer(b"[]", head=b"X-Consul-Index: 9\r\n")
+                if path.startswith("/v1/catalog/services"):
+                    reply = answer(b'{"web": []}')
+                elif path.startswith("/v1/health/service/web") and not hides.is_set():
+                    reply = answer(instance)
+                await stream.send_all(reply)
+
+    async with watching(serve) as sink:
+        await sink.until(lambda: sink.endpoints("web") == ["10.0.0.1"])
+        hides.set()
+        await sink.until(lambda: any("without an instance" in one for one in sink.failures))
+        assert sink.endpoints("web") == ["10.0.0.1"]
+        assert sink.snapshots[-1].failed_origins <= {"web"}

@@ -98,10 +98,11 @@ def read_options(
 
 
 def _check_datacenters(name: str, given: Options) -> None:
-    if given.datacenters and given.datacenter:
+    named = list(given.datacenters)
+    if named and given.datacenter:
         found, expected = "datacenters beside datacenter", "one of them"
-    elif "" in given.datacenters or len(set(given.datacenters)) != len(given.datacenters):
-        found, expected = repr(list(given.datacenters)), "different names"
+    elif "" in named or len(set(named)) != len(named):
+        found, expected = repr(named), "different names"
     else:
         return
     raise AdapterConfigError(

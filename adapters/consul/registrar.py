@@ -109,33 +109,38 @@ class ConsulRegistrar:
                 raise _failure("register", service, error) from error
 
     async def deregister(self, services: tuple[Registration, ...]) -> None:
-        """Take all out of the agent."""
+        """Take all out of the agent. All are tried, also when one cannot be."""
+        failures = []
         for service in services:
             path = f"/v1/agent/service/deregister/{quote(service.id, safe='')}"
             try:
                 answer = await self._agent.ask("PUT", path, self._tenancy, allowed=(404, 500))
             except HttpError as error:
-                raise _failure("deregister", service, error) from error
+                failures.append(_failure("deregister", service, error))
+                continue
             if answer.status == 500 and "Unknown service" not in answer.text:
-                raise _failure("deregister", service, HttpError(answer.text))
+                failures.append(_failure("deregister", service, HttpError(answer.text)))
+        for failure in failures:
+            raise failure
 
     async def _keep(self, service: Registration) -> None:
         named = {"service": service.name, "id": service.id}
         ttl_s = service.check.ttl_s if service.check else 0.0
         pause_s = min(LOOK_S, ttl_s / _RENEWALS) if ttl_s else LOOK_S
-        is_mine = (
-            False  # what an earlier run registered may differ: the first time it is written anew
-        )
+        # What an earlier run registered may differ: the first time it is written anew.
+        is_mine = was_mine = False
         failures = 0
         while True:
             try:
                 if not is_mine or not await self._is_known(service):
                     await self._register(service)
                     log.info("registered", **named, agent=self._agent.url)
-                    is_mine = True
+                    is_mine = was_mine = True
                 await self._pass(service)
             except Refusal as error:
-                if error.status in _HOPELESS:
+                if (
+                    error.status in _HOPELESS and not was_mine
+                ):  # later it may be an agent that starts
                     raise _failure("register", service, error) from error
                 is_mine = False
                 failures = await self._pause(named, error, failures)

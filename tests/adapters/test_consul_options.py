@@ -59,6 +59,11 @@ def test_a_token_file_of_the_options_wins_over_a_token_of_the_environment() -> N
     assert (options.token, options.token_file) == ("", "/t")
 
 
+def test_all_datacenters_may_be_meant() -> None:
+    options = {"datacenters": "*", "hostTemplate": "{name}.service.{dc}.{domain}"}
+    assert read_options("c", options, {})[0].datacenters == "*"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
