@@ -53,12 +53,12 @@ class StaticAdapter:
                 await trio.sleep(_POLL_S)
         with inotify:
             while True:
-                # First watch, then look: what changes in between rings.
+                await self._look(sink)
                 try:
-                    inotify.watch_only(await _aside(self._tree.directories))
+                    if inotify.watch_only(self._tree.watch):
+                        continue  # it may have changed before it was watched
                 except OSError as error:
                     sink.failed(f"inotify: {error}; looking every {_POLL_S:g} s instead")
-                await self._look(sink)
                 with trio.move_on_after(_POLL_S):
                     await inotify.changed()
                     await trio.sleep(_SETTLE_S)

@@ -38,10 +38,7 @@ class Tree:
         self._first_seen: dict[str, int] = {}
         self._serial = count()
         self._said: tuple[object, ...] | None = None
-
-    def directories(self) -> Mapping[str, bool]:
-        """What to watch, before a look: `Listing.watch`."""
-        return list_files(self._paths).watch
+        self.watch: Mapping[str, bool] = {}  # directories: `Listing.watch` of the last look
 
     def look(self, *, is_reread: bool = False) -> Look:
         """Read what changed. All files are as they stood at one moment: when something changed while
@@ -50,6 +47,7 @@ class Tree:
             listing = list_files(self._paths)
             if not self._take(listing, afresh=is_reread) or self._is_still(listing):
                 break
+        self.watch = listing.watch
         problems = tuple(listing.problems) + tuple(
             problem for file in self._in_order() for problem in self._read[file].problems
         )

@@ -43,9 +43,10 @@ class Inotify:
     ) -> None:
         os.close(self._fd)
 
-    def watch_only(self, paths: Mapping[str, bool]) -> None:
+    def watch_only(self, paths: Mapping[str, bool]) -> bool:
         """Watch these directories and no others: what is in them, or also (True) what is in their
-        files. One that is not there is skipped. Raises `OSError` when the user's limit is reached."""
+        files. One that is not there is skipped. Whether any was not watched before: a path may lead to
+        another directory than it did. Raises `OSError` when the user's limit is reached."""
         wanted = set()
         for path, contents in paths.items():
             events = (_ENTRIES | _CONTENTS if contents else _ENTRIES) | _MASK_ADD
@@ -56,7 +57,9 @@ class Inotify:
                 raise OSError(errno.ENOSPC, "fs.inotify.max_user_watches is used up")
         for number in self._watched - wanted:
             self._libc.inotify_rm_watch(self._fd, number)  # fails when its directory is gone
+        is_new = bool(wanted - self._watched)
         self._watched = wanted
+        return is_new
 
     async def changed(self) -> None:
         """Wait for a change, and take all that are queued."""

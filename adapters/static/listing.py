@@ -92,12 +92,17 @@ def _add_directory(listing: Listing, path: str, via: str, seen: set[tuple[int, i
     for entry in entries:
         if entry.name.startswith((".", "#")):
             continue  # editors' files, and ConfigMap's "..data", which is reached by links
-        if entry.is_symlink():
+        is_link = entry.is_symlink()
+        if is_link:
             _watch_way(listing, entry.path)
         if entry.is_dir():
             _add_directory(listing, entry.path, via, seen)
-        elif _is_taken(entry.name) and os.path.exists(entry.path):
-            _add_present(listing, entry.path, via, seen)
+        elif not _is_taken(entry.name) or (is_link and not os.path.exists(entry.path)):
+            continue
+        elif entry.name.endswith(_INCLUDE):
+            _add_include(listing, entry.path, seen)
+        else:
+            listing.files.setdefault(entry.path, via)
 
 
 def _add_include(listing: Listing, path: str, seen: set[tuple[int, int]]) -> None:
