@@ -6,7 +6,7 @@ One member is talked to at a time, whichever answered last; each of many nodes b
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,13 +55,17 @@ class EtcdClient:
         self._next = random.randrange(len(self._targets))
         self._member: Member | None = None
         self._token = ""
-        self.lost: dict[str, str] = {}
-        """Members that failed when they were asked last, and how."""
+        self._lost: dict[str, str] = {}  # members that failed when they were asked last, and how
 
     @property
     def target(self) -> Target:
         """The member that is asked now, or next."""
         return self._targets[self._next]
+
+    @property
+    def lost(self) -> Mapping[str, str]:
+        """Members that do not answer, and how that began, while others do."""
+        return self._lost if len(self._lost) < len(self._targets) else {}
 
     async def call(self, ask: Callable[[Member, str], Awaitable[Answer]]) -> Answer:
         """Ask members with a token until one answers. Raises `EtcdError`."""
@@ -94,7 +98,7 @@ class EtcdClient:
                 else:
                     raise _refusal(url, error) from error
             else:
-                self.lost.pop(url, None)
+                self._lost.pop(url, None)
                 return answer
 
     async def page(self, first: bytes, end: bytes, *, revision: int = 0, limit: int = 0) -> Page:
@@ -136,10 +140,12 @@ class EtcdClient:
             async def probe() -> None:
                 while True:
                     await trio.sleep(self._probe_s)
+                    known = since() - 1  # the watch may overtake the answer
                     page = await member.range(
                         token, prefix, range_end(prefix), limit=1, keys_only=True
                     )
-                    if not await heard(Heard(page.cluster, page.revision, is_probe=True)):
+                    word = Heard(page.cluster, page.revision, is_probe=True, expected=known)
+                    if not await heard(word):
                         return
                     await self._revisit()
 
@@ -175,7 +181,7 @@ class EtcdClient:
     async def _revisit(self) -> None:
         """Ask the members that failed, so that one that is back is not called lost for ever."""
         for target in self._targets:
-            if target.url in self.lost:
+            if target.url in self._lost:
                 member = self._connect(target)
                 try:
                     await member.range(self._token, b"\0", b"", keys_only=True)
@@ -184,12 +190,12 @@ class EtcdClient:
                         continue
                 finally:
                     member.close()
-                self.lost.pop(target.url, None)
+                self._lost.pop(target.url, None)
 
     def _leave(self, member: Member, reason: str) -> None:
         """Unless another task did already."""
         if self._member is member:
-            self.lost[member.target.url] = reason
+            self._lost.setdefault(member.target.url, reason)
             self._next = (self._next + 1) % len(self._targets)
             self.close()
 

@@ -100,7 +100,7 @@ class EtcdKeyValue:
         async def heard(word: Heard) -> bool:
             nonlocal failures
             failures = 0
-            return not word.changes and not (word.is_probe and word.revision < revision)
+            return not word.changes and not word.went_back
 
         while True:
             try:

@@ -250,7 +250,8 @@ def _failure(error: Any) -> RpcFailed:
     code = getattr(error, "code", None)
     if code is None:
         return RpcFailed("CANCELLED", "the connection was closed")
-    return RpcFailed(code().name, str(error.details() or ""))
+    said = str(error.details() or "")
+    return RpcFailed(code().name, said.rpartition("last error: ")[2])  # of several addresses
 
 
 def _refused_watch(reason: str) -> RpcFailed:

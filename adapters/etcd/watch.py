@@ -54,7 +54,7 @@ class EtcdAdapter:
         if options.layout == "skydns":
             layout = SkyDnsLayout(self._name, prefix, Rules.of(options))
         client = EtcdClient(self._name, options)
-        watch = _Watch(client, Picture(layout), sink, prefix.encode(), options.page_size)
+        watch = Watch(client, Picture(layout), sink, prefix.encode(), options.page_size)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(watch.publish_changes)
@@ -64,7 +64,7 @@ class EtcdAdapter:
             client.close()
 
 
-class _Watch:
+class Watch:
     """The tasks of one run, and what they share."""
 
     def __init__(
@@ -81,6 +81,7 @@ class _Watch:
         self._must_list = True
         self._is_reread = False  # the next list is to confirm a loss
         self._doubt = ""  # of the next list
+        self._is_doubted = False  # what is held
         self._problems: tuple[Problem, ...] = ()
         self._changed = trio.Event()
         self._held = trio.Event()  # the last publication lacks what is held
@@ -94,7 +95,7 @@ class _Watch:
         while True:
             try:
                 if self._must_list:
-                    await self._list()
+                    await self.list_all()
                 else:
                     await self._check()
                 if not self._must_list:
@@ -127,7 +128,7 @@ class _Watch:
             self._must_list = self._is_reread = True
             self._following.cancel()
 
-    async def _list(self) -> None:
+    async def list_all(self) -> None:
         """Read all keys as of one revision, and publish."""
         keys: set[str] = set()
         cluster = revision = total = 0
@@ -175,14 +176,15 @@ class _Watch:
     async def _follow(self) -> None:
         try:
             with trio.CancelScope() as self._following:
-                await self._client.follow(self._prefix, lambda: self._revision + 1, self._heard)
+                await self._client.follow(self._prefix, lambda: self._revision + 1, self.heard)
         except Unreachable:  # this member; the others are asked next
             self._say_problems()
             await self._client.pause(self._breaks)
             self._breaks += 1
 
-    async def _heard(self, word: Heard) -> bool:
-        revision = word.revision if word.is_probe else self._revision
+    async def heard(self, word: Heard) -> bool:
+        """A word of the watch or of a probe; False = list again."""
+        revision = word.revision if word.went_back else self._revision
         if difference := self._difference(word.cluster, revision):
             self._lost(difference)
             return False
@@ -222,8 +224,9 @@ class _Watch:
         snapshot = self._picture.snapshot(self._revision, doubt=doubt, is_reread=is_reread)
         is_whole = self._sink.publish(snapshot)
         self._is_first = False
-        if not is_whole and not is_reread:
-            self._held.set()
+        self._is_doubted = not is_whole and (self._is_doubted or bool(doubt))
+        if not is_whole and not is_reread and not self._is_doubted:
+            self._held.set()  # what is in doubt no second read confirms
         self._say_problems()
 
     def _say_problems(self) -> None:

@@ -41,13 +41,23 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """A word of a watched cluster: changes, or only a sign of life: of a probe, whose revision is the
-    leader's, or of a watch that was made, whose revision is that of a member that may lag."""
+    """A word of a watched cluster: changes, or only a sign of life: of a probe, or of a watch that was
+    made.
+
+    A probe's revision is the leader's, at least `expected` unless the store counts from anew: what was
+    known when it was sent. A watch's is that of a member that may lag.
+    """
 
     cluster: int
     revision: int
     changes: tuple[Change, ...] = ()
     is_probe: bool = False
+    expected: int = 0
+
+    @property
+    def went_back(self) -> bool:
+        """The store counts from anew."""
+        return self.revision < self.expected
 
 
 class RpcFailed(Exception):
