@@ -290,9 +290,11 @@ class StoreWriter(StoreReader):
                 txn.drop(database, delete=False)
             ranks = {source: rank for rank, source in enumerate(order)}
             times: Counter[str] = Counter()
+            claims = _Claims(txn, self._claims)
             for record in records:
-                self._file(txn, record, ranks.get(record.source, len(ranks)))
+                self._file(txn, record, ranks.get(record.source, len(ranks)), claims)
                 times.update(claimed_hosts(record.resource))
+            claims.write()
             txn.put(_LAYOUT, layout, db=self._meta)
             shared = tuple(host for host, count in times.items() if count > 1)
             if shared:
@@ -311,10 +313,12 @@ class StoreWriter(StoreReader):
     def publish(self, changes: ChangeSet, ranks: dict[str, int], at: float) -> int:
         """Write one change set in one transaction; returns the new version. Blocks for a disk sync."""
         with self._write() as txn:
+            claims = _Claims(txn, self._claims)
             for record in (*changes.deletes, *changes.puts):
-                self._unfile(txn, record.key)
+                self._unfile(txn, record.key, claims)
             for record in changes.puts:
-                self._file(txn, record, ranks.get(record.source, len(ranks)))
+                self._file(txn, record, ranks.get(record.source, len(ranks)), claims)
+            claims.write()
             return self._log(txn, at, changes)
 
     def _log(self, txn: lmdb.Transaction, at: float, changes: ChangeSet) -> int:
@@ -334,30 +338,49 @@ class StoreWriter(StoreReader):
         txn.put(_VERSION, version.to_bytes(8, "big"), db=self._meta)
         return version
 
-    def _unfile(self, txn: lmdb.Transaction, text: str) -> None:
+    def _unfile(self, txn: lmdb.Transaction, text: str, claims: _Claims) -> None:
         key = _key(text)
         old = txn.get(key, db=self._records)
         if old is None:
             return
-        record = _thaw(bytes(old))
-        for name in self._claim_keys(record):
-            found = txn.get(name, db=self._claims)
-            claims = [c for c in _decode_claims(found) if c[1] != key] if found else []
-            if claims:
-                txn.put(name, _encode(claims), db=self._claims)
-            else:
-                txn.delete(name, db=self._claims)
+        for name in _claim_keys(_thaw(bytes(old))):
+            claims.of(name).pop(key, None)
         txn.delete(key, db=self._records)
 
-    def _file(self, txn: lmdb.Transaction, record: Record, rank: int) -> None:
+    def _file(self, txn: lmdb.Transaction, record: Record, rank: int, claims: _Claims) -> None:
         key = _key(record.key)
         txn.put(key, _freeze(record), db=self._records)
-        for name in self._claim_keys(record):
-            found = txn.get(name, db=self._claims)
-            claims = _decode_claims(found) if found is not None else []
-            claims.append((rank, key))
-            txn.put(name, _encode(sorted(claims)), db=self._claims)
+        for name in _claim_keys(record):
+            claims.of(name)[key] = rank
 
-    def _claim_keys(self, record: Record) -> Iterable[bytes]:
-        kind = record.resource.kind
-        return [_key(f"{kind}\0{host}") for host in claimed_hosts(record.resource)]
+
+class _Claims:
+    """The claims that one transaction changes, each read and written once: thousands of TCP services
+    stand under the one key of their port."""
+
+    def __init__(self, txn: lmdb.Transaction, database: lmdb._Database) -> None:
+        self._txn = txn
+        self._database = database
+        self._touched: dict[bytes, dict[bytes, int]] = {}
+
+    def of(self, name: bytes) -> dict[bytes, int]:
+        """The rank of each record that claims a key, to be changed in place."""
+        claims = self._touched.get(name)
+        if claims is None:
+            found = self._txn.get(name, db=self._database)
+            listed = _decode_claims(found) if found is not None else []
+            claims = self._touched[name] = {key: rank for rank, key in listed}
+        return claims
+
+    def write(self) -> None:
+        for name, claims in self._touched.items():
+            if claims:
+                listed = sorted((rank, key) for key, rank in claims.items())
+                self._txn.put(name, _encode(listed), db=self._database)
+            else:
+                self._txn.delete(name, db=self._database)
+
+
+def _claim_keys(record: Record) -> Iterable[bytes]:
+    kind = record.resource.kind
+    return [_key(f"{kind}\0{host}") for host in claimed_hosts(record.resource)]

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from egressd.api.resource import Kind
+from egressd.registry import store
+from egressd.registry.claims import port_key
 from egressd.registry.merge import ChangeSet, Merger
 from egressd.registry.records import SourceState
 from egressd.registry.store import StoreError, StoreReader, StoreWriter
@@ -146,3 +148,24 @@ def _publish_forever(path: Path) -> None:
             writer.publish(put(*names), RANKS, 1.0)
     finally:
         os._exit(1)
+
+
+def test_a_list_of_claims_is_read_and_written_once_a_publication(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of TCP services share the key of their port: rewriting it for each is quadratic."""
+    tcp = [service(f"s{n}").replace("HTTP", "TCP") for n in range(20)]
+    moved = [text.replace("10.0.0.1", "10.0.0.2") for text in tcp]
+    merger = Merger(["one"])
+    writer = StoreWriter.open(tmp_path / "r")
+    merger.apply("one", snapshot("one", *tcp))
+    writer.publish(merger.changes(), RANKS, 1.0)
+    assert len(writer.claims(Kind.SERVICE_ENTRY, port_key(80))) == 20
+    read: list[bytes] = []
+    decode = store._decode_claims
+    monkeypatch.setattr(store, "_decode_claims", lambda data: read.append(data) or decode(data))
+    merger.apply("one", snapshot("one", *moved))
+    writer.publish(merger.changes(), RANKS, 2.0)
+    assert len(read) == 21  # each host's, and the port's
+    assert len(writer.claims(Kind.SERVICE_ENTRY, port_key(80))) == 20
+    writer.close()
