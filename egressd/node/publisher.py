@@ -202,10 +202,10 @@ class Publisher:
         conflicts = self._merger.conflicts
         if conflicts is self._state.conflicts:
             return
-        known = set(map(str, self._state.conflicts))
-        new = [text for text in map(str, conflicts) if text not in known]
-        for text in new[:_LOGGED_CONFLICTS]:
-            log.warning("conflict", problem=text)
+        known = set(map(id, self._state.conflicts))  # what is still true is the same object
+        new = [problem for problem in conflicts if id(problem) not in known]
+        for problem in new[:_LOGGED_CONFLICTS]:
+            log.warning("conflict", problem=str(problem))
         if len(new) > _LOGGED_CONFLICTS:
             log.warning("more conflicts", count=len(new) - _LOGGED_CONFLICTS)
         self._state.conflicts = conflicts

@@ -31,12 +31,14 @@ def settle(
 
 
 class ServiceHosts:
-    """Which sources have a ServiceEntry for a host; kept up to date with what is in force."""
+    """Which sources have a ServiceEntry for a host; kept up to date with what is in force. What is
+    said of a host is the same object until it is another word: many hosts may be shared for long."""
 
     def __init__(self) -> None:
         self._records: dict[str, dict[str, Record]] = {}  # host -> key -> record
-        self._shared: set[str] = set()  # hosts with more than one source
-        self._found: tuple[Problem, ...] | None = ()  # None = to be looked for again
+        self._found: dict[str, tuple[Problem, ...]] = {}  # of each host with several sources
+        self._stale: set[str] = set()  # of these hosts it has to be worked out again
+        self._all: tuple[Problem, ...] = ()
 
     def replace(self, old: Record | None, new: Record | None) -> None:
         """A record in force was put, replaced or deleted."""
@@ -48,28 +50,29 @@ class ServiceHosts:
             assert new is not None
             self._records.setdefault(host, {})[new.key] = new
         for host in {*_named_hosts(old), *_named_hosts(new)}:
-            if host in self._shared:
-                self._found = None
-            sources = {record.source for record in self._records.get(host, {}).values()}
-            if len(sources) > 1:
-                self._shared.add(host)
-                self._found = None
-            else:
-                self._shared.discard(host)
+            if host in self._found or len(self._records.get(host, ())) > 1:
+                self._stale.add(host)
 
     def conflicts(self, rank: Callable[[str], int]) -> tuple[Problem, ...]:
         """Of each host with several sources, the records whose endpoints are left out: those of a
         later source that is not configured to be merged."""
-        if self._found is not None:
-            return self._found
-        found: list[Problem] = []
-        for host in sorted(self._shared):
-            claims = sorted(self._records[host].values(), key=lambda r: (rank(r.source), r.key))
-            first = claims[0].source
-            left_out = [r for r in claims if r.source != first and not r.is_merged]
-            found += [_left_out(host, record, first) for record in left_out]
-        self._found = tuple(found)
-        return self._found
+        if not self._stale:
+            return self._all
+        for host in self._stale:
+            before, found = self._found.pop(host, ()), self._left_out(host, rank)
+            if found:
+                self._found[host] = before if before == found else found
+        self._stale.clear()
+        self._all = tuple(problem for host in sorted(self._found) for problem in self._found[host])
+        return self._all
+
+    def _left_out(self, host: str, rank: Callable[[str], int]) -> tuple[Problem, ...]:
+        claims = sorted(self._records.get(host, {}).values(), key=lambda r: (rank(r.source), r.key))
+        return tuple(
+            _left_out(host, record, claims[0].source)
+            for record in claims
+            if record.source != claims[0].source and not record.is_merged
+        )
 
 
 def _named_hosts(record: Record | None) -> list[str]:

@@ -168,7 +168,8 @@ class Merger:
             elif old is not None:
                 deletes.append(old)
                 del self._in_force[key]
-        self.conflicts = (*self._refusals, *self._hosts.conflicts(self.rank))
+        conflicts = self._hosts.conflicts(self.rank)
+        self.conflicts = (*self._refusals, *conflicts) if self._refusals else conflicts
         sources = tuple(sorted(self._sources))
         self._touched.clear()
         self._overruled.clear()
@@ -197,7 +198,9 @@ class Merger:
         keys = {key for said in self._said.values() for key in said.records}
         keys |= self._in_force.keys()
         winners = {key: self._winner(key) for key in keys if key.startswith(_VIRTUAL_SERVICES)}
-        refused, self._refusals = settle((r for r in winners.values() if r), self._age)
+        refused, refusals = settle((r for r in winners.values() if r), self._age)
+        before = {problem: problem for problem in self._refusals}
+        self._refusals = tuple(before.get(problem, problem) for problem in refusals)
         return {key: None if key in refused else record for key, record in winners.items()}
 
     def _age(self, record: Record) -> tuple[bool, str, int, str]:
