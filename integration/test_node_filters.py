@@ -192,3 +192,26 @@ def test_answers_of_the_node_carry_the_routes_response_headers(
         found, headers, _ = node.get(host.decode().split()[1])
         assert found == status
         assert (headers["content-type"], headers["x-a"]) == ("application/json", "b")
+
+
+def test_commands_in_header_values_are_replaced_as_envoy_does(node: Node) -> None:
+    route = (
+        "[{name: r, route: [{destination: {host: NAME.example}}], headers: {request: {set: {"
+        "x-client: 'ip=%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%', x-path: '%REQ(:path)%', "
+        "x-cut: '%REQ(x-none?x-given):3%', x-percent: '100%%', x-none: '%REQ(x-none)%', "
+        "x-cluster: '%UPSTREAM_CLUSTER%', x-time: '%START_TIME(%s)%'}}, response: {set: {"
+        "x-host: '%UPSTREAM_HOST%', x-was: '%RESP(x-origin)% %RESPONSE_CODE% %PROTOCOL%'}}}}]"
+    )
+    with Origin("values") as origin:
+        host = serve(node, origin.port, extra=virtual(route))
+        name = host.decode().split()[1]
+        status, answer, _ = node.get(name, "/p?q", x_given="abcdef")
+        assert status == 200
+        sent = origin.seen[-1][2]
+        assert (sent["x-client"], sent["x-path"]) == ("ip=127.0.0.1", "/p?q")
+        assert (sent["x-cut"], sent["x-percent"]) == ("abc", "100%")
+        assert "x-none" not in sent
+        assert sent["x-cluster"] == f"outbound|80||{name}"
+        assert sent["x-time"].isdigit() and len(sent["x-time"]) == 10
+        assert answer["x-host"] == f"127.0.0.1:{origin.port}"
+        assert answer["x-was"] == "values 200 HTTP/1.1"

@@ -16,7 +16,7 @@ from egressd.proxy.mirror import shadow_authority
 from egressd.proxy.reply import LocalReply
 from egressd.registry.visibility import VisibleView
 from egressd.routing.request import Request
-from egressd.routing.table import Match, Route, WeightedCluster
+from egressd.routing.table import HeaderOps, Match, Route, WeightedCluster
 from egressd.routing.words import fault_text, ops_lines
 from egressd.upstream.compile import UnknownCluster, cluster_sources
 
@@ -40,7 +40,13 @@ class Going:
     destination: WeightedCluster | None = None
     context: _NewIds = field(default_factory=_NewIds)
     sent_target: bytes = b""
+    sent_lines: bytes = b""
     request_id: bytes = b""
+
+
+def _as_written(ops: HeaderOps) -> HeaderOps:
+    """What a command in a value will say is not known before the request comes."""
+    return ops
 
 
 def filter_steps(going: Going, route: Route, decided: By | None, steps: list[Step]) -> None:
@@ -78,7 +84,7 @@ def filter_steps(going: Going, route: Route, decided: By | None, steps: list[Ste
 def _with_fields(reply: LocalReply, route: Route) -> LocalReply:
     """The response operations of the route are for the node's own answers, too."""
     only = route.destinations[0] if len(route.destinations) == 1 else None
-    reply.headers = own_answer_fields(route, only, reply.headers)
+    reply.headers = own_answer_fields(route, only, reply.headers, _as_written)
     return reply
 
 
@@ -86,7 +92,7 @@ def sent_to(going: Going, destination: WeightedCluster) -> Sent:
     """The head that one destination gets."""
     authority = going.sent_authority
     going.destination = destination
-    lines = upstream_head(going).partition(b"\r\n")[2]
+    lines = upstream_head(going, _as_written).partition(b"\r\n")[2]
     sent = Sent(
         going.head.method.decode("latin-1"),
         going.sent_target.decode("latin-1"),

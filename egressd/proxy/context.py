@@ -162,6 +162,7 @@ class Exchange(Session):
         "request_id",
         "route",
         "sent_authority",
+        "sent_lines",
         "sent_target",
         "upstream_started",
         "upstream_time",
@@ -186,6 +187,7 @@ class Exchange(Session):
         self.query = b""
         self.sent_target = b""
         self.sent_authority = b""
+        self.sent_lines = b""  # header fields as they went upstream
         self.request_id = head.request_id
 
     def take_buffer(self) -> bytes:

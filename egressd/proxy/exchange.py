@@ -10,6 +10,7 @@ from egressd.proxy.authorization import authorize_request
 from egressd.proxy.context import Exchange
 from egressd.proxy.cors import answer_preflight, response_ops
 from egressd.proxy.forward import forward
+from egressd.proxy.header_values import with_values
 from egressd.proxy.heads import own_answer_fields
 from egressd.proxy.http1.fields import MalformedMessage, header_map
 from egressd.proxy.http1.request import RequestHead, split_authority, split_target
@@ -81,7 +82,9 @@ async def _run(x: Exchange) -> None:
         x.cluster = x.context.directory.cluster(entry, x.destination.key)
         await forward(x)
     except LocalReply as reply:
-        reply.headers = own_answer_fields(route, x.destination, reply.headers)
+        reply.headers = own_answer_fields(
+            route, x.destination, reply.headers, lambda ops: with_values(ops, x)
+        )
         raise
 
 

@@ -10,6 +10,7 @@ from egressd.proxy.body import RequestBody
 from egressd.proxy.context import Exchange
 from egressd.proxy.directory import ClusterRuntime
 from egressd.proxy.hash_key import hash_value
+from egressd.proxy.header_values import with_values
 from egressd.proxy.heads import upstream_head
 from egressd.proxy.http1.response import ResponseHead
 from egressd.proxy.mirror import send_mirrors
@@ -61,7 +62,7 @@ async def _forward_admitted(x: Exchange) -> None:
     by = x.cluster.cluster.spec.hash_policy
     if by is not None:
         x.hash_value = hash_value(x, by)
-    head = upstream_head(x)
+    head = upstream_head(x, lambda ops: with_values(ops, x))
     mirrors = x.route.mirrors
     early = bool(mirrors) and (x.body is None or x.body.complete)
     if early:

@@ -3,9 +3,11 @@ operations applied, framing and request id on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from egressd.proxy.context import Exchange
+from egressd.proxy.header_values import with_values
 from egressd.proxy.http1.fields import join_fields, split_fields
 from egressd.proxy.http1.request import RequestHead
 from egressd.proxy.http1.response import ResponseHead
@@ -13,6 +15,8 @@ from egressd.proxy.reply import connection_line, reason_phrase
 from egressd.routing.match import apply_header_ops, rewrite_target
 from egressd.routing.request import Request
 from egressd.routing.table import HeaderOps, Match, Route, WeightedCluster
+
+Valued = Callable[[HeaderOps], HeaderOps]
 
 
 class NewIds(Protocol):
@@ -50,11 +54,13 @@ class Outgoing(Protocol):
 
     sent_target: bytes
     sent_authority: bytes
+    sent_lines: bytes
     request_id: bytes
 
 
-def upstream_head(x: Outgoing) -> bytes:
-    """The head as the endpoint gets it: rewritten, hop-by-hop fields off, framing and id on."""
+def upstream_head(x: Outgoing, valued: Valued) -> bytes:
+    """The head as the endpoint gets it: rewritten, hop-by-hop fields off, framing and id on. `valued`
+    replaces the commands in the values of header operations."""
     route, head, destination = x.route, x.head, x.destination
     assert route is not None and destination is not None
     authority = x.sent_authority
@@ -66,12 +72,11 @@ def upstream_head(x: Outgoing) -> bytes:
         target = b"%b?%b" % (x.path, x.query) if x.query else x.path
     lines = head.end_to_end_lines()
     if route.request_headers or destination.request_headers:
-        lines, authority = _with_ops(
-            lines, authority, (route.request_headers, destination.request_headers)
-        )
+        all_ops = (route.request_headers, destination.request_headers)
+        lines, authority = _with_ops(lines, authority, [valued(ops) for ops in all_ops if ops])
     if authority != head.host:
         lines = _with_host(lines, authority)
-    x.sent_target, x.sent_authority = target, authority
+    x.sent_target, x.sent_authority, x.sent_lines = target, authority, lines
     extra = b""
     if not head.request_id:
         x.request_id = x.context.new_request_id()
@@ -83,15 +88,12 @@ def upstream_head(x: Outgoing) -> bytes:
     return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (head.method, target, lines, extra)
 
 
-def _with_ops(
-    lines: bytes, authority: bytes, all_ops: tuple[HeaderOps | None, ...]
-) -> tuple[bytes, bytes]:
+def _with_ops(lines: bytes, authority: bytes, all_ops: list[HeaderOps]) -> tuple[bytes, bytes]:
     """Istio applies the route's operations, then the destination's; `host` rewrites the authority."""
     fields = split_fields(lines)
     before = [value for name, value in fields if name.lower() == b"host"]
     for ops in all_ops:
-        if ops is not None:
-            fields = apply_header_ops(fields, ops)
+        fields = apply_header_ops(fields, ops)
     after = [value for name, value in fields if name.lower() in (b"host", b":authority")]
     fields = [field for field in fields if field[0][:1] != b":"]
     if after and after[-1:] != before[-1:]:
@@ -113,7 +115,7 @@ def downstream_head(x: Exchange, response: ResponseHead, reencode: bool) -> byte
         fields = split_fields(lines)
         for ops in (route.response_headers, destination.response_headers, x.extra_headers):
             if ops is not None:
-                fields = apply_header_ops(fields, ops)
+                fields = apply_header_ops(fields, with_values(ops, x, response.lines))
         lines = join_fields(fields)
     if reencode:
         lines += b"transfer-encoding: chunked\r\n"
@@ -123,11 +125,14 @@ def downstream_head(x: Exchange, response: ResponseHead, reencode: bool) -> byte
 
 
 def own_answer_fields(
-    route: Route, destination: WeightedCluster | None, fields: tuple[tuple[bytes, bytes], ...]
+    route: Route,
+    destination: WeightedCluster | None,
+    fields: tuple[tuple[bytes, bytes], ...],
+    valued: Valued,
 ) -> tuple[tuple[bytes, bytes], ...]:
     """The headers of an answer that the proxy gives in an endpoint's place: redirects, direct responses,
     failures. Envoy: the route's response operations are for these, too."""
     for ops in (route.response_headers, destination.response_headers if destination else None):
         if ops is not None:
-            fields = tuple(apply_header_ops(list(fields), ops))
+            fields = tuple(apply_header_ops(list(fields), valued(ops)))
     return fields

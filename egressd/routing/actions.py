@@ -55,9 +55,11 @@ def header_ops(operations: HeaderOperations | None, *, authority: str = "") -> H
     if operations is None:
         return None
     names = (authority and ((b"host", authority.encode()),)) or ()
+    set_, add = (*names, *_plain(operations.set)), _plain(operations.add)
     ops = HeaderOps(
-        set=(*names, *_plain(operations.set)),
-        add=_plain(operations.add),
+        set=set_,
+        add=add,
+        has_commands=any(b"%" in value for _, value in (*set_, *add)),
         remove=frozenset(n.lower().encode() for n in operations.remove if _is_plain(n)),
     )
     return ops if ops.set or ops.add or ops.remove else None

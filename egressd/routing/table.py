@@ -34,6 +34,7 @@ class HeaderOps:
     set: tuple[tuple[bytes, bytes], ...] = ()
     add: tuple[tuple[bytes, bytes], ...] = ()
     remove: frozenset[bytes] = frozenset()
+    has_commands: bool = False  # a value has Envoy's % commands in it
 
 
 @dataclass(frozen=True, slots=True)

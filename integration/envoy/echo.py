@@ -30,7 +30,8 @@ class EchoOrigin:
                 body = json.dumps(
                     {"origin": name, "method": self.command, "path": target, "headers": seen}
                 ).encode()
-                attempts[self.headers.get("x-case", "")] += 1
+                if "-shadow" not in self.headers.get("host", ""):  # a mirror comes when it comes
+                    attempts[self.headers.get("x-case", "")] += 1
                 self.send_response_only(int(self.headers.get("x-want-status", 200)))
                 self.send_header("content-length", str(len(body)))
                 self.send_header("x-origin", name)

@@ -21,6 +21,10 @@ _CONDITIONS = (
     "retriable-status-codes", "503", "404", "envoy-ratelimited", "cancelled", "deadline-exceeded",
     "internal", "resource-exhausted", "unavailable", "reset-before-request",
 )  # fmt: skip
+_SET = (
+    "s", "", "100%%", "a=%REQ(x-one)%", "%REQ(x-none?x-two):2%", "%REQ(:method)% %PROTOCOL%",
+    "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "%REQ(x-none)%",
+)  # fmt: skip
 HOSTS = 24
 
 
@@ -148,7 +152,7 @@ def _ops(rng: random.Random, level: str) -> Json:
     docs/differences.md)."""
     return {
         side: {
-            "set": {f"x-set-{level}": rng.choice(("s", ""))} if _some(rng, 0.6) else {},
+            "set": {f"x-set-{level}": rng.choice(_SET)} if _some(rng, 0.6) else {},
             "add": {f"x-add-{level}": "1", rng.choice(_NAMES).lower(): "added"},
             "remove": [rng.choice(("x-from-origin", "x-gone"))] if _some(rng, 0.4) else [],
         }

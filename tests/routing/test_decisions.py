@@ -200,6 +200,10 @@ def test_shares_are_the_weights(weights: list[int]) -> None:
             assert count == 0
 
 
+def test_a_point_between_two_destinations_is_the_seconds() -> None:
+    assert choose_destination(_route([1, 1]), 0.5).key.host == "1"
+
+
 LABELS = st.lists(st.sampled_from(["a", "b", "foo", "com"]), min_size=1, max_size=4)
 
 
