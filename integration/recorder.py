@@ -10,7 +10,7 @@ import trio
 from egressd.api.resource import Problem
 from egressd.api.service_entry import ServiceEntry
 from egressd.registry.adapter import Adapter
-from egressd.registry.records import Snapshot
+from egressd.registry.records import Record, Snapshot
 
 DEADLINE_S = 30.0
 CANCEL_S = 5.0
@@ -25,6 +25,7 @@ class Recorder:
         self.syncs = 0
         self.progressed: list[tuple[int, int]] = []
         self.found: tuple[Problem, ...] = ()
+        self.stored: tuple[Record, ...] = ()
         self.verdict: Callable[[Snapshot], bool] = lambda _: True
         self._news = trio.Event()
 
@@ -47,6 +48,12 @@ class Recorder:
     def problems(self, problems: tuple[Problem, ...]) -> None:
         self.found = problems
         self._tell()
+
+    def known(self) -> tuple[Record, ...]:
+        return self.snapshots[-1].records if self.snapshots else self.stored
+
+    def overruled(self) -> tuple[Problem, ...] | None:
+        return ()
 
     @property
     def origins(self) -> set[str]:
@@ -79,9 +86,10 @@ class Recorder:
 
 
 @asynccontextmanager
-async def recorded(adapter: Adapter) -> AsyncIterator[Recorder]:
-    """Run an adapter; it must end promptly when it is cancelled."""
+async def recorded(adapter: Adapter, stored: tuple[Record, ...] = ()) -> AsyncIterator[Recorder]:
+    """Run an adapter; it must end promptly when it is cancelled. `stored` is known before it starts."""
     recorder = Recorder()
+    recorder.stored = stored
     async with trio.open_nursery() as nursery:
         nursery.start_soon(adapter.run, recorder)
         yield recorder

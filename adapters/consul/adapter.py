@@ -65,6 +65,8 @@ class _Running:
         self._troubles = Troubles(sink)
         self._watches: dict[str, DatacenterWatch] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
+        self._stored = sink.known()  # of an earlier run
+        self._adopted: dict[str, set[str]] = {}  # from it, by datacenter, until that is read
         self._found: dict[str, Part] = {}  # by prepared queries
         self._failed_queries = set(options.prepared_queries)  # or not asked yet
         self._bell = trio.Event()
@@ -97,6 +99,7 @@ class _Running:
         for gone in self._watches.keys() - set(names):
             self._scopes.pop(gone).cancel()
             del self._watches[gone]
+            self._adopted.pop(gone, None)
             self._catalog.drop(gone)
             self._troubles.forget(gone)
             self._is_dirty = True
@@ -109,6 +112,8 @@ class _Running:
                 self._watches[name] = watch = DatacenterWatch(
                     name, client, inventory, self._options, self._troubles, self._news
                 )
+                if len(names) > 1:  # it may not be readable while others are
+                    self._adopted[name] = self._catalog.adopt(name, self._stored)
                 self._scopes[name] = scope = trio.CancelScope()
                 nursery.start_soon(_run_within, watch, scope)
         for watch in self._watches.values():
@@ -167,7 +172,10 @@ class _Running:
     def _take(self) -> None:
         for dc, watch in self._watches.items():
             version = str(watch.inventory.index)
-            for name in watch.inventory.take():
+            changed = watch.inventory.take()
+            if watch.inventory.is_settled:
+                changed |= self._adopted.pop(dc, set())
+            for name in changed:
                 self._catalog.put(dc, name, watch.inventory.part(name), version)
                 self._is_dirty = True
 
@@ -188,6 +196,7 @@ class _Running:
             failed_origins=self._origins(lambda known: known.failures) | queries,
             doubt=doubt,
             is_reread=is_reread,
+            is_failing=self._troubles.are_there,
         )
         accepted = self._sink.publish(snapshot)
         if is_reread:
@@ -213,14 +222,12 @@ class _Running:
                 nursery.start_soon(watch.reread)
 
     def _doubt(self) -> str:
-        """Why what is missing may not be gone: of all datacenters that have a say in it."""
-        found = []
-        for dc, watch in self._watches.items():
-            inventory = watch.inventory
-            doubt = inventory.doubt if inventory.was_settled else "not read since the start"
-            if doubt:
-                found.append(f"datacenter {dc}: {doubt}" if dc else doubt)
-        return "; ".join(found)
+        """Why what is missing may not be gone, of all datacenters that were read."""
+        doubts = {dc: watch.inventory.doubt for dc, watch in self._watches.items()}
+        told = (
+            f"datacenter {dc}: {doubt}" if dc else doubt for dc, doubt in doubts.items() if doubt
+        )
+        return "; ".join(told)
 
     def _origins(self, of: Callable[[Inventory], Iterable[str]]) -> frozenset[str]:
         return frozenset(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from adapters.consul.translate import Part, Rules, compose
+from adapters.consul.translate import Part, Rules, compose, part_of
 from adapters.entries import Translated
 from egressd.api.resource import Problem
+from egressd.api.service_entry import ServiceEntry
 from egressd.registry.records import Record
 
 Key = tuple[str, str]
@@ -54,6 +55,20 @@ class Catalog:
         ordered = [parts[each] for each in sorted(parts)]
         made = compose(name, ordered, self._rules, own_dc) if parts else None
         self._set(self.origin(dc, name), made, version)
+
+    def adopt(self, dc: str, records: Iterable[Record]) -> set[str]:
+        """Take what an earlier run knew of a datacenter, until it is read. The names of services."""
+        adopted = set()
+        for record in records:
+            own_dc, _, name = record.origin.rpartition("/")
+            spec = record.resource.spec
+            if own_dc not in ("", dc) or not isinstance(spec, ServiceEntry):
+                continue
+            part = part_of(spec, dc)
+            if part is not None and self.origin(dc, name) == record.origin:
+                self.put(dc, name, part, record.source_version)
+                adopted.add(name)
+        return adopted
 
     def put_query(self, name: str, part: Part) -> None:
         """What a prepared query found."""

@@ -48,6 +48,7 @@ from adapters.entries import (
     port_of,
 )
 from egressd.api.resource import Metadata, Place
+from egressd.api.service_entry import ServiceEntry
 
 T = TypeVar("T", int, str)
 
@@ -132,6 +133,18 @@ def read_part(instances: Sequence[Instance], rules: Rules) -> Part | None:
             found.append(Found(address, port, labels, locality_of(instance.node), weight))
     ports = Counter(address_of(i, rules.tagged)[1] for i in plain if _has_port(i))
     return Part(tuple(found), dict(ports), dict(protocols), tuple(remarks))
+
+
+def part_of(entry: ServiceEntry, dc: str) -> Part | None:
+    """The part of a datacenter in an entry that was made of several; None = it has none."""
+    port = entry.ports[0]
+    found = tuple(
+        Found(e.address, e.ports.get(port.name, port.number), dict(e.labels), e.locality, e.weight)
+        for e in entry.endpoints
+        if e.locality.partition("/")[0] == dc
+    )
+    numbers = Counter(each.port for each in found)
+    return Part(found, dict(numbers), {port.protocol: len(found)}) if found else None
 
 
 def compose(name: str, parts: Sequence[Part], rules: Rules, dc: str = "") -> Translated:

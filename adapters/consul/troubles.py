@@ -34,6 +34,11 @@ class Troubles:
         """Whether a list of the datacenter cannot be read."""
         return any(key[0] == dc for key in self._now)
 
+    @property
+    def are_there(self) -> bool:
+        """Whether any list cannot be read."""
+        return bool(self._now)
+
     def in_sync(self) -> None:
         """Something was heard that is as before."""
         if not self._now:

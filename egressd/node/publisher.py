@@ -16,7 +16,7 @@ from egressd.node.debounce import Debounce
 from egressd.node.registry_state import RegistryState
 from egressd.registry.guard import Hold, LossLimit
 from egressd.registry.merge import Merger, SourceRule
-from egressd.registry.records import Snapshot, SourceState
+from egressd.registry.records import Record, Snapshot, SourceState
 from egressd.registry.store import StoreWriter
 
 log = structlog.get_logger("egressd.registry")
@@ -95,6 +95,10 @@ class Publisher:
             self.touch()
         self._note(source, None)
         return True
+
+    def known(self, source: str) -> tuple[Record, ...]:
+        """What is held of a source (the sink's call)."""
+        return self._merger.known(source)
 
     def overruled(self, source: str) -> tuple[Problem, ...] | None:
         """What is not in force of all that a source said; None: not decided yet (the sink's call)."""

@@ -60,7 +60,9 @@ async def _run_sources(
         nursery.start_soon(publisher.watch_holds)
         for config in sources:
             status = state.status(config.source)
-            sink = SourceSink(status, publisher.take, publisher.heard, publisher.overruled)
+            sink = SourceSink(
+                status, publisher.take, publisher.heard, publisher.known, publisher.overruled
+            )
             nursery.start_soon(run_source, config, bootstrap, sink)
 
 

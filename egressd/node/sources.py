@@ -21,7 +21,7 @@ from egressd.registry.adapter import (
     AdapterFactory,
 )
 from egressd.registry.guard import Hold
-from egressd.registry.records import Snapshot
+from egressd.registry.records import Record, Snapshot
 
 _FIRST_RETRY_S = 0.5
 _MAX_RETRY_S = 30.0
@@ -70,9 +70,11 @@ class SourceSink:
         status: SourceStatus,
         on_snapshot: Callable[[str, Snapshot], bool],
         on_word: Callable[[], None],
+        known: Callable[[str], tuple[Record, ...]],
         overruled: Callable[[str], tuple[Problem, ...] | None],
     ) -> None:
         self.status = status
+        self._known = known
         self._overruled = overruled
         self._on_snapshot = on_snapshot
         self._progress_logged_at = time()  # a quick first sync is not worth a line
@@ -82,7 +84,10 @@ class SourceSink:
         if self.status.progress is not None:
             log.info("first sync done", source=self.status.name, records=len(snapshot.records))
             self.status.progress = None
-        self.in_sync()
+        if snapshot.is_failing:
+            self.status.synced_at = time()
+        else:
+            self.in_sync()
         self.status.source_version = snapshot.source_version
         return self._on_snapshot(self.status.name, snapshot)
 
@@ -108,6 +113,9 @@ class SourceSink:
             )
         self.status.error = reason
         self._on_word()
+
+    def known(self) -> tuple[Record, ...]:
+        return self._known(self.status.name)
 
     def problems(self, problems: tuple[Problem, ...]) -> None:
         for problem in problems:

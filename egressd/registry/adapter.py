@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from egressd.api.resource import Problem
-from egressd.registry.records import Snapshot
+from egressd.registry.records import Record, Snapshot
 
 ENTRY_POINT_GROUP = "egressd.adapters"
 
@@ -29,7 +29,8 @@ class Sink(Protocol):
     """Where an adapter says what it knows. Never blocks; safe to call from the adapter's own tasks."""
 
     def publish(self, snapshot: Snapshot) -> bool:
-        """Replace all that this source said before. Also means: in sync with the source now.
+        """Replace all that this source said before. Also means: in sync with the source now (but for
+        `Snapshot.is_failing`).
 
         False: the snapshot drops so much that the mass-loss guard holds what is gone (what is new or
         changed is taken). Read the source afresh `CONFIRM_S` later, not from a cache or a running
@@ -48,6 +49,10 @@ class Sink(Protocol):
 
     def problems(self, problems: tuple[Problem, ...]) -> None:
         """The current problems of this source's resources, errors and warnings; () when all is well."""
+
+    def known(self) -> tuple[Record, ...]:
+        """What the registry holds of this source, at first from an earlier run: with it a source goes on
+        of several parts one of which cannot be read yet."""
 
     def overruled(self) -> tuple[Problem, ...] | None:
         """What the registry does not run of all that was published, and why: another VirtualService has

@@ -86,6 +86,10 @@ class Merger:
         """Records of a source that are taken."""
         return len(self._said[source].records)
 
+    def known(self, source: str) -> tuple[Record, ...]:
+        """Records of a source that are taken."""
+        return tuple(self._said[source].records.values())
+
     def hold(self, source: str) -> Hold | None:
         """The loss of a source that is not believed yet."""
         return self._said[source].hold

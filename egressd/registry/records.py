@@ -41,7 +41,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     `doubt` says why what is missing may not be gone: the source lost its state, counts backwards, or
     answers with much less right after an error. A loss in doubt, however small, is never confirmed by
     another read, only by the guard's grace period or an operator. `is_reread`: the whole source was
-    read afresh after `Sink.publish` held the answer before.
+    read afresh after `Sink.publish` held the answer before. `is_failing`: a part of the source cannot be
+    read now and is stated as it was: the failure that was told is not over.
     """
 
     records: tuple[Record, ...]
@@ -49,6 +50,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     failed_origins: frozenset[str] = frozenset()
     doubt: str = ""
     is_reread: bool = False
+    is_failing: bool = False
 
 
 class SourceState(msgspec.Struct, frozen=True):

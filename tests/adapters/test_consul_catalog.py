@@ -85,3 +85,27 @@ def test_records_of_some_origins_can_be_left_out() -> None:
 def test_the_version_names_the_datacenters_where_there_are_several() -> None:
     assert version_of({"": 7}) == "7"
     assert version_of({"dc2": 7, "dc1": 9}) == "dc1=9 dc2=7"
+
+
+def test_what_an_earlier_run_knew_of_a_datacenter_stands_until_it_is_read() -> None:
+    before = Catalog("consul", Rules())
+    before.put("dc1", "web", part("10.1.0.1", "dc1"), "1")
+    before.put("dc2", "web", part("10.2.0.1", "dc2"), "1")
+    before.put("dc2", "far", part("10.2.0.2", "dc2"), "1")
+    catalog = Catalog("consul", Rules())
+    assert catalog.adopt("dc2", before.records()) == {"web", "far"}
+    catalog.put("dc1", "web", part("10.1.0.9", "dc1"), "2")
+    assert endpoints(catalog) == {"web": ["10.1.0.9", "10.2.0.1"], "far": ["10.2.0.2"]}
+    (far,) = (r for r in catalog.records() if r.origin == "far")
+    assert far.resource in [r.resource for r in before.records()]
+
+
+def test_what_is_adopted_is_of_the_datacenter_that_the_origin_names() -> None:
+    rules = Rules(template="{name}.service.{dc}.consul")
+    before = Catalog("consul", rules)
+    before.put("dc1", "web", part("10.1.0.1", "dc1"), "1")
+    before.put("dc2", "web", part("10.2.0.1", "dc2"), "1")
+    before.put_query("web", part("10.2.0.1", "dc2"))
+    catalog = Catalog("consul", rules)
+    assert catalog.adopt("dc2", before.records()) == {"web"}
+    assert endpoints(catalog) == {"dc2/web": ["10.2.0.1"]}
