@@ -205,6 +205,18 @@ def is_authority(name: str) -> bool:
     return name.lower() in (":authority", "host")
 
 
+_FRAMING: Final = frozenset({
+    "connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer",
+    "transfer-encoding", "upgrade",
+})  # fmt: skip
+
+
+def frames_message(name: str) -> bool:
+    """True for a header that says where a message ends or how its connection goes on (RFC 9110 7.6.1,
+    RFC 9112 6): these are the proxy's own."""
+    return name.lower() in _FRAMING
+
+
 def is_header_name(text: str) -> bool:
     """A header name as Istio takes them in matches (`ValidateHTTPHeaderName`)."""
     return _HEADER.fullmatch(text) is not None

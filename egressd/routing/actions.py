@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from egressd.api.message import StringMatch
-from egressd.api.names import is_authority
+from egressd.api.names import frames_message, is_authority
 from egressd.api.virtual_service import (
     CorsPolicy,
     HeaderOperations,
@@ -71,7 +71,7 @@ def _plain(fields: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def _is_plain(name: str) -> bool:
-    return not name.startswith(":") and name.lower() != "host"
+    return not name.startswith(":") and name.lower() != "host" and not frames_message(name)
 
 
 def retry_policy(retries: HTTPRetry | None) -> RetryPolicy | None:

@@ -147,6 +147,17 @@ def test_a_field_in_two_spellings_is_refused_in_either_order(first: str, second:
     assert error.found == f'"{name}" beside "{first.partition(":")[0]}"'
 
 
+def test_a_header_operation_on_framing_is_warned_of() -> None:
+    text = (
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\nspec:\n"
+        "  hosts: [a.b]\n  http:\n  - route: [{destination: {host: a.b}}]\n"
+        "    headers: {response: {set: {Content-Length: '3'}}}\n"
+    )
+    (problem,) = parse_text(text, "a.yaml").problems
+    assert problem.severity is Severity.WARNING
+    assert problem.field == "spec.http[0].headers.response.set.Content-Length"
+
+
 def test_a_route_behind_one_that_takes_everything_is_warned_of() -> None:
     text = """
 apiVersion: networking.istio.io/v1

@@ -94,6 +94,14 @@ def test_answers_of_the_route_itself_have_no_cors_as_under_envoy() -> None:
     assert table is not None and table.routes[0].cors is None
 
 
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "connection", "upgrade"])
+def test_no_operation_touches_how_a_message_is_framed(name: str) -> None:
+    for side in ("request", "response"):
+        ops = f"{{set: {{{name}: '3'}}, add: {{{name}: '3'}}, remove: [{name}]}}"
+        route = _route(f"headers: {{{side}: {ops}}}")
+        assert route.request_headers is None and route.response_headers is None
+
+
 def test_an_empty_value_sets_and_adds_nothing_as_under_envoy() -> None:
     assert _route("headers: {request: {set: {x-a: ''}, add: {x-b: ''}}}").request_headers is None
 

@@ -8,6 +8,7 @@ from egressd.api.decode import join
 from egressd.api.message import StringMatch
 from egressd.api.names import (
     A_WILDCARD_HOST,
+    frames_message,
     header_value_fault,
     is_authority,
     is_header_name,
@@ -115,6 +116,10 @@ def _check_operation_name(name: str, path: str, report: Report, *, authority: bo
     elif is_authority(name):
         if not authority:
             report.error(path, quoted(name), "another header: only a request's Host can be set")
+    elif frames_message(name):
+        report.warn(
+            path, quoted(name), "another header: the node frames messages itself, this is left out"
+        )
     elif name.startswith(":"):
         report.error(path, quoted(name), 'a header without ":" prefix')
     elif not _is_token(name):
