@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import trustme
+import yaml
 
 from integration.node import Node, eventually
 from integration.origins import Origin
@@ -95,6 +97,20 @@ def test_the_fault_example_aborts_a_tenth_with_500(tmp_path: Path) -> None:
             counts = Counter(node.get("ratings.example.com")[0] for _ in range(600))
             assert set(counts) == {200, 500}
             assert 25 < counts[500] < 110  # 60 expected; 5 standard deviations are 37
+
+
+def test_the_fault_of_the_oldest_api_is_read_from_json(tmp_path: Path) -> None:
+    with Origin("ratings") as origin:
+        documents = list(yaml.safe_load_all(example("fault.yaml", origin)))
+        documents[0]["spec"]["http"][0]["fault"] = {"abort": {"percent": 10, "http_status": 500}}
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents}, indent="\t")
+        with Node(tmp_path, {"example.json": text}) as node:
+            found = node.cli("validate", str(node.resources / "example.json"))
+            assert found.returncode == 0
+            assert re.search(r"warning: .*fault\.abort\.percent: ", found.stdout)
+            eventually(lambda: node.get("ratings.example.com")[0] in (200, 500))
+            counts = Counter(node.get("ratings.example.com")[0] for _ in range(300))
+            assert set(counts) == {200, 500} and 8 < counts[500] < 62
 
 
 def test_the_canary_example_follows_header_and_weights(tmp_path: Path) -> None:
