@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 from integration.node import Node, eventually
@@ -32,9 +34,18 @@ def test_a_mass_loss_is_held_until_an_operator_confirms_it(tmp_path: Path) -> No
             assert b'egressd_adapter_held{source="files"} 12.0' in node.admin("/metrics")[1]
             assert "mass loss held" in node.log()
             node.stop()
-            node.start()  # the stored copy is compared in the same way
-            eventually(lambda: "ALARM source files" in node.cli("status").stdout)
+            node.write("some.yaml", services(names[4:], origin.port))
+            node.start()  # four are no mass loss, but the hold goes on
+            eventually(lambda: "4 of 12 endpoints are gone" in node.cli("status").stdout)
+            assert "ALARM source files" in node.cli("status").stdout
             assert node.get("s3.example")[0] == 200
+            os.kill(node.pids("registry")[0], signal.SIGKILL)
+            eventually(lambda: "signal SIGKILL" in node.cli("status").stdout)
+            eventually(lambda: "4 of 12 endpoints are gone" in node.cli("status").stdout)
+            assert "no longer in the answer" in node.cli("registry", "get", "s3.example").stdout
+            eventually(
+                lambda: "no longer" not in node.cli("registry", "get", "s9.example").stdout
+            )  # nor while nobody had asked the source
             done = node.cli("registry", "confirm", "files")
             assert done.returncode == 0, done.stderr
             eventually(lambda: node.get("s3.example")[0] == 502)
@@ -43,6 +54,24 @@ def test_a_mass_loss_is_held_until_an_operator_confirms_it(tmp_path: Path) -> No
             assert again.returncode == 1
             assert "no loss of it is held" in again.stderr
             assert "expected one of the bootstrap" in node.cli("registry", "confirm", "x").stderr
+
+
+def test_the_grace_period_of_a_source_ends_on_time(tmp_path: Path) -> None:
+    adapter = {
+        "type": "static",
+        "name": "few",
+        "options": {"paths": [str(tmp_path / "resources")]},
+        "massLoss": {"minEndpoints": 2, "grace": "1s"},
+    }
+    resources = {"all.yaml": services(["a", "b"], 1)}
+    node = Node(tmp_path, resources, adapters=[adapter])
+    node.settings["resources"] = []
+    node.save()
+    with node:
+        eventually(lambda: node.cli("registry", "get", "a.example").returncode == 0)
+        (node.resources / "all.yaml").unlink()
+        eventually(lambda: node.cli("registry", "get", "a.example").returncode == 1)
+        assert "the grace period is over" in node.log()
 
 
 def test_a_host_of_two_sources(tmp_path: Path) -> None:

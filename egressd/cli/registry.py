@@ -125,7 +125,10 @@ def confirm(source: str, bootstrap_path: Path | None) -> None:
     target = f"{CONFIRM}?{urlencode({'source': source})}"
     answer = ask_admin(load_node(bootstrap_path), target, dict[str, object], method="POST")
     if not answer["confirmed"]:
-        raise click.ClickException(f"{source}: no loss of it is held; see `egressd status`")
+        raise click.ClickException(
+            f"{source}: no loss of it is held, or it has not answered since the registry process "
+            "started; see `egressd status`"
+        )
     click.echo(f"{source}: confirmed, what it no longer states is dropped")
 
 

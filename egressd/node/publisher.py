@@ -14,15 +14,16 @@ from egressd.api.resource import Problem
 from egressd.node.bootstrap_model import AdapterConfig, Bootstrap, EndpointsMode
 from egressd.node.debounce import Debounce
 from egressd.node.registry_state import RegistryState
-from egressd.registry.guard import Hold, LossLimit
+from egressd.registry.guard import LossLimit
 from egressd.registry.merge import Merger, SourceRule
-from egressd.registry.records import Record, Snapshot, SourceState
+from egressd.registry.records import Hold, Record, Snapshot, SourceState
 from egressd.registry.store import StoreWriter
 
 log = structlog.get_logger("egressd.registry")
 
 _FIRST_VERSION_S = 3.0
 _NOTE_S = 30.0
+_SETTLE_S = 0.1
 _BELL = (1).to_bytes(8, "little")
 _LOGGED_CONFLICTS = 20
 
@@ -57,21 +58,29 @@ class Publisher:
             bootstrap.registry.debounce_quiet, bootstrap.registry.debounce_max
         )
         self._changed = trio.Event()
+        self._hold_changed = trio.Event()
+        self._before: dict[str, SourceState] = {}  # how the sources stood with an earlier process
         self._unsettled: set[str] = set()  # sources whose last word is not published yet,
         self._settling: set[str] = set()  # or just now
 
     async def load(self) -> None:
         """Take what is stored as said before, until the sources speak. To be awaited before anything
         is taken. A large registry takes a second: in a thread, admin answers meanwhile."""
-        self._merger = await trio.to_thread.run_sync(self._loaded)
+        self._merger = await trio.to_thread.run_sync(self._loaded, time() - trio.current_time())
         self._state.version = self._store.version()
         for source in self._rules:
-            self._state.status(source).records = self._merger.count(source)
+            self._note(source, self._merger.hold(source))
 
-    def _loaded(self) -> Merger:
+    def _loaded(self, epoch: float) -> Merger:
         order = tuple(self._rules)
         self._store.arrange(order, time())
-        return Merger(order, self._store.all_records(), self._rules)
+        self._before = self._store.source_states()
+        holds = {
+            source: state.hold.moved(-epoch)
+            for source, state in self._before.items()
+            if source in self._rules and state.hold is not None and state.hold.until > time()
+        }
+        return Merger(order, self._store.all_records(), self._rules, holds)
 
     def take(self, source: str, snapshot: Snapshot) -> bool:
         """A source spoke (the sink's call). Whether all of it is believed."""
@@ -88,7 +97,7 @@ class Publisher:
 
     def confirm(self, source: str) -> bool:
         """An operator believes the loss that is held of a source. Whether any was."""
-        if self._merger.hold(source) is None:
+        if self._merger.hold(source) is None or not self._merger.has_spoken(source):
             return False
         log.info("mass loss over", source=source, how="confirmed by an operator")
         if self._merger.confirm(source):
@@ -145,10 +154,13 @@ class Publisher:
                 log.warning("mass loss over", source=source, how="the grace period is over")
                 self._note(source, None)
                 self.touch()
+            self._hold_changed = trio.Event()
             await trio.to_thread.run_sync(self._store.note_sources, self._states())
             expiry = self._merger.next_expiry()
             wait = _NOTE_S if expiry is None else min(_NOTE_S, max(0.0, expiry - now))
-            await trio.sleep(wait)
+            with trio.move_on_after(wait):
+                await self._hold_changed.wait()
+                await trio.sleep(_SETTLE_S)  # a source that fills up again says more many times
 
     def _note(self, source: str, held: Hold | None) -> None:
         status = self._state.status(source)
@@ -160,20 +172,25 @@ class Publisher:
                 says=held.describe(trio.current_time()),
                 to_confirm=f"egressd registry confirm {source}",
             )
+        if held != status.held:
+            self._hold_changed.set()  # to be written down, and its grace period to be waited for
         status.held = held
         status.records = self._merger.count(source)
 
     def _states(self) -> dict[str, SourceState]:
-        now = trio.current_time()
-        return {
-            status.name: SourceState(
-                synced_at=status.synced_at,
+        epoch = time() - trio.current_time()
+        states: dict[str, SourceState] = {}
+        for status in self._state.sources():
+            before = self._before.get(status.name, SourceState())
+            states[status.name] = SourceState(
+                synced_at=status.synced_at or before.synced_at,
                 error=status.error,
-                held=status.held.describe(now) if status.held is not None else "",
-                retained=self._merger.retained(status.name),
+                hold=status.held.moved(epoch) if status.held is not None else None,
+                retained=self._merger.retained(status.name)
+                if self._merger.has_spoken(status.name)
+                else before.retained,
             )
-            for status in self._state.sources()
-        }
+        return states
 
     async def _hear_all(self) -> None:
         """The first version of a new node waits a little for every source, so that a worker that

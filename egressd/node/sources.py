@@ -20,8 +20,7 @@ from egressd.registry.adapter import (
     AdapterContext,
     AdapterFactory,
 )
-from egressd.registry.guard import Hold
-from egressd.registry.records import Record, Snapshot
+from egressd.registry.records import Hold, Record, Snapshot
 
 _FIRST_RETRY_S = 0.5
 _MAX_RETRY_S = 30.0

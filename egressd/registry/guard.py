@@ -13,7 +13,7 @@ import msgspec
 
 from egressd.api.service_entry import ServiceEntry
 from egressd.api.workload_entry import WorkloadEntry
-from egressd.registry.records import Record
+from egressd.registry.records import Hold, Record
 
 EndpointKey = tuple[str, tuple[tuple[str, int], ...]]
 
@@ -25,24 +25,6 @@ class LossLimit(msgspec.Struct, frozen=True):
     share: float = 0.5
     least: int = 10
     grace_s: float = 600.0
-
-
-class Hold(msgspec.Struct, frozen=True):
-    """A loss that is not believed yet. Times in seconds of the caller's clock."""
-
-    since: float
-    until: float
-    lost: int
-    known: int
-    doubt: str = ""
-
-    def describe(self, now: float) -> str:
-        """For people."""
-        why = f" ({self.doubt})" if self.doubt else ""
-        return (
-            f"{self.lost} of {self.known} endpoints are gone from its answer{why}; they are kept for "
-            f"{max(0.0, self.until - now):.0f} s more, or until they are back or it is confirmed"
-        )
 
 
 def judge(

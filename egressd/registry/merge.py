@@ -16,8 +16,8 @@ import msgspec
 from egressd.api.resource import Kind, Problem, Severity
 from egressd.registry.claims import claimed_hosts
 from egressd.registry.conflicts import ServiceHosts, settle
-from egressd.registry.guard import Hold, LossLimit
-from egressd.registry.records import Record, Snapshot
+from egressd.registry.guard import LossLimit
+from egressd.registry.records import Hold, Record, Snapshot
 from egressd.registry.said import Said, describe_change, differs
 
 _VIRTUAL_SERVICES = f"{Kind.VIRTUAL_SERVICE}/"
@@ -52,11 +52,15 @@ class Merger:
         order: Sequence[str],
         in_force: Iterable[Record] = (),
         rules: Mapping[str, SourceRule] | None = None,
+        holds: Mapping[str, Hold] | None = None,
     ) -> None:
+        """`in_force` and `holds` (by source) are those of an earlier process."""
         given = rules or {}
         self._rules = {source: given.get(source, SourceRule()) for source in order}
         self._rank = {source: rank for rank, source in enumerate(order)}
         self._said = {source: Said(self._rules[source].limit) for source in order}
+        for source, hold in (holds or {}).items():
+            self._said[source].hold = hold
         self._in_force: dict[str, Record] = {}
         self._hosts = ServiceHosts()
         self._refusals: tuple[Problem, ...] = ()
@@ -94,6 +98,10 @@ class Merger:
         """The loss of a source that is not believed yet."""
         return self._said[source].hold
 
+    def has_spoken(self, source: str) -> bool:
+        """Whether a source has answered at all; until then nobody knows what its answer lacks."""
+        return self._said[source].has_spoken
+
     def lost(self, source: str) -> int:
         """How many endpoints in force a source's last answer lacked, believed or not."""
         return self._said[source].lost
@@ -129,14 +137,18 @@ class Merger:
 
     def expire(self, now: float) -> list[str]:
         """Believe the losses whose grace period is over. Returns their sources."""
-        over = [s for s, said in self._said.items() if said.hold and now >= said.hold.until]
+        over = [s for s, hold in self._endable() if now >= hold.until]
         for source in over:
             self.confirm(source)
         return over
 
     def next_expiry(self) -> float | None:
         """When `expire` has something to do next."""
-        return min((said.hold.until for said in self._said.values() if said.hold), default=None)
+        return min((hold.until for _, hold in self._endable()), default=None)
+
+    def _endable(self) -> list[tuple[str, Hold]]:
+        spoken = ((source, said) for source, said in self._said.items() if said.has_spoken)
+        return [(source, said.hold) for source, said in spoken if said.hold is not None]
 
     def _touch(self, source: str, keys: set[str]) -> bool:
         if keys:

@@ -53,14 +53,37 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     is_failing: bool = False
 
 
+class Hold(msgspec.Struct, frozen=True):
+    """A loss that is not believed yet. Times in seconds of the caller's clock."""
+
+    since: float
+    until: float
+    lost: int
+    known: int
+    doubt: str = ""
+
+    def moved(self, by: float) -> Hold:
+        """The same by another clock."""
+        return msgspec.structs.replace(self, since=self.since + by, until=self.until + by)
+
+    def describe(self, now: float) -> str:
+        """For people."""
+        why = f" ({self.doubt})" if self.doubt else ""
+        return (
+            f"{self.lost} of {self.known} endpoints are gone from its answer{why}; they are kept for "
+            f"{max(0.0, self.until - now):.0f} s more, or until they are back or it is confirmed"
+        )
+
+
 class SourceState(msgspec.Struct, frozen=True):
     """How a source stood when the registry process last wrote it down. Seconds since the epoch.
 
-    `retained` are the keys of records that the source no longer states: they are kept by the
-    mass-loss guard or because their origin cannot be read.
+    `hold` is the loss that the mass-loss guard does not believe; it outlives the process. `retained`
+    are the keys of records that the source no longer states: they are kept by that hold or because
+    their origin cannot be read.
     """
 
     synced_at: float = 0.0
     error: str = ""
-    held: str = ""  # what the mass-loss guard holds, for people; "" = nothing
+    hold: Hold | None = None
     retained: frozenset[str] = frozenset()

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 
 from egressd.api.workload_entry import WorkloadEntry
 from egressd.registry.guard import (
-    Hold,
     LossLimit,
     is_empty,
     judge,
@@ -18,7 +17,7 @@ from egressd.registry.guard import (
     padded,
     weigh,
 )
-from egressd.registry.records import Record, Snapshot
+from egressd.registry.records import Hold, Record, Snapshot
 
 _SHOWN = 4  # endpoints named of each change in the log
 
@@ -30,6 +29,7 @@ class Said:
         self._limit = limit
         self.records: dict[str, Record] = {}
         self.hold: Hold | None = None
+        self.has_spoken = False  # what was adopted has been compared with an answer
         self.lost = 0  # endpoints in force before that the last answer lacked
         self._stated: tuple[Record, ...] = ()  # the last answer
         self._missing: set[str] = set()  # in force though the last answer lacks them
@@ -73,6 +73,7 @@ class Said:
             now=now,
             is_empty=self.lost == self._known and is_empty(snapshot.records),
         )
+        self.has_spoken = True
         before = {k: self.records.get(k) for k in came.keys() | self._short.keys() | missing}
         self._stated = snapshot.records
         for key, record in short.items():

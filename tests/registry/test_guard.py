@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egressd.registry.guard import Hold, LossLimit, judge
+from egressd.registry.guard import LossLimit, judge
 from egressd.registry.merge import Merger, SourceRule
-from egressd.registry.records import Record, Snapshot
+from egressd.registry.records import Hold, Record, Snapshot
 from tests.registry.test_merge import records, service
 
 LIMIT = LossLimit(share=0.5, least=10, grace_s=600.0)
@@ -170,6 +170,28 @@ def test_the_first_answer_after_a_start_is_compared_with_the_stored_copy() -> No
     after.apply("consul", Snapshot(records=fleet("a")), 1.0)
     assert after.hold("consul") is not None
     assert not after.changes()
+
+
+def test_a_hold_outlives_the_process() -> None:
+    """Its doubt, too: an answer that lacks little after a restart is no proof of anything."""
+    before = merger()
+    before.apply("consul", Snapshot(records=fleet("abcdefgh")))
+    stored = before.changes().puts
+    before.apply("consul", Snapshot(records=fleet("a"), doubt=DOUBT), 1.0)
+    hold = before.hold("consul")
+    assert hold is not None
+    rule = {"consul": SourceRule(LossLimit(0.5, 4, 600.0))}
+    after = Merger(["consul"], stored, rule, {"consul": hold.moved(-1.0)})
+    assert (after.hold("consul"), after.next_expiry(), after.expire(700.0)) == (
+        Hold(0.0, 600.0, 7, 8, DOUBT),
+        None,  # nobody knows yet what is missing
+        [],
+    )
+    after.apply("consul", Snapshot(records=fleet("abcdefg"), is_reread=True), 2.0)
+    assert after.hold("consul") == Hold(0.0, 600.0, 1, 8, DOUBT)
+    assert not after.changes()
+    assert after.expire(600.0) == ["consul"]
+    assert [record.resource.metadata.name for record in after.changes().deletes] == ["h"]
 
 
 @given(st.lists(st.tuples(st.text("abcdef", max_size=6), st.booleans(), st.booleans())))

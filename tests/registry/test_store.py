@@ -13,7 +13,7 @@ from egressd.api.resource import Kind
 from egressd.registry import store
 from egressd.registry.claims import port_key
 from egressd.registry.merge import ChangeSet, Merger
-from egressd.registry.records import SourceState
+from egressd.registry.records import Hold, SourceState
 from egressd.registry.store import StoreError, StoreReader, StoreWriter
 from tests.registry.test_merge import records, service, snapshot, virtual
 
@@ -97,7 +97,9 @@ def test_another_order_of_sources_files_the_claims_anew(tmp_path: Path) -> None:
 
 def test_source_states_are_written_down_and_forgotten_with_their_source(tmp_path: Path) -> None:
     writer = StoreWriter.open(tmp_path / "r")
-    state = SourceState(5.0, "away", "", frozenset({"ServiceEntry/default/a\0one"}))
+    state = SourceState(
+        5.0, "away", Hold(1.0, 601.0, 60, 100, "why"), frozenset({"ServiceEntry/default/a\0one"})
+    )
     writer.note_sources({"one": state, "two": SourceState()})
     assert writer.source_states() == {"one": state, "two": SourceState()}
     writer.note_sources({"one": state})
