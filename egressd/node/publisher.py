@@ -85,6 +85,8 @@ class Publisher:
     def take(self, source: str, snapshot: Snapshot) -> bool:
         """A source spoke (the sink's call). Whether all of it is believed."""
         before = self._merger.hold(source)
+        if not self._merger.has_spoken(source):
+            self._hold_changed.set()  # from now on it is known what is missing, and may expire
         if self._merger.apply(source, snapshot, trio.current_time()):
             self._unsettled.add(source)
             self.touch()
