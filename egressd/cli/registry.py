@@ -22,7 +22,8 @@ from egressd.cli.node_access import (
     print_table,
 )
 from egressd.registry.claims import claimed_hosts, named_hosts
-from egressd.registry.lookup import Service, candidates, find_service
+from egressd.registry.join import Service, joining
+from egressd.registry.lookup import candidates, find_service
 from egressd.registry.records import Record
 from egressd.registry.store import Change, StoreReader
 
@@ -104,16 +105,25 @@ def get(host: str, bootstrap_path: Path | None, output: str) -> None:
 
 
 def _use(record: Record, service: Service | None) -> str:
-    """What becomes of a ServiceEntry beside those of other sources; "" where it is alone."""
-    if service is None or record.resource.kind is not Kind.SERVICE_ENTRY:
+    """What becomes of a ServiceEntry beside others for its host; "" where it is what the host is."""
+    entry = record.resource.spec
+    if service is None or not isinstance(entry, ServiceEntry):
         return ""
-    if service.host not in claimed_hosts(record.resource) or record.source == service.source:
+    if service.host not in claimed_hosts(record.resource):
         return ""
-    if record.is_merged:
-        return f"its endpoints are merged into those of source {service.source}"
+    if record.source == service.source:
+        if record.resource.ref in service.refs:
+            return ""
+        return f"not used: namespace {service.namespace} has {service.host}, too, and comes first"
+    if not record.is_merged:
+        return (
+            f"conflict: source {service.source} has {service.host}, too, and precedence: these "
+            "endpoints are not used"
+        )
+    left_out = len(entry.endpoints) - len(joining(service, record))
+    but = f", but for {left_out} that resolution {service.resolution} does not take"
     return (
-        f"conflict: source {service.source} has {service.host}, too, and precedence: these endpoints "
-        "are not used"
+        f"its endpoints are merged into those of source {service.source}{but if left_out else ''}"
     )
 
 
@@ -134,15 +144,20 @@ def confirm(source: str, bootstrap_path: Path | None) -> None:
 
 @registry.command()
 @click.argument("host", required=False)
-@click.option("-n", "--limit", default=20, show_default=True, help="Changes shown.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="Changes shown."
+)
 @node_options
 @output_option
 def history(host: str | None, limit: int, bootstrap_path: Path | None, output: str) -> None:
     """What changed, when, from which source; the newest first: + new, ~ changed (with the endpoints
     that came and went), - gone. With HOST only the changes that concern it or a wildcard of it."""
     with open_registry(bootstrap_path) as reader:
-        keys = None if host is None else set(candidates(host))
-        changes = [c for c in reader.history(10_000) if keys is None or keys & set(c.hosts)][:limit]
+        if host is None:
+            changes = list(reader.history(limit))
+        else:
+            keys = set(candidates(host))
+            changes = [c.of(keys) for c in reader.history(10_000) if keys & set(c.hosts)][:limit]
     if output == "json":
         print_json(changes)
         return
@@ -182,6 +197,7 @@ def _line(change: Change) -> str:
     notes = change.notes or ("",) * len(change.put)
     parts = [_put(ref, note) for ref, note in zip(change.put, notes, strict=True)]
     parts += [f"-{ref}" for ref in change.deleted]
+    parts = parts or [f"other order of sources of {', '.join(change.hosts[:_SHOWN])}"]
     if len(parts) > _SHOWN:
         parts[_SHOWN:] = [f"and {len(parts) - _SHOWN} more (-o json shows all)"]
     sources = ",".join(change.sources) or "-"

@@ -39,19 +39,26 @@ def join(service: Service, others: Iterable[Record]) -> Service:
     known = {endpoint_key(endpoint) for endpoint in endpoints}
     refs = list(service.refs)
     for record in others:
-        entry = record.resource.spec
-        if not isinstance(entry, ServiceEntry) or not _takes_endpoints(service):
+        if not _takes_endpoints(service):
             continue
         refs.append(record.resource.ref)
-        for stated in entry.endpoints:
-            endpoint = _at_own_ports(stated, entry, service.ports)
+        for endpoint in joining(service, record):
             key = endpoint_key(endpoint)
-            if key not in known and _is_taken(endpoint, service.resolution):
+            if key not in known:
                 known.add(key)
                 endpoints.append(endpoint)
     if len(refs) == len(service.refs):
         return service
     return msgspec.structs.replace(service, endpoints=tuple(endpoints), refs=tuple(refs))
+
+
+def joining(service: Service, record: Record) -> tuple[WorkloadEntry, ...]:
+    """The endpoints of another source's ServiceEntry that the service can take, as it takes them."""
+    entry = record.resource.spec
+    if not isinstance(entry, ServiceEntry) or not _takes_endpoints(service):
+        return ()
+    mapped = (_at_own_ports(endpoint, entry, service.ports) for endpoint in entry.endpoints)
+    return tuple(endpoint for endpoint in mapped if _is_taken(endpoint, service.resolution))
 
 
 def is_part_of(record: Record, service: Service) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -61,7 +61,8 @@ class Stored(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One publication in the change log. `at` is seconds since the epoch; `notes` go with `put`."""
+    """One publication in the change log. `at` is seconds since the epoch. `notes` go with `put`;
+    `claims`, the host keys of each resource, with `put` and then `deleted`."""
 
     version: int
     at: float
@@ -70,6 +71,22 @@ class Change(msgspec.Struct, frozen=True):
     put: tuple[str, ...]
     deleted: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    claims: tuple[tuple[str, ...], ...] = ()
+
+    def of(self, hosts: Set[str]) -> Change:
+        """Only the resources that claim one of the host keys; all, where that is not known of any."""
+        places = range(len(self.put) + len(self.deleted))
+        kept = [at for at in places if at < len(self.claims) and hosts & set(self.claims[at])]
+        if not kept:
+            return self
+        put = [at for at in kept if at < len(self.put)]
+        return msgspec.structs.replace(
+            self,
+            put=tuple(self.put[at] for at in put),
+            deleted=tuple(self.deleted[at - len(self.put)] for at in kept[len(put) :]),
+            notes=tuple(self.notes[at] for at in put if at < len(self.notes)),
+            claims=tuple(self.claims[at] for at in kept),
+        )
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -331,6 +348,7 @@ class StoreWriter(StoreReader):
             tuple(record.resource.ref for record in changes.puts),
             tuple(record.resource.ref for record in changes.deletes),
             changes.notes,
+            tuple(claimed_hosts(r.resource) for r in (*changes.puts, *changes.deletes)),
         )
         txn.put(version.to_bytes(8, "big"), _encode(change), db=self._changes)
         if version > _MAX_CHANGES:
