@@ -74,6 +74,23 @@ def test_the_grace_period_of_a_source_ends_on_time(tmp_path: Path) -> None:
         assert "the grace period is over" in node.log()
 
 
+def test_a_source_under_a_new_name_leaves_no_gap(tmp_path: Path) -> None:
+    """What the old name had goes with the version in which the new one has it."""
+    options = {"paths": [str(tmp_path / "resources")]}
+    node = Node(tmp_path, {"web.yaml": services(["web"], 1)})
+    node.settings.update(resources=[], adapters=[{"type": "static", "options": options}])
+    node.save()
+    with node:
+        node.settings["adapters"] = [{"type": "static", "name": "renamed", "options": options}]
+        node.save()
+        assert node.process is not None
+        node.process.send_signal(signal.SIGHUP)
+        eventually(lambda: "source renamed" in node.cli("registry", "get", "web.example").stdout)
+        eventually(lambda: "-Service" in node.cli("registry", "history", "web.example").stdout)
+        newest = node.cli("registry", "history", "web.example").stdout.splitlines()[0]
+        assert newest.endswith("+ServiceEntry/default/web -ServiceEntry/default/web")
+
+
 def test_a_host_of_two_sources(tmp_path: Path) -> None:
     """The first one's endpoints are used, the other one's are added once that is configured."""
     with Origin("a") as a, Origin("b") as b:

@@ -119,8 +119,7 @@ class Publisher:
 
     def heard(self) -> None:
         """A source said something, good or bad (the sink's call)."""
-        if self._state.version == 0:
-            self._changed.set()
+        self._changed.set()
 
     def touch(self) -> None:
         """Publish soon."""
@@ -129,8 +128,8 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish whenever it is due, until cancelled."""
-        self.touch()  # records of sources that are no longer configured go at once
-        if self._state.version == 0:
+        self.touch()  # records of sources that are no longer configured go
+        if self._state.version == 0 or self._merger.has_orphans:
             await self._hear_all()
         while True:
             due = self._debounce.due()
@@ -196,7 +195,8 @@ class Publisher:
 
     async def _hear_all(self) -> None:
         """The first version of a new node waits a little for every source, so that a worker that
-        starts to serve knows what there is."""
+        starts to serve knows what there is; and so does that without a source of the last bootstrap,
+        which may have another name now."""
         with trio.move_on_after(_FIRST_VERSION_S):
             while not self._state.has_heard_all:
                 self._changed = trio.Event()

@@ -80,6 +80,12 @@ class SourceSink:
         self._on_word = on_word  # anything was heard, good or bad
 
     def publish(self, snapshot: Snapshot) -> bool:
+        foreign = next((r for r in snapshot.records if r.source != self.status.name), None)
+        if foreign is not None:  # a mistake of the adapter, which must not end the process
+            raise ValueError(
+                f"{foreign.resource.ref}: found source {foreign.source!r}, expected the adapter's "
+                f"name {self.status.name!r}"
+            )
         if self.status.progress is not None:
             log.info("first sync done", source=self.status.name, records=len(snapshot.records))
             self.status.progress = None
@@ -165,7 +171,6 @@ async def run_source(config: AdapterConfig, bootstrap: Bootstrap, sink: SourceSi
             await make_adapter(config, bootstrap).run(sink)
             reason = "the adapter returned"
         except (UnknownAdapter, AdapterConfigError) as error:
-            sink.failed(str(error))
             reason = str(error)
         except Exception as error:
             log.exception("adapter failed", source=config.source)

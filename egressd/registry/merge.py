@@ -63,6 +63,7 @@ class Merger:
             self._said[source].hold = hold
         self._in_force: dict[str, Record] = {}
         self._hosts = ServiceHosts()
+        self.has_orphans = False  # in force of a source that is no longer configured
         self._refusals: tuple[Problem, ...] = ()
         self._touched: set[str] = set()
         self._overruled: dict[str, tuple[Problem, ...]] = {}
@@ -77,6 +78,7 @@ class Merger:
         rule = self._rules.get(record.source)
         if rule is not None:
             self._said[record.source].adopt(record)
+        self.has_orphans |= rule is None
         if rule is None or rule.is_merged != record.is_merged:
             self._touched.add(
                 record.key
