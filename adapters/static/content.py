@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass, replace
 
 from egressd.api.parse import parse_text
@@ -48,8 +49,10 @@ def read_file(
 ) -> Read:
     """The file as it is now; with bytes that are the same, what was made of them before."""
     try:
-        with open(file, "rb") as stream:
+        with open(file, "rb", opener=_without_waiting) as stream:
             found = os.fstat(stream.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError("a pipe, socket or device")
             data = stream.read()
     except OSError as error:
         problem = _problem(file, str(error), "a readable file")
@@ -74,6 +77,11 @@ def read_file(
         for resource in parsed.resources
     )
     return Read(stamp, digest, records, parsed.problems, is_racy)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opening a pipe waits for somebody to write, for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _refusal(file: str, digest: str, *, needs_checksum: bool) -> Problem | None:

@@ -125,6 +125,8 @@ def rollback(
 
     async def change(client: FleetClient) -> Outcome:
         now = (await client.read()).version.version
+        if not now:
+            raise FleetError("nothing was applied yet, there is no version to go back to")
         target = now - 1 if version is None else version
         texts = texts_of(target, now, await client.history())
         if resource is not None:

@@ -14,11 +14,10 @@ from typing import TypeVar
 
 import click
 import trio
-import yaml
 
 from egressd.api.parse import parse_text
 from egressd.api.resource import Kind, Problem, Resource, Severity
-from egressd.cli.node_access import load_node, node_options, parse_files, print_json
+from egressd.cli.node_access import given_options, load_node, node_options, parse_files, print_json
 from egressd.fleet.change import Action, Change
 from egressd.fleet.client import FleetClient, Outcome
 from egressd.fleet.commit import Note
@@ -108,12 +107,7 @@ def _find_fleet(
         options["store"] = store
     if prefix is not None:
         options["prefix"] = prefix
-    inner = dict(_mapping(options.get("options")))
-    for one in given:
-        name, is_given, value = one.partition("=")
-        if not is_given:
-            raise click.UsageError(f"--store-option {one}: expected NAME=VALUE")
-        inner[name] = yaml.safe_load(value)
+    inner = {**_mapping(options.get("options")), **given_options("--store-option", given)}
     try:
         return read_config({**options, "options": inner})
     except AdapterConfigError as error:

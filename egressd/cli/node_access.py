@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import click
 import msgspec
+import yaml
 
 from egressd.api.crosscheck import check_set
 from egressd.api.parse import parse_text
@@ -91,16 +93,38 @@ def open_view(bootstrap_path: Path | None, config: Path | None) -> Iterator[Regi
 
 
 def resource_files(paths: list[Path]) -> list[Path]:
-    """Files as given, and the YAML and JSON files below directories."""
+    """Files as given, and the YAML and JSON files below directories, as the `static` adapter takes
+    them: what begins with "." or "#" is left out (editors' files, ConfigMap's ..data)."""
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            found += sorted(
-                f for f in path.rglob("*") if f.suffix in _ENDINGS and not f.name.startswith(".")
-            )
-        else:
+        if not path.is_dir():
             found.append(path)
+            continue
+        seen: set[tuple[int, int]] = set()
+        for folder, folders, files in os.walk(path, followlinks=True):
+            where = os.stat(folder)
+            if (where.st_dev, where.st_ino) in seen:
+                folders.clear()  # a link that leads back up
+                continue
+            seen.add((where.st_dev, where.st_ino))
+            folders[:] = sorted(name for name in folders if name[0] not in ".#")
+            named = (Path(folder, name) for name in sorted(files) if name[0] not in ".#")
+            found += [file for file in named if file.suffix in _ENDINGS and file.is_file()]
     return found
+
+
+def given_options(flag: str, given: Iterable[str]) -> dict[str, object]:
+    """The options that NAME=VALUE arguments state, VALUE as YAML. Raises `click.UsageError`."""
+    options: dict[str, object] = {}
+    for one in given:
+        name, is_given, value = one.partition("=")
+        try:
+            options[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            is_given = ""
+        if not is_given:
+            raise click.UsageError(f"{flag} {one}: expected NAME=VALUE, VALUE as YAML")
+    return options
 
 
 def parse_files(paths: list[Path]) -> tuple[list[Resource], list[Problem]]:

@@ -12,9 +12,8 @@ from pathlib import Path
 import click
 import structlog
 import trio
-import yaml
 
-from egressd.cli.node_access import load_node, node_options
+from egressd.cli.node_access import given_options, load_node, node_options
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.log import configure_log
 from egressd.registry.adapter import AdapterConfigError
@@ -163,11 +162,7 @@ def _find(bootstrap: Bootstrap, to: str | None, given: tuple[str, ...]) -> Regis
     if kind not in factories:
         raise click.UsageError(f"--to {to}: expected one of {', '.join(sorted(factories))}")
     options = dict(adapters[0].options) if adapters else {}
-    for one in given:
-        name, is_given, value = one.partition("=")
-        if not is_given:
-            raise click.UsageError(f"--option {one}: expected NAME=VALUE")
-        options[name] = yaml.safe_load(value)
+    options.update(given_options("--option", given))
     factory: RegistrarFactory = factories[kind].load()
     try:
         return factory(options)

@@ -106,6 +106,14 @@ def test_what_is_watched_is_where_a_change_would_show(tmp_path: Path) -> None:
     assert not watch[str(tmp_path)]  # a log file beside the link is nothing to us
 
 
+def test_a_pipe_is_a_problem_and_waits_for_nobody(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", entry("a"))
+    os.mkfifo(tmp_path / "b.yaml")
+    look = Tree("files", [str(tmp_path)]).look()
+    assert names(look) == ["a"]
+    assert "b.yaml: found a pipe, socket or device" in str(look.problems[0])
+
+
 # -- when a file has changed ---------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -53,3 +54,21 @@ def test_a_bootstrap_file_is_checked_too(tmp_path: Path) -> None:
 
 def test_no_path_is_wrong_usage() -> None:
     assert _run()[0] == 2
+
+
+def test_a_directory_is_read_as_the_static_adapter_reads_it(tmp_path: Path) -> None:
+    """A ConfigMap's directory: the files are links into one that begins with a dot."""
+    data = tmp_path / "..2026_01"
+    data.mkdir()
+    (data / "a.yaml").write_text(service("a"))
+    (tmp_path / "..data").symlink_to(data.name)
+    (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
+    (tmp_path / "gone.yaml").symlink_to("nowhere")
+    (tmp_path / "#a.yaml").write_text("x")
+    (tmp_path / "up").symlink_to(tmp_path)
+    (tmp_path / "below.yaml").mkdir()
+    (tmp_path / "below.yaml" / "b.json").write_text(service("b"))
+    os.mkfifo(tmp_path / "pipe.yaml")
+    code, output = _run(str(tmp_path))
+    assert code == 0, output
+    assert "2 resources, 0 errors" in output
