@@ -45,7 +45,7 @@ def _registrar_options(function: Command) -> Command:
     ) -> None:
         bootstrap = load_node(bootstrap_path)
         configure_log(bootstrap.log)
-        services = tuple(service for path in paths for service in _read(path))
+        services = _read_all(paths)
         function(registrar=_find(bootstrap, to, given), services=services, **arguments)
 
     options: tuple[Callable[[Command], Command], ...] = (
@@ -132,6 +132,18 @@ def _run(
 
 def _names(services: tuple[Registration, ...]) -> str:
     return ", ".join(service.id for service in services)
+
+
+def _read_all(paths: tuple[Path, ...]) -> tuple[Registration, ...]:
+    services: dict[str, Registration] = {}
+    for path in paths:
+        for service in _read(path):
+            if services.setdefault(service.id, service) is not service:
+                raise click.ClickException(
+                    f"{path}: found a service with id {service.id}, expected one that no file "
+                    "before has"
+                )
+    return tuple(services.values())
 
 
 def _read(path: Path) -> tuple[Registration, ...]:

@@ -12,6 +12,7 @@ import msgspec
 from egressd.api import nodes
 from egressd.api.decode import decode_message, is_null
 from egressd.api.message import Duration, Message
+from egressd.api.names import is_fqdn, is_ip
 from egressd.api.report import Report, quoted
 from egressd.api.resource import Problem
 from egressd.registry.registrar import HealthCheck, Registration
@@ -105,12 +106,18 @@ def _registration(config: ServiceConfig) -> Registration:
 def _check(services: tuple[Registration, ...], report: Report) -> None:
     if not services:
         report.error("services", "nothing", "at least one service")
+    told = {problem.field for problem in report.problems}
     seen: dict[str, int] = {}
     for index, service in enumerate(services):
         path = f"services[{index}]"
-        for field, text in (("name", service.name), ("id", service.id)):
-            if not _NAME.fullmatch(text):
-                report.error(f"{path}.{field}", quoted(text), _NAME_EXPECTED)
+        if not _NAME.fullmatch(service.name):
+            if f"{path}.name" not in told:
+                report.error(f"{path}.name", quoted(service.name), _NAME_EXPECTED)
+            continue
+        if not _NAME.fullmatch(service.id):
+            report.error(f"{path}.id", quoted(service.id), _NAME_EXPECTED)
+        if service.address and not (is_ip(service.address) or is_fqdn(service.address)):
+            report.error(f"{path}.address", quoted(service.address), "an IP address or a host name")
         first = seen.setdefault(service.id, index)
         if first != index:
             expected = f"an id that services[{first}] does not have (default: NAME-PORT)"

@@ -62,6 +62,7 @@ def test_a_file_is_read_with_its_units_and_defaults() -> None:
         ("services: [{name: a, port: 1, check: {http: x}}]", "services[0].check.http", "a URL"),
         ("services: [{name: a, port: 1, check: {tcp: x}}]", "services[0].check.tcp", "host:port"),
         ("services: [{name: a, port: 1, check: {ttl: 5}}]", "services[0].check.ttl", "unit"),
+        ("services: [{name: a, port: 1, address: 'a b'}]", "services[0].address", "an IP address"),
         ("services: 1\n---\nservices: 2", "", "one, with a list"),
         (": [", "", ""),
     ],
@@ -81,9 +82,14 @@ def test_every_problem_is_told_at_once() -> None:
         parse_registrations("services: [{name: '', port: 1}, {name: b, port: 99999}]", "s.yaml")
     assert {p.field for p in caught.value.problems} == {
         "services[0].name",
-        "services[0].id",
         "services[1].port",
     }
+
+
+def test_a_missing_name_is_told_once() -> None:
+    with pytest.raises(RegistrationFileError) as caught:
+        parse_registrations("services: [{port: 1}]", "s.yaml")
+    assert [problem.field for problem in caught.value.problems] == ["services[0].name"]
 
 
 def test_a_registration_as_consul_takes_it() -> None:
