@@ -35,14 +35,14 @@ def main() -> int:
     wrong = 0.0
     with tempfile.TemporaryDirectory(prefix="egressd-scale-") as text:
         root = Path(text)
-        ports = free_ports(3)
-        with running(["nginx", "-c", str(_origin(root, ports))], LOAD_CORE, ports[0], root / "out"):
+        (port,) = free_ports(1)
+        with running(["nginx", "-c", str(_origin(root, port))], LOAD_CORE, port, root / "out"):
             for name in options.source.split(","):
                 _say(f"{name}: filling {options.services} services")
                 directory = root / name
                 directory.mkdir()
-                with SOURCES[name](directory / "source", options.services, ports[0]) as registry:
-                    figures = _measure(directory, registry, ports[1:], options)
+                with SOURCES[name](directory / "source", options.services, port) as registry:
+                    figures = _measure(directory, registry, options)
                 result[name] = figures
                 wrong += figures["wrong"]
     Path(options.out).write_text(json.dumps(result, indent=2) + "\n")
@@ -63,10 +63,24 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(
-    directory: Path, registry: Registry, ports: list[int], options: argparse.Namespace
+def _measure(directory: Path, registry: Registry, options: argparse.Namespace) -> dict[str, float]:
+    node = Node(
+        directory,
+        workers=2,
+        resources=[],
+        adapters=[dict(registry.adapter)],
+        accessLog={"path": ""},
+    )
+    try:
+        figures = _figures(directory, node, registry, options)
+    finally:
+        node.stop()
+    return {name: round(value, 2) for name, value in figures.items()}
+
+
+def _figures(
+    directory: Path, node: Node, registry: Registry, options: argparse.Namespace
 ) -> dict[str, float]:
-    node = Node(directory, workers=2, resources=[], adapters=[dict(registry.adapter)])
     last = registry.host(options.services - 1)
     figures: dict[str, float] = {}
     started = time.monotonic()
@@ -88,12 +102,11 @@ def _measure(
     (registry_pid,) = node.pids("registry").values()
     figures["registry_rss_mib"] = memory_mib(registry_pid)["rss"]
     _say("changes")
-    delays = _delays(node, registry, ports, options.changes)
+    delays = _delays(node, registry, options.changes)
     figures["change_p50_ms"] = statistics.median(delays) * 1000
     figures["change_p99_ms"] = sorted(delays)[int(len(delays) * 0.99)] * 1000
-    figures |= _dip(directory, node, registry, hosts, ports, options)
-    node.stop()
-    return {name: round(value, 2) for name, value in figures.items()}
+    figures |= _dip(directory, node, registry, hosts, options)
+    return figures
 
 
 def _start(node: Node) -> None:
@@ -126,21 +139,26 @@ def _use(node: Node, hosts: list[str]) -> None:
         probe.close()
 
 
-def _delays(node: Node, registry: Registry, ports: list[int], count: int) -> list[float]:
+def _delays(node: Node, registry: Registry, count: int) -> list[float]:
     """Seconds from the moment that the registry has a change until every worker goes by it."""
     probes = probe_workers(node)
     found = []
     for number in range(count):
-        probe, port = number % PROBES, ports[number // PROBES % 2]
+        probe, endpoint = _turn(number)
         host = registry.host(probe)
         for one in probes:
             one.ask(host)  # in use before it changes
-        since = registry.move(probe, port)
-        found.append(_until_all(probes, host, str(port).encode()) - since)
+        since = registry.move(probe, endpoint)
+        found.append(_until_all(probes, host, f"127.0.{endpoint}.1".encode()) - since)
         time.sleep(random.uniform(0.1, 0.3))
     for one in probes:
         one.close()
     return found
+
+
+def _turn(number: int) -> tuple[int, int]:
+    """Which probe service moves to which endpoint: each in turn to 1, then each back to 0."""
+    return number % PROBES, 1 - number // PROBES % 2
 
 
 def _until_all(probes: list[WorkerProbe], host: str, answer: bytes) -> float:
@@ -158,7 +176,6 @@ def _dip(
     node: Node,
     registry: Registry,
     hosts: list[str],
-    ports: list[int],
     options: argparse.Namespace,
 ) -> dict[str, float]:
     """Load with and without changes, in turns."""
@@ -166,7 +183,7 @@ def _dip(
     quiet, busy, changes = [], [], []
     for number in range(options.rounds):
         quiet.append(load(directory, node.port, hosts, options.seconds))
-        with _Storm(lambda n: registry.move(n % PROBES, ports[n // PROBES % 2])) as storm:
+        with _Storm(lambda n: registry.move(*_turn(n))) as storm:
             busy.append(load(directory, node.port, hosts, options.seconds))
         changes.append(storm.rate)
         _say(f"round {number + 1}: {quiet[-1]['rps']:.0f}/s, with changes {busy[-1]['rps']:.0f}/s")
@@ -209,21 +226,20 @@ class _Storm:
         self.rate = done / (time.monotonic() - started)
 
 
-def _origin(root: Path, ports: list[int]) -> Path:
-    """nginx at all endpoints and at the ports that one of them moves to; answers with the port."""
+def _origin(root: Path, port: int) -> Path:
+    """nginx at all endpoints, which answers with the address that was called."""
     temporary = "".join(
         f"{name}_temp_path {root}/{name};\n"
         for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    listens = [f"listen 127.0.{n}.1:{ports[0]};" for n in range(ENDPOINTS)]
-    listens += [f"listen 127.0.0.1:{port};" for port in ports[1:]]
+    listens = [f"listen 127.0.{n}.1:{port};" for n in range(ENDPOINTS)]
     path = root / "origin.conf"
     path.write_text(
         f"""
 {run_as()}worker_processes 1; daemon off; error_log {root}/origin.log; pid {root}/origin.pid;
 events {{ worker_connections 8192; }}
 http {{ access_log off; {temporary} keepalive_requests 10000000;
-  server {{ {" ".join(listens)} location / {{ return 200 "$server_port"; }} }} }}
+  server {{ {" ".join(listens)} location / {{ return 200 "$server_addr"; }} }} }}
 """
     )
     return path

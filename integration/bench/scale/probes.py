@@ -40,7 +40,7 @@ class WorkerProbe:
         self.local_port = int(self._connection.sock.getsockname()[1])
 
     def ask(self, host: str) -> bytes:
-        """The body of the answer: the endpoint's port."""
+        """The body of the answer: the endpoint's address."""
         self._connection.request("GET", "/", headers={"Host": host})
         return self._connection.getresponse().read()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +13,15 @@ from integration.servers.consul_double import ConsulDouble
 from integration.servers.etcd import EtcdCluster
 
 PROBES = 20
-"""The first services have one endpoint each: an answer tells at once which one was called."""
+"""The first services have one healthy endpoint each: an answer tells at once which one was called."""
 ENDPOINTS = 10
 """Of every other service: endpoint n is 127.0.n.1."""
 
 
 @dataclass(frozen=True)
 class Registry:
-    """`move` puts the one endpoint of a probe service to another port, and returns the moment at which
-    the registry had it (monotonic seconds): what follows is egressd's time."""
+    """`move` makes endpoint 0 or 1 the only one of a probe service, and returns the moment at which the
+    registry had it (monotonic seconds): what follows is egressd's time."""
 
     adapter: Mapping[str, object]
     host: Callable[[int], str]
@@ -32,11 +32,13 @@ class Registry:
 def etcd(directory: Path, services: int, port: int) -> Iterator[Registry]:
     """One real etcd member with a ServiceEntry a key."""
     with EtcdCluster(directory) as cluster:
-        counts = {n: 1 if n < PROBES else ENDPOINTS for n in range(services)}
-        cluster.put_all({_key(n): _entry(n, port, count) for n, count in counts.items()})
+        every = range(ENDPOINTS)
+        cluster.put_all(
+            {_key(n): _entry(n, port, [0] if n < PROBES else every) for n in range(services)}
+        )
 
-        def move(number: int, port: int) -> float:
-            cluster.put(_key(number), _entry(number, port, 1))
+        def move(number: int, endpoint: int) -> float:
+            cluster.put(_key(number), _entry(number, port, [endpoint]))
             return monotonic()
 
         options = {"endpoints": cluster.endpoints, "prefix": "/bench/"}
@@ -51,8 +53,9 @@ def consul(directory: Path, services: int, port: int) -> Iterator[Registry]:
             for endpoint in range(1, ENDPOINTS):
                 double.set_health(f"svc-{number}", endpoint, "critical")
 
-        def move(number: int, port: int) -> float:
-            double.move(f"svc-{number}", 0, port=port)
+        def move(number: int, endpoint: int) -> float:
+            double.set_health(f"svc-{number}", endpoint, "passing")
+            double.set_health(f"svc-{number}", 1 - endpoint, "critical")
             return monotonic()
 
         options = {"address": double.address}
@@ -77,7 +80,7 @@ def _consul_host(number: int) -> str:
     return f"svc-{number}.service.consul"
 
 
-def _entry(number: int, port: int, count: int) -> str:
+def _entry(number: int, port: int, endpoints: Iterable[int]) -> str:
     return json.dumps(
         {
             "apiVersion": "networking.istio.io/v1",
@@ -87,7 +90,7 @@ def _entry(number: int, port: int, count: int) -> str:
                 "hosts": [_etcd_host(number)],
                 "ports": [{"number": 80, "name": "http", "protocol": "HTTP", "targetPort": port}],
                 "resolution": "STATIC",
-                "endpoints": [{"address": f"127.0.{n}.1"} for n in range(count)],
+                "endpoints": [{"address": f"127.0.{n}.1"} for n in endpoints],
             },
         }
     )
