@@ -102,13 +102,15 @@ async def test_an_outage_keeps_the_last_answer(tmp_path: Path) -> None:
             said = len(sink.snapshots)
             consul.kill()
             await sink.until(lambda: len(sink.failures) >= 4)
-            assert len(sink.snapshots) == said
+            for kept in sink.snapshots[said:]:  # a read that the outage cut off may be told
+                assert {r.origin for r in kept.records} | kept.failed_origins >= {"web", "api"}
             assert "Connection refused" in sink.failures[-1]
             await trio.to_thread.run_sync(consul.start)
             consul.deregister("web")
             await sink.until(lambda: sink.endpoints("web") is None)
             later = sink.snapshots[said:]
-            assert all("api" in {r.origin for r in snapshot.records} for snapshot in later)
+            for kept in later:
+                assert "api" in {r.origin for r in kept.records} | kept.failed_origins
 
 
 async def test_a_consul_that_lost_its_state_is_doubted_until_its_services_are_back(
