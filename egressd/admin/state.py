@@ -107,7 +107,8 @@ class AdminState(Protocol):
 
     async def status(self) -> StatusView: ...
 
-    def records(self, host: str) -> Sequence[Record]: ...
+    def records(self, host: str) -> Sequence[Record]:
+        """Those that claim a host; "" = all. Asked from a thread, as `source_states` and `bootstrap`."""
 
     def source_states(self) -> Mapping[str, SourceState]: ...
 
