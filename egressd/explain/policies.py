@@ -20,7 +20,7 @@ from egressd.routing.authorization import (
     is_dry_run,
     rule_id,
 )
-from egressd.routing.authorization_rules import CompiledRule, Worded
+from egressd.routing.authorization_rules import PSEUDO_HEADERS, CompiledRule, Worded
 
 
 def authorization(node: Node, authorizer: Authorizer | None, facts: Facts) -> tuple[Step, Verdict]:
@@ -123,10 +123,12 @@ def _first_failure(group: Worded, facts: Facts) -> str:
 def _found(field: str, facts: Facts) -> str:
     if field.startswith("request.headers["):
         name = field.removeprefix("request.headers[").removesuffix("]").lower().encode()
+        if name in PSEUDO_HEADERS:
+            return f'"{PSEUDO_HEADERS[name](facts)}"'
         sent = facts.headers.get(name)
         return "no such header" if sent is None else f'"{sent.decode("latin-1")}"'
     source = str(facts.source or "an unknown address (--source-ip)")
-    principal = facts.principal or "no client certificate (--principal)"
+    principal = ", ".join(facts.principals) or "no client certificate (--principal)"
     values = {
         "principals": principal, "namespaces": principal, "serviceAccounts": principal,
         "source.principal": principal, "source.namespace": principal,

@@ -112,7 +112,7 @@ def _request(
     steps.append(visibility(node, arrival, _meant(node, arrival, host)))
     addressed = addressed_port(scope, authority, entry)
     facts = _facts(question, arrival, addressed)
-    add_request(facts, head, authority, path, is_mesh=scope.is_mesh)
+    add_request(facts, head, authority, path, query, is_mesh=scope.is_mesh)
     _authorize(node, facts, steps)
     steps.append(name_step(node, arrival, host, port, entry.table if entry is not None else None))
     is_unknown = entry is None
@@ -123,7 +123,7 @@ def _request(
         entry = passed_through(host, port or 80, key)
     request = Request(
         b"", b"", b"", b"", "", 0,
-        scheme=b"https" if arrival.handling is Handling.HTTPS else b"http",
+        scheme=_scheme(arrival),
         source_labels=node.profile.labels,
         source_namespace=node.profile.namespace,
     )  # fmt: skip
@@ -154,8 +154,8 @@ def _connect(
         raise LocalReply(400, "CONNECT needs host:port", flag="DPE")
     scope = arrival.scope
     steps.append(visibility(node, arrival, host))
-    facts = _facts(question, arrival, port)
-    add_request(facts, head, head.target, b"", is_mesh=scope.is_mesh)
+    facts = _facts(question, arrival, port if scope.is_mesh else scope.port)
+    add_request(facts, head, head.target, b"", b"", is_mesh=scope.is_mesh)
     _authorize(node, facts, steps)
     connection = _connection_of(node, arrival, host, port, "")
     found = tls_routes(scope, connection)
@@ -199,11 +199,16 @@ def _facts(question: Question, arrival: Arrival, port: int) -> Facts:
     address = arrival.address or arrival.local
     return Facts(
         source=parse_address(arrival.source),
-        principal=question.principal,
+        principals=(question.principal,) if question.principal else (),
         destination=parse_address(address) if address else None,
         port=port,
         sni=arrival.sni,
+        scheme=_scheme(arrival).decode(),
     )
+
+
+def _scheme(arrival: Arrival) -> bytes:
+    return b"https" if arrival.handling is Handling.HTTPS else b"http"
 
 
 def _authorize(node: Node, facts: Facts, steps: list[Step]) -> None:

@@ -26,17 +26,18 @@ FLAG = "UAEX"
 def authorize_request(x: Exchange, authorizer: Authorizer, authority: bytes, port: int) -> None:
     """Raises `LocalReply` 403 for a request that the policies deny. `port` is the addressed one."""
     facts = _facts(x, port)
-    add_request(facts, x.head, authority, x.path, is_mesh=x.downstream.scope.is_mesh)
+    add_request(facts, x.head, authority, x.path, x.query, is_mesh=x.downstream.scope.is_mesh)
     _decide(x, authorizer, facts)
 
 
 def add_request(
-    facts: Facts, head: RequestHead, authority: bytes, path: bytes, *, is_mesh: bool
+    facts: Facts, head: RequestHead, authority: bytes, path: bytes, query: bytes, *, is_mesh: bool
 ) -> None:
     """What a request says, besides what its connection does."""
     facts.method = head.method.decode("latin-1")
     facts.authority = comparable_authority(authority.decode("latin-1"))
     facts.path = normalized_path(path.decode("latin-1"))
+    facts.query = query.decode("latin-1")
     facts.headers = header_map(head.lines, BETWEEN_VALUES)
     if facts.destination is None and is_mesh:
         facts.destination = parse_address(split_authority(authority)[0].strip("[]"))
@@ -61,10 +62,11 @@ def _facts(session: Session, port: int) -> Facts:
         target = _address_of(downstream.local)
     return Facts(
         source=parse_address(_address_of(downstream.remote)),
-        principal=downstream.principal,
+        principals=downstream.principals,
         destination=parse_address(target) if target else None,
         port=port,
         sni=downstream.sni,
+        scheme=downstream.request.scheme.decode(),
     )
 
 

@@ -41,7 +41,7 @@ class Downstream:
         "idle",
         "local",
         "port",
-        "principal",
+        "principals",
         "remote",
         "request",
         "scope",
@@ -69,7 +69,7 @@ class Downstream:
         self.port = 0  # the service port addressed by a plain connection
         self.target_address = ""  # the IP address that a plain connection was meant for
         self.sni = ""  # server name of the client's TLS
-        self.principal = ""  # identity of the client's certificate
+        self.principals: tuple[str, ...] = ()  # names of the client's certificate
         self.buffer = b""
         self.idle = True
         settings = context.settings

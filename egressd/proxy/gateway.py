@@ -30,7 +30,7 @@ from egressd.routing.gateway import (
 from egressd.upstream.connection import drive_handshake
 from egressd.upstream.server_tls import (
     ServerContextCache,
-    client_principal,
+    client_principals,
     server_tls_spec,
     verify_client,
 )
@@ -136,7 +136,7 @@ class GatewayPort:
             return _refuse(session, "DC", f"TLS: {error}")
         if refusal := verify_client(tls, spec):
             return _refuse(session, "DPE", f"TLS: {refusal}")
-        session.downstream.principal = client_principal(tls)
+        session.downstream.principals = client_principals(tls)
         return True
 
 

@@ -106,7 +106,7 @@ def _said(x: Exchange, command: str) -> str:
         case "DOWNSTREAM_LOCAL_PORT":
             return downstream.local.rpartition(":")[2]
         case "DOWNSTREAM_PEER_URI_SAN":
-            return downstream.principal if "://" in downstream.principal else ""
+            return ",".join(name for name in downstream.principals if "://" in name)
         case "REQUESTED_SERVER_NAME":
             return x.sni
         case "UPSTREAM_HOST" | "UPSTREAM_REMOTE_ADDRESS":

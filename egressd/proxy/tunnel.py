@@ -53,7 +53,9 @@ async def connect_tunnel(x: Exchange) -> None:
         raise LocalReply(400, "CONNECT needs host:port", flag="DPE", close=True)
     authorizer = x.context.directory.authorizer
     if authorizer is not None:
-        authorize_request(x, authorizer, x.head.target, port)
+        scope = x.downstream.scope
+        addressed = port if scope.is_mesh else scope.port
+        authorize_request(x, authorizer, x.head.target, addressed)
     runtime = x.cluster = _cluster_of(x, host, port)
     if runtime.failure:
         raise LocalReply(

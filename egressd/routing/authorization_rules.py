@@ -1,8 +1,8 @@
 """One rule of an AuthorizationPolicy as tests of a request's facts. Pure.
 
 Source: Istio `AuthorizationPolicy.rules` and what istiod makes of them for Envoy's RBAC filters. On
-plain connections HTTP attributes are unknown: an ALLOW (or CUSTOM) rule that needs one never matches, a
-DENY or AUDIT rule leaves it out, so that it denies more rather than less.
+plain connections HTTP attributes are unknown: an ALLOW rule that needs one never matches, a rule of any
+other action leaves it out, so that it denies more rather than less.
 """
 
 from __future__ import annotations
@@ -30,13 +30,17 @@ class Facts:
     """
 
     source: Address | None = None
-    principal: str = ""  # of the client's certificate: its URI SAN, else its first name
+    principals: tuple[
+        str, ...
+    ] = ()  # of the client's certificate: URI names, else DNS, else subject
     destination: Address | None = None
     port: int = 0
     sni: str = ""
     method: str = ""
     authority: str = ""  # as sent, with its port
     path: str = ""  # without query, normalized
+    query: str = ""
+    scheme: str = ""
     headers: Mapping[bytes, bytes] = field(default_factory=dict)  # as in `Request`
 
 
@@ -80,7 +84,7 @@ def compile_rule(
     rule: Rule, id: str, namespace: str, action: Action, *, plain: bool
 ) -> CompiledRule | None:
     """The rule for requests, or for `plain` connections; None where it can match none of these."""
-    build = _Builder(namespace, plain, action in (Action.ALLOW, Action.CUSTOM))
+    build = _Builder(namespace, plain, action is Action.ALLOW)
     try:
         text = RuleText(
             tuple(build.source(one.source or Source()) for one in rule.from_) or ((),),
@@ -150,10 +154,7 @@ class _Builder:
     def _account(self, value: str) -> Test:
         namespace, slash, account = value.rpartition("/")
         namespace = namespace if slash else self._namespace
-        pattern = re2.compile(
-            f"{_SPIFFE}.+/ns/{re.escape(namespace)}/(.+/|)sa/{re.escape(account)}(/.+)?"
-        )
-        return lambda facts: pattern.fullmatch(facts.principal) is not None
+        return _identity(f".+/ns/{re.escape(namespace)}/(.+/|)sa/{re.escape(account)}(/.+)?")
 
 
 def _both(
@@ -193,13 +194,18 @@ def _never(value: str) -> Test:
 def _principal(value: str) -> Test:
     """A SPIFFE identity without its scheme, as Istio spells it; other names as they are."""
     matches = _text(value)
-    return lambda f: bool(f.principal) and matches(f.principal.removeprefix(_SPIFFE))
+    return lambda facts: any(matches(one.removeprefix(_SPIFFE)) for one in facts.principals)
 
 
 def _namespace(value: str) -> Test:
     name = re.escape(value).replace(r"\*", ".*")
-    pattern = re2.compile(f"{_SPIFFE}.*/ns/{name}/.*")
-    return lambda facts: pattern.fullmatch(facts.principal) is not None
+    return _identity(f".*/ns/{name}/.*")
+
+
+def _identity(pattern: str) -> Test:
+    """Any name of the certificate that is a SPIFFE identity of the pattern."""
+    compiled = re2.compile(f"{_SPIFFE}{pattern}")
+    return lambda facts: any(compiled.fullmatch(one) is not None for one in facts.principals)
 
 
 def _source_in(value: str) -> Test:
@@ -243,9 +249,11 @@ def _path(value: str) -> Test:
 
 
 def _header(name: bytes, value: str) -> Test:
+    matches = _text(value)
+    if (read := PSEUDO_HEADERS.get(name)) is not None:
+        return lambda facts: matches(read(facts))
     if value == "*":
         return lambda facts: name in facts.headers
-    matches = _text(value)
     between = BETWEEN_VALUES.decode()
 
     def test(facts: Facts) -> bool:
@@ -254,6 +262,19 @@ def _header(name: bytes, value: str) -> Test:
 
     return test
 
+
+def _target(facts: Facts) -> str:
+    return f"{facts.path}?{facts.query}" if facts.query else facts.path
+
+
+PSEUDO_HEADERS: Mapping[bytes, Callable[[Facts], str]] = {
+    b":method": lambda facts: facts.method,
+    b":authority": lambda facts: facts.authority,
+    b"host": lambda facts: facts.authority,
+    b":path": _target,
+    b":scheme": lambda facts: facts.scheme,
+}
+"""What a request line says, by the names that Envoy has for it as headers."""
 
 _ATTRIBUTES: Mapping[str, Callable[[str], Test]] = {
     "source.ip": _source_in,

@@ -234,13 +234,21 @@ def verify_client(tls: ssl.SSLSocket, spec: ServerTlsSpec) -> str | None:
     return "client certificate is not one of verifyCertificateSpki, verifyCertificateHash"
 
 
-def client_principal(tls: ssl.SSLSocket) -> str:
-    """The identity of a client certificate: its URI SAN, or else its first name; "" without one."""
-    names = _alt_names(tls)
-    return next((name for name in names if "://" in name), names[0] if names else "")
+def client_principals(tls: ssl.SSLSocket) -> tuple[str, ...]:
+    """The identities of a client certificate, as Envoy's RBAC takes them: its URI names, without any its
+    DNS names, without any its subject (RFC 2253: "CN=a,O=b"); () without a certificate."""
+    for kind in ("URI", "DNS"):
+        if names := tuple(_alt_names(tls, kind)):
+            return names
+    raw = tls.getpeercert(binary_form=True)
+    if raw is None:
+        return ()
+    subject = x509.load_der_x509_certificate(raw).subject.rfc4514_string()
+    return (subject,) if subject else ()
 
 
-def _alt_names(tls: ssl.SSLSocket) -> list[str]:
-    certificate = tls.getpeercert() or {}
-    entries = certificate.get("subjectAltName", ())
-    return [str(entry[1]) for entry in entries if isinstance(entry, tuple) and len(entry) > 1]
+def _alt_names(tls: ssl.SSLSocket, kind: str = "") -> list[str]:
+    """The subjectAltNames of the peer's certificate, all or those of one kind."""
+    entries = (tls.getpeercert() or {}).get("subjectAltName", ())
+    pairs = [entry for entry in entries if isinstance(entry, tuple) and len(entry) > 1]
+    return [str(name) for found, name, *_ in pairs if kind in ("", found)]

@@ -57,8 +57,9 @@ def facts(request: str) -> Facts:
     else:
         authority, slash, path = target.partition("/")
         found.method, found.authority = method, comparable_authority(authority)
-        found.path = normalized_path(f"{slash}{path.partition('?')[0]}")
-        found.port = 80
+        path, _, found.query = path.partition("?")
+        found.path = normalized_path(f"{slash}{path}")
+        found.port, found.scheme = 80, "http"
     headers: dict[bytes, bytes] = {}
     for fact in rest:
         name, _, value = fact.partition("=")
@@ -69,6 +70,8 @@ def facts(request: str) -> Facts:
             found.source = parse_address(value)
         elif name == "to":
             found.destination = parse_address(value)
+        elif name == "principal":
+            found.principals = (*found.principals, value)
         elif name == "port":
             found.port = int(value)
         else:

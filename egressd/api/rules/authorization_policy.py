@@ -43,6 +43,7 @@ _PLAIN_KEYS = frozenset(
         "connection.sni",
     ]
 )
+_PSEUDO_HEADERS = (":authority", ":method", ":path", ":scheme")
 _ADDRESS_KEYS = frozenset(("source.ip", "remote.ip", "destination.ip"))
 _MAP_KEYS = ("request.headers", "request.auth.claims", "experimental.envoy.filters.")
 _KNOWN = ", ".join(sorted(_PLAIN_KEYS | _ADDRESS_KEYS | {"destination.port", "request.headers[x]"}))
@@ -164,6 +165,8 @@ def _check_source(source: Source, path: str, action: Action, report: Report) -> 
     }
     for name, values in lists.items():
         _check_filled(values, f"{path}.{name}", report)
+        if name in ("principals", "notPrincipals"):
+            _warn_of_scheme(values, f"{path}.{name}", report)
         if values and action is Action.CUSTOM:
             report.error(f"{path}.{name}", name, f"no {name} with CUSTOM", ["spec.action"])
     for name, values in {
@@ -220,12 +223,11 @@ def template_fault(path: str) -> str:
         return "a template that starts with /"
     if any("{*}" in part and part != "{*}" for part in path.split("/")):
         return "{*} as a whole segment"
-    if (
-        path.count("{**}") > 1
-        or "{" in path.partition("{**}")[2]
-        or "/" in path.partition("{**}")[2]
-    ):
-        return "{**} once, in the last segment"
+    before, any_number, after = path.partition("{**}")
+    if "{" in after:
+        return "{**} once, as the last operator"
+    if any_number and (before[-1] != "/" or ("/" in after and after[0] != "/")):
+        return "{**} as a whole segment, or before the end of the last one"
     return ""
 
 
@@ -255,6 +257,15 @@ def _check_condition(condition: Condition, path: str, action: Action, report: Re
             _check_ports(values, f"{path}.{name}", report)
         else:
             _check_filled(values, f"{path}.{name}", report)
+        if key == "source.principal":
+            _warn_of_scheme(values, f"{path}.{name}", report)
+
+
+def _warn_of_scheme(principals: Sequence[str], path: str, report: Report) -> None:
+    for index, value in enumerate(principals):
+        if value.startswith("spiffe://"):
+            expected = f"{value.removeprefix('spiffe://')}: no principal matches with its scheme"
+            report.warn(f"{path}[{index}]", quoted(value), expected)
 
 
 def _key_fault(key: str) -> str:
@@ -263,8 +274,11 @@ def _key_fault(key: str) -> str:
         return ""
     if key.startswith(_MAP_KEYS):
         at = key.find("[")
-        good = key.endswith("]") and 0 < at < len(key) - 2
-        return "" if good else "a name in brackets: request.headers[user-agent]"
+        if not (key.endswith("]") and 0 < at < len(key) - 2):
+            return "a name in brackets: request.headers[user-agent]"
+        if key[at + 1] == ":" and key[at + 1 : -1].lower() not in _PSEUDO_HEADERS:
+            return f"a header, or one of {', '.join(_PSEUDO_HEADERS)}"
+        return ""
     if key == "destination.namespace":
         return "no destination.namespace: the policy's own namespace stands for it"
     if key.startswith(("destination.labels", "source.labels")):

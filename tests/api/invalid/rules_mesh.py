@@ -138,7 +138,8 @@ POLICIES = [
             ("/{*}/{name}", "no named variables"), ("/{name=*}/{**}", "no named variables"),
             ("/{*}/*", "no * outside braces"), ("/{}/{*}", "no named variables"),
             ("{*}/a", "starts with /"), ("/a{*}", "a whole segment"),
-            ("/{**}/a", "in the last segment"), ("/{**}/{**}", "in the last segment"),
+            ("/{**}/{*}/a", "the last operator"), ("/{**}/{**}", "the last operator"),
+            ("/a{**}", "a whole segment"), ("/a/{**}b/c", "a whole segment"),
         )
     ),
     _auth("template of what not", {f"{_OPERATION}.notPaths": ["/{*}/{a}"]}, "no named variables",
