@@ -20,18 +20,13 @@ from egressd.api.report import Report
 from egressd.api.resource import Kind, Metadata, Place, Resource
 from egressd.api.rules import check_spec
 from egressd.api.service_entry import ServiceEntry
-from egressd.api.supported import NOT_YET_FIELDS, NOT_YET_KINDS, NOT_YET_VALUES
+from egressd.api.supported import NOT_YET_FIELDS
 from egressd.api.workload_entry import WorkloadEntry
 
 _SPECS: Final[Mapping[str, type[ServiceEntry | WorkloadEntry]]] = {
-    kind: spec
-    for kind, spec in (
-        (Kind.SERVICE_ENTRY, ServiceEntry),
-        (Kind.WORKLOAD_ENTRY, WorkloadEntry),
-    )
-    if kind not in NOT_YET_KINDS
+    Kind.SERVICE_ENTRY: ServiceEntry,
+    Kind.WORKLOAD_ENTRY: WorkloadEntry,
 }
-_WARNED_OF: Final = NOT_YET_FIELDS.keys() | {(message, name) for message, name, _ in NOT_YET_VALUES}
 _TOP_FIELDS: Final = {"apiVersion", "kind", "metadata", "spec"}
 _READ: Final = frozenset(READ)
 
@@ -94,7 +89,7 @@ def _fields(message: type[Message]) -> Mapping[str, type[Message] | None]:
     a reader may have to warn of."""
     found: dict[str, type[Message] | None] = {}
     for info in fields_of(message):
-        if (message, info.encode_name) in _WARNED_OF or info.encode_name in message.DEPRECATED:
+        if (message, info.encode_name) in NOT_YET_FIELDS or info.encode_name in message.DEPRECATED:
             continue
         types = (info.type, *get_args(info.type))
         inner = (t for t in types if isinstance(t, type) and issubclass(t, Message))

@@ -18,14 +18,12 @@ from egressd.api.destination_rule import (
 from egressd.api.gateway import Server
 from egressd.api.message import Message, fields_of
 from egressd.api.report import Report
-from egressd.api.resource import Kind, Resource
+from egressd.api.resource import Resource
 from egressd.api.sidecar import (
     IstioEgressListener,
     Sidecar,
 )
 from egressd.api.workload_entry import WorkloadEntry
-
-NOT_YET_KINDS: Final[Mapping[Kind, str]] = {}
 
 NOT_YET_FIELDS: Final[Mapping[tuple[type[Message], str], str]] = {
     (WorkloadEntry, "network"): "failoverPriority reads it; every endpoint is called directly, as "
@@ -51,14 +49,9 @@ NOT_YET_FIELDS: Final[Mapping[tuple[type[Message], str], str]] = {
     (HTTPSettings, "http2KeepAlive"): "upstream connections speak HTTP/1.1 until HTTP/2 comes",
 }
 
-NOT_YET_VALUES: Final[Mapping[tuple[type[Message], str, str], str]] = {}
-
 
 def report_unsupported(resource: Resource, report: Report) -> None:
     """Warns of everything in a valid resource that this release does not act on."""
-    if reason := NOT_YET_KINDS.get(resource.kind):
-        report.warn("kind", _not_yet(str(resource.kind), reason), "")
-        return
     _walk(resource.spec, "spec", report)
 
 
@@ -70,18 +63,11 @@ def _walk(message: Message, path: str, report: Report) -> None:
             continue
         name = info.encode_name
         where = join(path, name)
-        reason = NOT_YET_FIELDS.get((cls, name))
-        if isinstance(value, str):
-            reason = reason or NOT_YET_VALUES.get((cls, name, value))
-        if reason:
+        if reason := NOT_YET_FIELDS.get((cls, name)):
             shown = f"{name}: {value}" if isinstance(value, str) else name
-            report.warn(where, _not_yet(shown, reason), "")
+            report.warn(where, f"{shown}, valid but not yet acted on: {reason}", "")
         else:
             _walk_value(value, where, report)
-
-
-def _not_yet(what: str, reason: str) -> str:
-    return f"{what}, valid but not yet acted on: {reason}"
 
 
 def _walk_value(value: object, path: str, report: Report) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egressd.api.parse import parse_text
-from egressd.api.resource import Resource
+from egressd.api.resource import Resource, Severity
 from egressd.registry.memory import MemoryView
 from egressd.registry.profile import NodeProfile
 from egressd.registry.records import Record
@@ -109,6 +109,18 @@ def test_a_denial_is_named_as_envoy_names_it() -> None:
     compiled = authorizer("p: {}")
     assert compiled is not None
     assert compiled.decide(facts("GET a/")).details == "rbac_access_denied_matched_policy[none]"
+
+
+def test_a_principal_with_its_scheme_is_warned_of() -> None:
+    rule = "{from: [{source: {notPrincipals: ['spiffe://a/ns/b/sa/c']}}]}"
+    spec = f"{{rules: [{rule}, {{when: [{{key: source.principal, values: ['spiffe://a']}}]}}]}}"
+    text = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p}\n"
+    problems = parse_text(f"{text}spec: {spec}\n", "p.yaml").problems
+    assert [(one.severity, one.field) for one in problems] == [
+        (Severity.WARNING, "spec.rules[0].from[0].source.notPrincipals[0]"),
+        (Severity.WARNING, "spec.rules[1].when[0].values[0]"),
+    ]
+    assert problems[0].expected.startswith("a/ns/b/sa/c: ")
 
 
 def test_an_audit_policy_marks_what_it_matches_even_where_that_is_denied() -> None:

@@ -160,6 +160,7 @@ POLICIES = [
         _auth(f"key {key!r}", {f"{_RULE}.when[0].key": key}, fragment)
         for key, fragment in (
             ("request.header[a]", "one of"), ("request.headers", "in brackets"),
+            ("request.headers[:status]", "one of :authority"),
             ("request.headers[]", "in brackets"), ("request.headers[a", "in brackets"),
             ("request.auth.claims", "in brackets"), ("destination.labels[a]", "spec.selector"),
             ("source.labels[app]", "spec.selector"), ("destination.namespace", "own namespace"),
