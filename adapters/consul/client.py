@@ -86,10 +86,11 @@ class ConsulClient:
         reply = await self._block(path, index, self._consul.health.state, state)
         return reply, self._typed(path, reply, tuple[Check, ...])
 
-    async def instances(self, name: str, index: int = 0) -> Reply:
-        """All instances of a service, whatever their health: `/v1/health/service/NAME`."""
+    async def instances(self, name: str, index: int = 0, wait: str = "") -> Reply:
+        """All instances of a service, whatever their health: `/v1/health/service/NAME`. `wait`: of this
+        query, in seconds as "300s"."""
         path = f"/v1/health/service/{name}"
-        return await self._block(path, index, self._consul.health.service, name)
+        return await self._block(path, index, self._consul.health.service, name, wait=wait)
 
     def decode_instances(self, name: str, reply: Reply) -> tuple[Instance, ...]:
         """The instances that such a reply names."""
@@ -105,13 +106,18 @@ class ConsulClient:
         return self._typed(path, reply, QueryResult).nodes or ()
 
     async def _block(
-        self, path: str, index: int, ask: Callable[..., Awaitable[object]], *what: str
+        self,
+        path: str,
+        index: int,
+        ask: Callable[..., Awaitable[object]],
+        *what: str,
+        wait: str = "",
     ) -> Reply:
         token = self._read_token()
         reply = await reply_of(
             self._transport,
             path,
-            lambda: ask(*what, index=index or None, wait=self._wait, token=token),
+            lambda: ask(*what, index=index or None, wait=wait or self._wait, token=token),
         )
         if reply.index < 0:
             raise ReadError(

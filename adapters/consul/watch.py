@@ -28,11 +28,13 @@ from adapters.consul.troubles import Troubles
 from adapters.consul.wire import Check
 from adapters.options import seconds
 
+HELD_WAIT = "300s"  # of a query on one service: 10,000 of them are renewed 33 times a second
 QUERY_PAUSE_S = 0.02  # between two answers of one blocking query: a storm is read in strides
 SWEEP_REST = (
     2.0  # pause after a sweep in times of its duration, so that churn has a third of a core
 )
 MAX_SWEEP_REST_S = 20.0
+HOLDS_PER_S = 500  # new connections, when many queries begin to be held at once
 LOOK_AGAIN_S = 1.0  # by then the list does not name a service any more whose last instance went
 Answer = TypeVar("Answer")
 
@@ -71,6 +73,7 @@ class DatacenterWatch:
         self._held: dict[str, trio.CancelScope] = {}  # the one that changed last is the last
         self._no_holds_before = 0.0
         self._sweep_wanted = trio.Event()
+        self._is_read = trio.Event()  # all services were; another event after an error
         self._is_listed = trio.Event()  # the list of services stands; another event after an error
         self._nursery: trio.Nursery | None = None
 
@@ -88,6 +91,8 @@ class DatacenterWatch:
         """Connections are bounded for all datacenters together."""
         self._readers.total_tokens = max(1, self._options.concurrency // datacenters)
         self._most_held = self._options.watches // datacenters
+        while len(self._held) > self._most_held:
+            self._release(next(iter(self._held)))
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -177,7 +182,7 @@ class DatacenterWatch:
         for name in list(self._held):
             self._release(name)
         if self._is_listed.is_set():
-            self._is_listed = trio.Event()
+            self._is_listed, self._is_read = trio.Event(), trio.Event()
 
     # -- services ----------------------------------------------------------------------------
 
@@ -205,6 +210,8 @@ class DatacenterWatch:
                 if name not in self._held:  # else every change of it is heard of anyway
                     await self._read(name, was_listed)
             self._queue.done(name)
+            if self.inventory.is_settled:
+                self._is_read.set()
             self._news()
 
     async def _read(self, name: str, was_listed: bool) -> None:
@@ -269,9 +276,11 @@ class DatacenterWatch:
     async def _follow_service(self, name: str, index: int, scope: trio.CancelScope) -> None:
         """Hold a blocking query on one service; when it fails the readers have the service again."""
         with scope:
+            await self._is_read.wait()
+            await trio.sleep(random.random() * len(self._held) / HOLDS_PER_S)
             while True:
                 try:
-                    reply = await self._client.instances(name, index)
+                    reply = await self._client.instances(name, index, HELD_WAIT)
                     is_new = self._heard_instances(name, reply)
                 except ReadError as error:
                     if not isinstance(error, _Hollow):  # too many connections, perhaps

@@ -90,6 +90,7 @@ class ConsulDouble:
             f"svc-{number}": {each: _Instance(each, port) for each in range(endpoints)}
             for number in range(services)
         }
+        self._ill: dict[str, dict[str, _Instance]] = {"critical": {}, "warning": {}}  # by id
         self._index = 13
         self._indexes: dict[str, int] = {}
         self._bodies: dict[str, bytes] = {}
@@ -128,6 +129,10 @@ class ConsulDouble:
         def change() -> None:
             instance = self._catalog[name][number]
             left, instance.status = instance.status, status
+            own_id = f"{name}-{number}"
+            self._ill.get(left, {}).pop(own_id, None)
+            if status in self._ill:
+                self._ill[status][own_id] = instance
             self._touch(f"service/{name}", f"state/{left}", f"state/{status}", "state/any")
 
         self._do(change)
@@ -146,6 +151,7 @@ class ConsulDouble:
 
         def change() -> None:
             gone = self._catalog[name].pop(number)
+            self._ill.get(gone.status, {}).pop(f"{name}-{number}", None)
             if not self._catalog[name]:
                 del self._catalog[name]
             self._touch(f"service/{name}", _SERVICES, f"state/{gone.status}", "state/any")
@@ -190,6 +196,9 @@ class ConsulDouble:
             return {"consul": [], **{name: [] for name in self._catalog}}
         if kind == "datacenters":
             return ["dc1"]
+        if name in self._ill:
+            found = self._ill[name].items()
+            return [one.check(own_id.rpartition("-")[0]) for own_id, one in found]
         if kind == "state":
             return [
                 instance.check(service)
