@@ -86,6 +86,7 @@ class StatusView(msgspec.Struct, frozen=True):
     version: str
     state: str
     registry_version: int
+    registry_error: str  # why nothing can be published now; "" = it can
     registry_records: int
     config_path: str
     config_error: str

@@ -34,6 +34,8 @@ def status(bootstrap_path: Path | None, output: str) -> None:
     click.echo(f"node {found.node}: {found.state}, egressd {found.version}")
     click.echo(f"listening on {', '.join(found.listeners)}")
     click.echo(f"registry version {found.registry_version}, {found.registry_records} records")
+    if found.registry_error:
+        click.echo(f"ALARM nothing can be published: {found.registry_error}")
     if found.config_error:
         click.echo(f"last reload refused: {found.config_error}")
     _processes(found)

@@ -15,15 +15,16 @@ from egressd.node.bootstrap_model import AdapterConfig, Bootstrap, EndpointsMode
 from egressd.node.debounce import Debounce
 from egressd.node.registry_state import RegistryState
 from egressd.registry.guard import LossLimit
-from egressd.registry.merge import Merger, SourceRule
+from egressd.registry.merge import ChangeSet, Merger, SourceRule
 from egressd.registry.records import Hold, Record, Snapshot, SourceState
-from egressd.registry.store import StoreWriter
+from egressd.registry.store import StoreError, StoreWriter
 
 log = structlog.get_logger("egressd.registry")
 
 _FIRST_VERSION_S = 3.0
 _NOTE_S = 30.0
 _SETTLE_S = 0.1
+_WRITE_AGAIN_S = 1.0
 _BELL = (1).to_bytes(8, "little")
 _LOGGED_CONFLICTS = 20
 
@@ -156,7 +157,8 @@ class Publisher:
                 self._note(source, None)
                 self.touch()
             self._hold_changed = trio.Event()
-            await trio.to_thread.run_sync(self._store.note_sources, self._states())
+            with suppress(StoreError):  # the next publication says so
+                await trio.to_thread.run_sync(self._store.note_sources, self._states())
             expiry = self._merger.next_expiry()
             wait = _NOTE_S if expiry is None else min(_NOTE_S, max(0.0, expiry - now))
             with trio.move_on_after(wait):
@@ -209,7 +211,7 @@ class Publisher:
         if not changes and self._state.version:
             return  # an empty first version says that there is nothing, which is news
         # A disk sync blocks for milliseconds: not on the loop that hears the sources.
-        version = await trio.to_thread.run_sync(self._store.publish, changes, self._ranks, at)
+        version = await self._written(changes, at)
         self._state.version = version
         self._state.published_at = at
         ring(self._bells)
@@ -220,6 +222,25 @@ class Publisher:
             changed=len(changes.puts),
             removed=len(changes.deletes),
         )
+
+    async def _written(self, changes: ChangeSet, at: float) -> int:
+        """The version that the changes are written as, once they can be: workers serve on with what
+        they have, and sources are heard meanwhile."""
+        while True:
+            try:
+                version = await trio.to_thread.run_sync(
+                    self._store.publish, changes, self._ranks, at
+                )
+            except StoreError as error:
+                if not self._state.write_error:
+                    log.error("nothing can be published, trying on", reason=str(error))
+                self._state.write_error = str(error)
+                await trio.sleep(_WRITE_AGAIN_S)
+            else:
+                if self._state.write_error:
+                    log.info("published again", version=version)
+                self._state.write_error = ""
+                return version
 
     def _log_conflicts(self) -> None:
         conflicts = self._merger.conflicts

@@ -17,6 +17,7 @@ class RegistryState:
         self.view = store
         self.version = store.version()
         self.published_at = 0.0
+        self.write_error = ""  # why the store cannot be written now
         self._statuses = statuses(sources)
         self.conflicts: tuple[Problem, ...] = ()
 

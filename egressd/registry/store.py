@@ -41,7 +41,7 @@ _KEY_BYTES = 500
 
 
 class StoreError(Exception):
-    """The store cannot be opened. The message names the path and what to do."""
+    """The store cannot be opened or, for now, written: the disk is full. The message names the path."""
 
 
 class Stored(msgspec.Struct, frozen=True, array_like=True):
@@ -291,9 +291,15 @@ class StoreWriter(StoreReader):
 
     @contextmanager
     def _write(self) -> Iterator[lmdb.Transaction]:
-        self._env.reader_check()
-        with self._env.begin(write=True) as txn:
-            yield txn
+        """Raises `StoreError` for what passes: no space, no I/O (which LMDB has no class for)."""
+        try:
+            self._env.reader_check()
+            with self._env.begin(write=True) as txn:
+                yield txn
+        except lmdb.Error as error:
+            if type(error) not in (lmdb.DiskError, lmdb.MapFullError, lmdb.Error):
+                raise
+            raise StoreError(f"{self._env.path()}: cannot be written: {error}") from error
 
     def arrange(self, order: Sequence[str], at: float) -> None:
         """File all records anew where an older egressd or another order of sources filed them, and
@@ -328,7 +334,8 @@ class StoreWriter(StoreReader):
                 txn.put(_SOURCE + name.encode(), _encode(state), db=self._meta)
 
     def publish(self, changes: ChangeSet, ranks: dict[str, int], at: float) -> int:
-        """Write one change set in one transaction; returns the new version. Blocks for a disk sync."""
+        """Write one change set in one transaction; returns the new version. Blocks for a disk sync.
+        Raises `StoreError`: nothing is written, and may be later."""
         with self._write() as txn:
             claims = _Claims(txn, self._claims)
             for record in (*changes.deletes, *changes.puts):

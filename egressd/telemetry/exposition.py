@@ -55,6 +55,7 @@ class NodeMetrics(NamedTuple):
     version: str
     registry_version: int
     registry_conflicts: int
+    registry_failing: bool
     sources: tuple[SourceMetrics, ...]
     ejected: tuple[EjectedEndpoint, ...]
     worker_restarts: int
@@ -212,6 +213,11 @@ def _node(node: NodeMetrics) -> Iterator[Metric]:
         "egressd_registry_conflicts",
         "Claims left out since another resource or source has the host",
         value=node.registry_conflicts,
+    )
+    yield GaugeMetricFamily(
+        "egressd_registry_failing",
+        "1 while the shared registry cannot be written",
+        value=node.registry_failing,
     )
     for name, family, text in (
         ("sync_age_seconds", GaugeMetricFamily, "Seconds since a source was heard of, -1 = never"),

@@ -171,3 +171,16 @@ def test_a_list_of_claims_is_read_and_written_once_a_publication(
     assert len(read) == 21  # each host's, and the port's
     assert len(writer.claims(Kind.SERVICE_ENTRY, port_key(80))) == 20
     writer.close()
+
+
+def test_what_cannot_be_written_now_leaves_the_store_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_MAP_SIZE", 128 * 1024)
+    writer = StoreWriter.open(tmp_path / "r")
+    writer.publish(put(service("a")), RANKS, 1.0)
+    with pytest.raises(StoreError, match="cannot be written: mdb_put: MDB_MAP_FULL"):
+        writer.publish(put(*(service(f"s{n}") for n in range(300))), RANKS, 2.0)
+    assert writer.version() == 1
+    assert writer.publish(put(service("b")), RANKS, 3.0) == 2
+    writer.close()

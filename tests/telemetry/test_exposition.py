@@ -18,6 +18,7 @@ NODE = NodeMetrics(
     version="1",
     registry_version=7,
     registry_conflicts=0,
+    registry_failing=True,
     sources=(SourceMetrics("consul", 0.5, 3, 1, True, 0, 40, 1),),
     ejected=(EjectedEndpoint("c", "10.0.0.1:80"),),
     worker_restarts=2,
