@@ -24,6 +24,8 @@ PortNumber = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
+Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
+
 Options = Annotated[Mapping[str, object], msgspec.Meta(extra={"decode": decode_options})]
 """What only the adapter of the type understands: plain strings, numbers, lists and mappings."""
 
@@ -117,9 +119,17 @@ class ListenerConfig(Message, frozen=True):
 class MassLossConfig(Message, frozen=True):
     """When an answer of a source drops so much that it is not believed at once."""
 
-    percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 50  # more of its endpoints than that
+    percent: Percent = 50  # more of its endpoints than that
     min_endpoints: Count = 10  # and at least so many
     grace: Duration = 600.0  # after this it is believed unconfirmed
+
+
+class SourceMassLoss(Message, frozen=True):
+    """The same for one source. None = as `registry.massLoss` has it."""
+
+    percent: Percent | None = None
+    min_endpoints: Count | None = None
+    grace: Duration | None = None
 
 
 class EndpointsMode(enum.Enum):  # str has a method `replace`
@@ -143,7 +153,7 @@ class AdapterConfig(Message, frozen=True):
     type: str
     name: str = ""  # the source's name in the registry; "" = the type
     endpoints: EndpointsMode = EndpointsMode.replace
-    mass_loss: MassLossConfig | None = None  # None = registry.massLoss
+    mass_loss: SourceMassLoss = SourceMassLoss()
     options: Options = msgspec.field(default_factory=dict)
 
     @property

@@ -31,9 +31,12 @@ _LOGGED_CONFLICTS = 20
 
 def source_rule(config: AdapterConfig, bootstrap: Bootstrap) -> SourceRule:
     """How the registry takes a source."""
-    loss = config.mass_loss or bootstrap.registry.mass_loss
+    own, base = config.mass_loss, bootstrap.registry.mass_loss
+    percent = base.percent if own.percent is None else own.percent
+    least = base.min_endpoints if own.min_endpoints is None else own.min_endpoints
+    grace_s = base.grace if own.grace is None else own.grace
     return SourceRule(
-        limit=LossLimit(loss.percent / 100, max(1, loss.min_endpoints), loss.grace),
+        limit=LossLimit(percent / 100, max(1, least), grace_s),
         is_merged=config.endpoints is EndpointsMode.merge,
     )
 

@@ -9,12 +9,31 @@ import pytest
 import trio
 
 from egressd.node import publisher as module
+from egressd.node.bootstrap import parse_bootstrap
 from egressd.node.bootstrap_model import AdapterConfig, Bootstrap
-from egressd.node.publisher import Publisher
+from egressd.node.publisher import Publisher, source_rule
 from egressd.node.registry_state import RegistryState
-from egressd.registry.merge import ChangeSet
+from egressd.registry.guard import LossLimit
+from egressd.registry.merge import ChangeSet, SourceRule
 from egressd.registry.store import StoreError, StoreWriter
 from tests.registry.test_merge import service, snapshot
+
+
+def test_a_source_has_its_own_mass_loss_limit_where_it_states_one() -> None:
+    text = """
+registry: {massLoss: {percent: 20, minEndpoints: 3, grace: 2m}}
+adapters:
+- {type: static, name: a, massLoss: {percent: 80}, endpoints: merge}
+- {type: static, name: b, massLoss: {minEndpoints: 0, grace: 0s}}
+- {type: static, name: c}
+"""
+    bootstrap = parse_bootstrap(text)
+    rules = [source_rule(adapter, bootstrap) for adapter in bootstrap.adapters]
+    assert rules == [
+        SourceRule(LossLimit(0.8, 3, 120.0), is_merged=True),
+        SourceRule(LossLimit(0.2, 1, 0.0)),
+        SourceRule(LossLimit(0.2, 3, 120.0)),
+    ]
 
 
 class FullStore(StoreWriter):
