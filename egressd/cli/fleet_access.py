@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,8 +24,9 @@ from egressd.fleet.client import FleetClient, Outcome
 from egressd.fleet.commit import Note
 from egressd.fleet.config import FleetConfig, read_config
 from egressd.fleet.errors import FleetError, Refused
+from egressd.node.bootstrap_model import AdapterConfig
 from egressd.registry.adapter import AdapterConfigError
-from egressd.registry.keyvalue import KeyValueError
+from egressd.registry.keyvalue import ENTRY_POINT_GROUP, KeyValueError
 
 T = TypeVar("T")
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
@@ -67,7 +69,7 @@ def fleet_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--store",
             envvar="EGRESSD_FLEET_STORE",
-            help="etcd or consul, where the bootstrap has no fleet adapter.",
+            help="A fleet adapter of the bootstrap by name, where it has several; or etcd, consul.",
         ),
         node_options,
     )
@@ -94,17 +96,11 @@ def _find_fleet(
     bootstrap_path: Path | None, store: str | None, prefix: str | None, given: tuple[str, ...]
 ) -> FleetConfig:
     """The store that the options name, else that of the bootstrap's fleet adapter."""
-    options: dict[str, object] = {}
-    if store is None:
-        adapters = [a for a in load_node(bootstrap_path).adapters if a.type == ADAPTER_TYPE]
-        if len(adapters) != 1:
-            found = f"{len(adapters)} adapters of type fleet" if adapters else "no fleet adapter"
-            raise click.UsageError(
-                f"{found} in the node's bootstrap: name the store with --store and --store-option"
-            )
-        options.update(adapters[0].options)
+    if store in {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}:
+        options: dict[str, object] = {"store": store}
     else:
-        options["store"] = store
+        adapters = [a for a in load_node(bootstrap_path).adapters if a.type == ADAPTER_TYPE]
+        options = dict(_named(adapters, store).options)
     if prefix is not None:
         options["prefix"] = prefix
     inner = {**_mapping(options.get("options")), **given_options("--store-option", given)}
@@ -112,6 +108,21 @@ def _find_fleet(
         return read_config({**options, "options": inner})
     except AdapterConfigError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _named(adapters: list[AdapterConfig], name: str | None) -> AdapterConfig:
+    """The fleet adapter of a name; without a name the only one."""
+    chosen = [a for a in adapters if name in (None, a.source)]
+    if len(chosen) == 1:
+        return chosen[0]
+    if not adapters:
+        found = "no fleet adapter"
+    else:
+        found = f"the fleet adapters {', '.join(a.source for a in adapters)}"
+    raise click.UsageError(
+        f"found {found} in the node's bootstrap, expected one{f' named {name}' if name else ''}: "
+        "name it with --store, or another store with --store etcd|consul and --store-option"
+    )
 
 
 def _mapping(value: object) -> dict[str, object]:

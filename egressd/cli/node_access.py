@@ -54,13 +54,15 @@ def output_option(function: F) -> F:
 
 
 def load_node(path: Path | None) -> Bootstrap:
-    """The node's bootstrap. Raises `click.ClickException` with every problem."""
+    """The node's bootstrap. Ends the command with every problem of it."""
     if path is None and DEFAULT_PATH.exists():
         path = DEFAULT_PATH
     try:
         return load_bootstrap(path)
     except BootstrapError as error:
-        raise click.ClickException(str(error)) from None
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        raise click.exceptions.Exit(1) from None
 
 
 @contextmanager

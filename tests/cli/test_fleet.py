@@ -240,3 +240,28 @@ def test_before_anything_was_applied_there_is_nothing_to_roll_back(fleet: Fleet)
     code, output = fleet.run("rollback")
     assert code == 1
     assert "nothing was applied yet" in output
+
+
+def test_of_several_fleets_one_is_named(fleet: Fleet) -> None:
+    """By the name of its adapter; the store's options come from there."""
+    (fleet.directory / "egressd.yaml").write_text(
+        "adapters:\n"
+        "- {type: fleet, name: shop, options: {store: memory, prefix: fleet}}\n"
+        "- {type: fleet, name: bank, options: {store: memory, prefix: other}}\n"
+    )
+    file = fleet.file(entry("a"))
+    code, output = fleet.run("apply", "-f", file)
+    assert (code, "found the fleet adapters shop, bank" in output) == (2, True)
+    assert fleet.run("apply", "-f", file, "--store", "shop")[0] == 0
+    assert "1 resources" in fleet.run("get", "--store", "shop")[1]
+    assert "0 resources" in fleet.run("get", "--store", "bank")[1]
+    code, output = fleet.run("get", "--store", "zoo")
+    assert (code, "expected one named zoo" in output) == (2, True)
+
+
+def test_a_bootstrap_that_is_not_valid_is_told_line_by_line(fleet: Fleet) -> None:
+    (fleet.directory / "egressd.yaml").write_text("workers: 0\nadapter: []\n")
+    code, output = fleet.run("get")
+    assert code == 1
+    lines = [line.removeprefix(f"error: {fleet.directory}/") for line in output.splitlines()]
+    assert [line[:22] for line in lines] == ["egressd.yaml:1: worker", "egressd.yaml:2: adapte"]
