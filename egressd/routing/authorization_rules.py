@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import re2
@@ -158,7 +158,7 @@ class _Builder:
 
 
 def _both(
-    field: str, values: Iterable[str], not_values: Iterable[str], make: Callable[[str], Test]
+    field: str, values: tuple[str, ...], not_values: tuple[str, ...], make: Callable[[str], Test]
 ) -> Worded:
     """One of the values, and none of the others."""
     wanted = tuple(make(value) for value in values)
@@ -166,11 +166,18 @@ def _both(
     tests: list[tuple[str, str, Test]] = []
     if wanted:
         test = wanted[0] if len(wanted) == 1 else lambda f: any(test(f) for test in wanted)
-        tests.append((field, f"one of {', '.join(values)}", test))
+        tests.append((field, _in_words(values), test))
     if unwanted:
-        words = f"none of {', '.join(not_values)}"
+        words = "none at all" if "*" in not_values else f"not {_in_words(not_values)}"
         tests.append((field, words, lambda f: not any(test(f) for test in unwanted)))
     return tuple(tests)
+
+
+def _in_words(values: tuple[str, ...]) -> str:
+    """Values for explain; `*` says little to those who do not write policies."""
+    if "*" in values:
+        return "any value"
+    return values[0] if len(values) == 1 else f"one of {', '.join(values)}"
 
 
 def _text(value: str) -> Callable[[str], bool]:

@@ -129,9 +129,9 @@ def test_a_rule_that_does_not_match_says_which_part() -> None:
     )
     found = ask(entry("a.example"), policy("some", f"{{rules: [{rules}]}}"))
     assert why(step(found, "authorization"), "rules[0]") == (
-        "from[0].ipBlocks: wants one of 10.0.0.0/8, found 127.0.0.1",
-        "from[1].principals: wants one of a, found no client certificate (--principal)",
-        "when request.headers[x-a]: wants one of 1, found no such header",
+        "from[0].ipBlocks: wants 10.0.0.0/8, found 127.0.0.1",
+        "from[1].principals: wants a, found no client certificate (--principal)",
+        "when request.headers[x-a]: wants 1, found no such header",
     )
     assert found.outcome.details.endswith("[none]")
 

@@ -111,6 +111,24 @@ def test_a_denial_is_named_as_envoy_names_it() -> None:
     assert compiled.decide(facts("GET a/")).details == "rbac_access_denied_matched_policy[none]"
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ("values: [a]", ["a"]),
+        ("values: [a, 'b*']", ["one of a, b*"]),
+        ("values: ['*']", ["any value"]),
+        ("values: [a], notValues: [b, c]", ["a", "not one of b, c"]),
+        ("notValues: ['*']", ["none at all"]),
+    ],
+)
+def test_a_rule_says_in_words_what_it_wants(values: str, words: list[str]) -> None:
+    when = f"{{when: [{{key: 'request.headers[x]', {values}}}]}}"
+    compiled = authorizer(f"p: {{action: DENY, rules: [{when}]}}")
+    assert compiled is not None
+    (rule,) = compiled.requests.enforced.deny
+    assert [wanted for _, wanted, _ in rule.text.when] == words
+
+
 def test_a_principal_with_its_scheme_is_warned_of() -> None:
     rule = "{from: [{source: {notPrincipals: ['spiffe://a/ns/b/sa/c']}}]}"
     spec = f"{{rules: [{rule}, {{when: [{{key: source.principal, values: ['spiffe://a']}}]}}]}}"
