@@ -18,6 +18,7 @@ from egressd.cli.node_access import (
 )
 
 _PROBLEMS = 50
+_STATE = 60  # characters of a source's error in the table; the whole of it stands below
 
 
 @click.command()
@@ -42,6 +43,8 @@ def status(bootstrap_path: Path | None, output: str) -> None:
     _sources(found)
     _endpoints(clusters)
     for source in found.sources:
+        if source.error and _state(source) != source.error:
+            click.echo(f"source {source.name} fails: {source.error}")
         if source.held:
             click.echo(f"ALARM source {source.name}: {source.held}")
             click.echo(f"  to believe it now: egressd registry confirm {source.name}")
@@ -86,7 +89,8 @@ def _sources(found: StatusView) -> None:
 
 def _state(source: SourceView) -> str:
     if source.error:
-        return source.error
+        line = " ".join(source.error.split())
+        return line if len(line) <= _STATE else f"{line[: _STATE - 4]} ..."
     if source.progress is not None:
         done, total = source.progress
         return f"first sync, {done} of {total or '?'}"

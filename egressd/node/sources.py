@@ -25,6 +25,7 @@ from egressd.registry.records import Hold, Record, Snapshot
 _FIRST_RETRY_S = 0.5
 _MAX_RETRY_S = 30.0
 _PROGRESS_LOG_S = 2.0
+_LOGGED_PROBLEMS = 20
 
 log = structlog.get_logger("egressd.registry")
 
@@ -123,9 +124,13 @@ class SourceSink:
         return self._known(self.status.name)
 
     def problems(self, problems: tuple[Problem, ...]) -> None:
-        for problem in problems:
-            if problem not in self.status.problems:
-                log.warning("resource problem", source=self.status.name, problem=str(problem))
+        known = set(self.status.problems)
+        new = [problem for problem in problems if problem not in known]
+        for problem in new[:_LOGGED_PROBLEMS]:
+            log.warning("resource problem", source=self.status.name, problem=str(problem))
+        if len(new) > _LOGGED_PROBLEMS:
+            left = len(new) - _LOGGED_PROBLEMS
+            log.warning("more resource problems", source=self.status.name, count=left)
         self.status.problems = problems
 
     def overruled(self) -> tuple[Problem, ...] | None:
@@ -172,13 +177,29 @@ async def run_source(config: AdapterConfig, bootstrap: Bootstrap, sink: SourceSi
             reason = "the adapter returned"
         except (UnknownAdapter, AdapterConfigError) as error:
             reason = str(error)
-        except Exception as error:
-            log.exception("adapter failed", source=config.source)
-            reason = f"{type(error).__name__}: {error}"
+        except BaseException as error:
+            if not _is_own(error):
+                raise
+            reason = _reason(error)
+            if reason != sink.status.error:
+                log.exception("adapter failed", source=config.source)
         sink.failed(reason)
         failures = 0 if trio.current_time() - started > _MAX_RETRY_S else failures + 1
         wait = min(_FIRST_RETRY_S * 2.0 ** (failures - 1), _MAX_RETRY_S)
         await trio.sleep(wait * (0.5 + random.random() / 2))
+
+
+def _is_own(error: BaseException) -> bool:
+    """Whether it is the adapter's own failure: `sys.exit` of a library is, a cancellation is not."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_own, error.exceptions))
+    return isinstance(error, Exception | SystemExit)
+
+
+def _reason(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
 
 
 def statuses(sources: Sequence[AdapterConfig]) -> dict[str, SourceStatus]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 import trio
 
+from egressd.api.resource import Problem
+from egressd.node import sources
 from egressd.node.bootstrap_model import AdapterConfig, Bootstrap
 from egressd.node.sources import SourceSink, SourceStatus, run_source
+from egressd.registry.adapter import Sink
 from egressd.registry.records import Snapshot
 from tests.registry.test_merge import service, snapshot
 
@@ -40,3 +44,49 @@ def test_a_type_that_is_not_installed_is_one_failure() -> None:
     trio.run(run)
     assert told.status.errors == 1
     assert "'no-such': found no such entry point" in told.status.error
+
+
+class Failing:
+    """An adapter whose library ends the process, or whose tasks fail."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    async def run(self, sink: Sink) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._fail)
+            nursery.start_soon(trio.sleep_forever)
+
+    async def _fail(self) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(SystemExit(3), "SystemExit: 3"), (ValueError("garbage"), "ValueError: garbage")],
+)
+def test_whatever_leaves_an_adapter_is_its_failure_alone(
+    error: BaseException, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = sink()
+    monkeypatch.setattr(sources, "make_adapter", lambda config, bootstrap: Failing(error))
+
+    async def run() -> None:
+        with trio.move_on_after(0.1):
+            await run_source(AdapterConfig(type="t", name="one"), Bootstrap(), told)
+
+    trio.run(run)
+    assert told.status.error == reason
+
+
+def test_thousands_of_problems_are_a_few_lines_and_no_new_ones_none() -> None:
+    told = sink()
+    problems = tuple(Problem(found=str(n), expected="x") for n in range(1000))
+    with structlog.testing.capture_logs() as lines:
+        told.problems(problems)
+        told.problems((*problems[1:], Problem(found="new", expected="x")))
+    assert [line.get("problem", line.get("count")) for line in lines[19:]] == [
+        "error: found 19, expected x",
+        980,
+        "error: found new, expected x",
+    ]
