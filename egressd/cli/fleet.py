@@ -135,6 +135,11 @@ def rollback(
             texts = {resource: texts[resource]}
 
         def plan(base: ResourceSet) -> tuple[Change, ...]:
+            if base.version.version != now:
+                raise FleetError(
+                    f"somebody made version {base.version.version} meanwhile: look with "
+                    "`egressd rollback --list`, then roll back again"
+                )
             return plan_restore(base, texts)
 
         why = message or f"rollback to version {target}"

@@ -28,6 +28,7 @@ from egressd.registry.records import Record
 from egressd.registry.store import Change, StoreReader
 
 _WATCH_S = 0.2
+_MEANWHILE = 100  # changes that may be published between two looks at the store
 _SHOWN = 20  # resources named of a change
 
 
@@ -175,7 +176,7 @@ def watch(once: bool, bootstrap_path: Path | None, output: str) -> None:
         version = reader.version()
         while True:
             time.sleep(_WATCH_S)
-            for change in _newer(reader, version):
+            for change in newer(reader, version):
                 version = change.version
                 if output == "json":
                     print_json(change)
@@ -185,12 +186,13 @@ def watch(once: bool, bootstrap_path: Path | None, output: str) -> None:
                     return
 
 
-def _newer(reader: StoreReader, version: int) -> list[Change]:
+def newer(reader: StoreReader, version: int) -> list[Change]:
+    """The changes after a version, the oldest first."""
     newest = reader.version()
-    if newest == version:
-        return []
-    found = reader.history(max(1, newest - version) if newest > version else 1)
-    return [change for change in reversed(found) if change.version != version]
+    if newest <= version:  # it goes back where the store was lost and begins anew
+        return list(reader.history(1)) if newest < version else []
+    found = reader.history(newest - version + _MEANWHILE)
+    return [change for change in reversed(found) if change.version > version]
 
 
 def _line(change: Change) -> str:

@@ -67,6 +67,7 @@ class Merger:
         self._refusals: tuple[Problem, ...] = ()
         self._touched: set[str] = set()
         self._overruled: dict[str, tuple[Problem, ...]] = {}
+        self._decided: set[str] = set()  # sources of which that is as of the last `changes`
         self._sources: set[str] = set()
         for record in in_force:
             self._adopt(record)
@@ -114,8 +115,8 @@ class Merger:
 
     def overruled(self, source: str) -> tuple[Problem, ...]:
         """What is not in force of all that a source says, and why: as of the last `changes`, and the
-        same object until the next."""
-        if source in self._overruled:
+        same object until it is something else."""
+        if source in self._decided:
             return self._overruled[source]
         said = self._said[source].records
         found: list[Problem] = []
@@ -125,7 +126,9 @@ class Merger:
                 found.append(_preceded(record, chosen.source))
         own = {(record.resource.ref, record.resource.place) for record in said.values()}
         found += [problem for problem in self.conflicts if (problem.resource, problem.place) in own]
-        self._overruled[source] = tuple(found)
+        self._decided.add(source)
+        if self._overruled.get(source) != tuple(found):
+            self._overruled[source] = tuple(found)
         return self._overruled[source]
 
     def apply(self, source: str, snapshot: Snapshot, now: float = 0.0) -> bool:
@@ -190,7 +193,7 @@ class Merger:
         self.conflicts = (*self._refusals, *conflicts) if self._refusals else conflicts
         sources = tuple(sorted(self._sources))
         self._touched.clear()
-        self._overruled.clear()
+        self._decided.clear()
         self._sources.clear()
         return ChangeSet(tuple(puts), tuple(deletes), tuple(hosts), sources, tuple(notes))
 

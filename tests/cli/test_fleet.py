@@ -14,7 +14,11 @@ from click.testing import CliRunner
 from egressd.api.resource import Kind
 from egressd.cli.fleet_access import read_kind
 from egressd.cli.main import main
+from egressd.fleet.change import plan_delete
+from egressd.fleet.client import FleetClient
+from egressd.fleet.commit import Note
 from egressd.fleet.config import FleetConfig
+from egressd.fleet.history import HistoryEntry
 from egressd.fleet.node_status import NodeStatus, Rejection
 from tests.fleet.memory_store import MemoryStore
 from tests.fleet.texts import entry, route
@@ -265,3 +269,22 @@ def test_a_bootstrap_that_is_not_valid_is_told_line_by_line(fleet: Fleet) -> Non
     assert code == 1
     lines = [line.removeprefix(f"error: {fleet.directory}/") for line in output.splitlines()]
     assert [line[:22] for line in lines] == ["egressd.yaml:1: worker", "egressd.yaml:2: adapte"]
+
+
+def test_a_rollback_does_not_undo_what_it_has_not_seen(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for port in (80, 81):
+        fleet.run("apply", "-f", fleet.file(entry("a", port=port)))
+    history = FleetClient.history
+
+    async def overtaken(client: FleetClient) -> tuple[HistoryEntry, ...]:
+        found = await history(client)
+        monkeypatch.setattr(FleetClient, "history", history)
+        await client.change(lambda base: plan_delete(base, ["ServiceEntry/shop/a"]), Note("x", 1.0))
+        return found
+
+    monkeypatch.setattr(FleetClient, "history", overtaken)
+    code, output = fleet.run("rollback")
+    assert (code, "somebody made version 3 meanwhile" in output) == (1, True)
+    assert "0 resources" in fleet.run("get")[1]

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from egressd.cli.main import main
+from egressd.cli.registry import newer
 from egressd.registry.merge import Merger, SourceRule
 from egressd.registry.store import StoreWriter
 from tests.registry.test_merge import service, snapshot
@@ -57,6 +58,19 @@ def test_the_history_of_a_host_shows_when_it_went(registry: Registry) -> None:
     registry.say(one=(service("a"), service("b")))
     registry.say(one=())
     assert "  -ServiceEntry/default/b\n" in registry.run("history", "b.example")
+
+
+def test_watch_shows_what_is_published_while_it_looks(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for address in range(1, 5):
+        registry.say(one=(service("a", f"10.0.0.{address}"),))
+
+    monkeypatch.setattr(StoreWriter, "version", lambda store: 2)
+    assert [change.version for change in newer(registry.writer, 1)] == [2, 3, 4]
+    assert [change.version for change in newer(registry.writer, 9)] == [4]  # begun anew
+    assert newer(registry.writer, 2) == []
+    registry.writer.close()
 
 
 def test_get_says_what_becomes_of_each_source(registry: Registry) -> None:

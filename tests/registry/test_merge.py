@@ -145,9 +145,8 @@ def test_a_change_says_which_endpoints_came_and_went() -> None:
 
 def test_a_source_learns_what_of_it_is_not_in_force_and_why() -> None:
     merger = Merger(["files", "fleet"])
-    merger.apply(
-        "files", snapshot("files", virtual("local", "a.example"), virtual("same", "s.example"))
-    )
+    files = virtual("local", "a.example"), virtual("same", "s.example")
+    merger.apply("files", snapshot("files", *files))
     said = (
         virtual("late", "a.example"),
         virtual("same", "t.example"),
@@ -159,6 +158,10 @@ def test_a_source_learns_what_of_it_is_not_in_force_and_why() -> None:
         ("VirtualService/default/late", "a.example (gateway mesh)"),
         ("VirtualService/default/same", "the same resource in source files, which has precedence"),
     }
+    before = merger.overruled("fleet")
+    merger.apply("files", snapshot("files", *files, service("busy")))
+    assert merger.changes()
+    assert merger.overruled("fleet") is before  # or each change of any source is told to the fleet
     merger.apply("files", snapshot("files"))
     merger.changes()
     assert merger.overruled("fleet") == ()
