@@ -74,7 +74,7 @@ def _add_present(listing: Listing, path: str, via: str, seen: set[tuple[int, int
     elif path.endswith(_INCLUDE):
         _add_include(listing, path, seen)
     else:
-        listing.files.setdefault(path, via)
+        _take(listing, path, via)
 
 
 def _add_directory(listing: Listing, path: str, via: str, seen: set[tuple[int, int]]) -> None:
@@ -102,7 +102,22 @@ def _add_directory(listing: Listing, path: str, via: str, seen: set[tuple[int, i
         elif entry.name.endswith(_INCLUDE):
             _add_include(listing, entry.path, seen)
         else:
-            listing.files.setdefault(entry.path, via)
+            _take(listing, entry.path, via)
+
+
+def _take(listing: Listing, path: str, via: str) -> None:
+    """A file, unless its name is none that records, logs and JSON can carry."""
+    shown = _shown(path)
+    if shown == path:
+        listing.files.setdefault(path, via)
+    else:
+        listing.problems.append(
+            Problem(place=Place(shown), found="a name that is not UTF-8", expected="one that is")
+        )
+
+
+def _shown(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _add_include(listing: Listing, path: str, seen: set[tuple[int, int]]) -> None:
@@ -127,12 +142,16 @@ def _add_include(listing: Listing, path: str, seen: set[tuple[int, int]]) -> Non
         if len(listing.missing) > before:
             why = listing.missing[next(reversed(listing.missing))]
             listing.problems.append(
-                Problem(place=Place(path, number), found=f"{named}: {why}", expected="a path")
+                Problem(
+                    place=Place(_shown(path), number), found=f"{named}: {why}", expected="a path"
+                )
             )
 
 
 def _miss(listing: Listing, path: str, why: str, via: str) -> None:
-    listing.missing.setdefault(path, f"{why}, named by {via}" if via and via != path else why)
+    listing.missing.setdefault(
+        _shown(path), f"{why}, named by {_shown(via)}" if via and via != path else why
+    )
 
 
 def _is_taken(name: str) -> bool:

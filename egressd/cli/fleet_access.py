@@ -65,10 +65,16 @@ def fleet_options(function: Callable[..., None]) -> Callable[..., None]:
             metavar="NAME=VALUE",
             help="An option of the store; VALUE is YAML.",
         ),
-        click.option("--prefix", envvar="EGRESSD_FLEET_PREFIX", help="Where in the store."),
+        click.option(
+            "--prefix",
+            envvar="EGRESSD_FLEET_PREFIX",
+            show_envvar=True,
+            help="Where in the store.",
+        ),
         click.option(
             "--store",
             envvar="EGRESSD_FLEET_STORE",
+            show_envvar=True,
             help="A fleet adapter of the bootstrap by name, where it has several; or etcd, consul.",
         ),
         node_options,

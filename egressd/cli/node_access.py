@@ -38,6 +38,7 @@ def node_options(function: F) -> F:
         "bootstrap_path",
         type=click.Path(path_type=Path),
         envvar="EGRESSD_CONFIG",
+        show_envvar=True,
         help="The node's bootstrap file.  [default: /etc/egressd/egressd.yaml]",
     )(function)
 

@@ -106,6 +106,19 @@ def test_what_is_watched_is_where_a_change_would_show(tmp_path: Path) -> None:
     assert not watch[str(tmp_path)]  # a log file beside the link is nothing to us
 
 
+def test_a_name_that_is_not_utf8_is_a_problem(tmp_path: Path) -> None:
+    """Neither the store nor JSON takes it: the registry process ended over one such file."""
+    write(tmp_path / "a.yaml", entry("a"))
+    for name in (b"\xff.yaml", b"\xfe/b.yaml"):
+        write(tmp_path / os.fsdecode(name), entry("b"))
+    look = Tree("files", [str(tmp_path)]).look()
+    assert names(look) == ["a"]
+    assert [str(problem).removeprefix(f"error: {tmp_path}/") for problem in look.problems] == [
+        r"\xfe/b.yaml: found a name that is not UTF-8, expected one that is",
+        r"\xff.yaml: found a name that is not UTF-8, expected one that is",
+    ]
+
+
 def test_a_pipe_is_a_problem_and_waits_for_nobody(tmp_path: Path) -> None:
     write(tmp_path / "a.yaml", entry("a"))
     os.mkfifo(tmp_path / "b.yaml")
