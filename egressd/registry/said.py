@@ -19,6 +19,8 @@ from egressd.registry.guard import (
 )
 from egressd.registry.records import Hold, Record, Snapshot
 
+Short = tuple[Record, tuple[WorkloadEntry, ...]]
+"""A record as last stated, and the endpoints in force that it no longer has."""
 _SHOWN = 4  # endpoints named of each change in the log
 
 
@@ -33,7 +35,7 @@ class Said:
         self.lost = 0  # endpoints in force before that the last answer lacked
         self._stated: tuple[Record, ...] = ()  # the last answer
         self._missing: set[str] = set()  # in force though the last answer lacks them
-        self._short: dict[str, Record] = {}  # as last stated, where lost endpoints were added
+        self._short: dict[str, Short] = {}  # in force with endpoints that they lack
         self._failed: set[str] = set()  # of the missing: their origin could not be read
         self._known = 0  # endpoints in force
 
@@ -52,17 +54,15 @@ class Said:
         came, gone = _compared(self._stated, snapshot.records)
         missing = (gone | self._missing) - came.keys()
         failed = {k for k in missing if self.records[k].origin in snapshot.failed_origins}
-        short = {**self._short, **came}
-        for key in missing:
-            short.pop(key, None)
-        lost = {
-            key: endpoints
-            for key, record in short.items()
+        still = {k: s for k, s in self._short.items() if k not in came and k not in missing}
+        short = {
+            key: (record, endpoints)
+            for key, record in came.items()
             if (old := self.records.get(key)) is not None
             and (endpoints := lost_endpoints(old, record))
         }
         self.lost = sum(weigh(self.records[key]) for key in missing - failed)
-        self.lost += sum(map(len, lost.values()))
+        self.lost += sum(len(endpoints) for _, endpoints in (*still.values(), *short.values()))
         self.hold = judge(
             self.hold,
             self._limit,
@@ -74,21 +74,24 @@ class Said:
             is_empty=self.lost == self._known and is_empty(snapshot.records),
         )
         self.has_spoken = True
-        before = {k: self.records.get(k) for k in came.keys() | self._short.keys() | missing}
+        is_held = self.hold is not None
+        touched = came.keys() | missing | (set() if is_held else still.keys())
+        before = {key: self.records.get(key) for key in touched}
         self._stated = snapshot.records
-        for key, record in short.items():
-            is_padded = self.hold is not None and key in lost
-            self._put(key, padded(record, lost[key]) if is_padded else record)
-        self._short = {k: short[k] for k in lost} if self.hold is not None else {}
+        for key, record in came.items():
+            self._put(key, padded(*short[key]) if is_held and key in short else record)
+        for key, (record, _) in () if is_held else still.items():
+            self._put(key, record)
+        self._short = {**still, **short} if is_held else {}
         self._failed = failed
-        self._missing = missing if self.hold is not None else failed
+        self._missing = missing if is_held else failed
         self._forget(missing - self._missing)
         return self._differing(before)
 
     def release(self) -> set[str]:
         """Believe the loss that is held. Returns the keys whose record in force may differ."""
         before = {key: self.records[key] for key in self.retained}
-        for key, record in self._short.items():
+        for key, (record, _) in self._short.items():
             self._put(key, record)
         self._forget(self._missing - self._failed)
         self.hold, self._short, self._missing = None, {}, self._failed

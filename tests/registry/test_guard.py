@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egressd.registry import said
 from egressd.registry.guard import LossLimit, judge
 from egressd.registry.merge import Merger, SourceRule
 from egressd.registry.records import Hold, Record, Snapshot
@@ -212,3 +213,61 @@ def test_what_the_source_states_is_always_in_force(
         assert found >= set(stated)
         if merged.hold("consul") is None:
             assert found == set(stated)
+
+
+ANSWERS = st.lists(
+    st.tuples(
+        st.dictionaries(st.sampled_from("abcd"), st.text("12345", min_size=1), max_size=4),
+        st.booleans(),
+        st.booleans(),
+    )
+)
+
+
+@given(ANSWERS)
+def test_nothing_is_lost_while_a_hold_lasts_and_nothing_is_kept_after(
+    answers: list[tuple[dict[str, str], bool, bool]],
+) -> None:
+    """Endpoint by endpoint; records that do not change are the same objects, as adapters have them."""
+    merged = merger()
+    made: dict[tuple[str, str], Record] = {}
+    before: dict[str, set[str]] = {}
+    for step, (stated, doubted, reread) in enumerate(answers):
+        places = {name: "".join(sorted(set(digits))) for name, digits in stated.items()}
+        for pair in places.items():
+            made.setdefault(pair, fleet(*pair)[0])
+        snapshot = Snapshot(
+            records=tuple(made[pair] for pair in places.items()),
+            doubt=DOUBT if doubted else "",
+            is_reread=reread,
+        )
+        merged.apply("consul", snapshot, float(step))
+        merged.changes()
+        found = {name: set(addresses) for name, addresses in in_force(merged).items()}
+        told = {name: {f"10.0.0.{one}" for one in digits} for name, digits in places.items()}
+        if merged.hold("consul") is None:
+            assert found == told
+        else:
+            names = before.keys() | told.keys()
+            assert found == {
+                name: before.get(name, set()) | told.get(name, set()) for name in names
+            }
+        before = found
+    merged.confirm("consul")
+    merged.changes()
+    if answers:
+        assert set(in_force(merged)) == set(answers[-1][0])
+
+
+def test_a_change_during_a_hold_costs_what_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    merged = merger()
+    merged.apply("consul", Snapshot(records=fleet("abcdefgh", "12")))
+    shrunk = fleet("abcdefgh", "1")
+    merged.apply("consul", Snapshot(records=shrunk, doubt=DOUBT), 1.0)
+    compared: list[Record] = []
+    count = said.lost_endpoints
+    monkeypatch.setattr(
+        said, "lost_endpoints", lambda old, new: compared.append(new) or count(old, new)
+    )
+    merged.apply("consul", Snapshot(records=(*fleet("a", "13"), *shrunk[1:])), 2.0)
+    assert len(compared) == 1
