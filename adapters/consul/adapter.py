@@ -17,12 +17,12 @@ from adapters.consul.troubles import Troubles
 from adapters.consul.watch import DatacenterWatch
 from adapters.http import Endpoint, Secret
 from adapters.options import seconds
+from adapters.pace import Pace
 from egressd.api.resource import Problem
 from egressd.registry.adapter import CONFIRM_S, Adapter, AdapterContext, Sink
 from egressd.registry.records import Snapshot
 
 DISCOVERY_S = 30.0  # between two looks for datacenters that came or went
-PUBLISH_PAUSE_S = 0.01  # after a publication: changes that are read within it go together
 
 
 def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adapter:
@@ -145,7 +145,9 @@ class _Running:
 
     async def publish(self, nursery: trio.Nursery) -> None:
         """Say what is known, whenever that changed."""
+        pace = Pace()
         while True:
+            is_pressed = self._bell.is_set()
             await self._bell.wait()
             self._bell = trio.Event()
             self._take()
@@ -156,7 +158,7 @@ class _Running:
                 )
             else:
                 self._say_news(nursery)
-            await trio.sleep(PUBLISH_PAUSE_S)
+            await trio.sleep(pace.pause_s(is_pressed))
 
     def _say_news(self, nursery: trio.Nursery) -> None:
         watches = self._watches.values()

@@ -25,11 +25,11 @@ from adapters.etcd.options import DEFAULT_PREFIX, Options, read_options
 from adapters.etcd.picture import Layout, Picture
 from adapters.etcd.skydns import Rules, SkyDnsLayout
 from adapters.etcd.wire import Change, Heard, range_end
+from adapters.pace import Pace
 from egressd.api.resource import Place, Problem, Severity
 from egressd.registry.adapter import CONFIRM_S, Adapter, AdapterContext, Sink
 from egressd.registry.keyvalue import Entry
 
-PUBLISH_PAUSE_S = 0.01  # after a publication: what is heard within it is published together
 STRIDE_S = 0.02  # of translating, before others have a turn
 
 
@@ -112,12 +112,14 @@ class Watch:
 
     async def publish_changes(self) -> None:
         """Say what is known, whenever the watch changed it."""
+        pace = Pace()
         while True:
+            is_pressed = self._changed.is_set()
             await self._changed.wait()
             self._changed = trio.Event()
             if not self._must_list:  # a list is under way, and publishes itself
                 self._publish()
-            await trio.sleep(PUBLISH_PAUSE_S)
+            await trio.sleep(pace.pause_s(is_pressed))
 
     async def confirm(self) -> None:
         """List afresh some time after a loss was held."""

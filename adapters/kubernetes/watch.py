@@ -19,6 +19,7 @@ from adapters.kubernetes.resources import PLACES, Resources
 from adapters.kubernetes.translate import translate_service
 from adapters.kubernetes.wire import SERVICE_NAME, Custom, EndpointSlice, Service
 from adapters.options import seconds
+from adapters.pace import Pace
 from egressd.api.resource import Problem
 from egressd.registry.adapter import (
     CONFIRM_S,
@@ -29,7 +30,6 @@ from egressd.registry.adapter import (
 )
 from egressd.registry.records import Snapshot
 
-PUBLISH_PAUSE_S = 0.01  # what is heard within it is published together
 AT_A_TIME = 200  # objects that are translated before others get their turn
 SHOWN = 2  # failures that are told at a time
 SERVICES = ("/api/v1",)
@@ -113,9 +113,11 @@ class _Run:
 
     async def publish(self) -> None:
         """Say what is known, whenever that changed."""
+        pace = Pace()
         while True:
+            is_pressed = self._bell.is_set()
             await self._bell.wait()
-            await trio.sleep(PUBLISH_PAUSE_S)
+            await trio.sleep(pace.pause_s(is_pressed))
             self._bell = trio.Event()
             while self._picture.settle(AT_A_TIME):
                 await trio.lowlevel.checkpoint()  # a first list of thousands stops nobody else

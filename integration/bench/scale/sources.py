@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -21,11 +22,13 @@ ENDPOINTS = 10
 @dataclass(frozen=True)
 class Registry:
     """`move` makes endpoint 0 or 1 the only one of a probe service, and returns the moment at which the
-    registry had it (monotonic seconds): what follows is egressd's time."""
+    registry had it (monotonic seconds): what follows is egressd's time. `move_unseen` does the same work
+    where the node does not look: what that costs the machine is not egressd's."""
 
     adapter: Mapping[str, object]
     host: Callable[[int], str]
     move: Callable[[int, int], float]
+    move_unseen: Callable[[int, int], float]
 
 
 @contextmanager
@@ -37,29 +40,33 @@ def etcd(directory: Path, services: int, port: int) -> Iterator[Registry]:
             {_key(n): _entry(n, port, [0] if n < PROBES else every) for n in range(services)}
         )
 
-        def move(number: int, endpoint: int) -> float:
-            cluster.put(_key(number), _entry(number, port, [endpoint]))
+        def move_at(prefix: str, number: int, endpoint: int) -> float:
+            cluster.put(prefix + _key(number), _entry(number, port, [endpoint]))
             return monotonic()
 
         options = {"endpoints": cluster.endpoints, "prefix": "/bench/"}
-        yield Registry({"type": "etcd", "options": options}, _etcd_host, move)
+        adapter = {"type": "etcd", "options": options}
+        yield Registry(adapter, _etcd_host, partial(move_at, ""), partial(move_at, "/elsewhere"))
 
 
 @contextmanager
 def consul(directory: Path, services: int, port: int) -> Iterator[Registry]:
     """A double that answers as a Consul agent: a real one takes minutes to be filled."""
-    with ConsulDouble(services, ENDPOINTS, port) as double:
+    with (
+        ConsulDouble(services, ENDPOINTS, port) as double,
+        ConsulDouble(PROBES, ENDPOINTS, port) as elsewhere,
+    ):
         for number in range(PROBES):
             for endpoint in range(1, ENDPOINTS):
                 double.set_health(f"svc-{number}", endpoint, "critical")
 
-        def move(number: int, endpoint: int) -> float:
-            double.set_health(f"svc-{number}", endpoint, "passing")
-            double.set_health(f"svc-{number}", 1 - endpoint, "critical")
+        def move_at(where: ConsulDouble, number: int, endpoint: int) -> float:
+            where.set_health(f"svc-{number}", endpoint, "passing")
+            where.set_health(f"svc-{number}", 1 - endpoint, "critical")
             return monotonic()
 
-        options = {"address": double.address}
-        yield Registry({"type": "consul", "options": options}, _consul_host, move)
+        adapter = {"type": "consul", "options": {"address": double.address}}
+        yield Registry(adapter, _consul_host, partial(move_at, double), partial(move_at, elsewhere))
 
 
 SOURCES: Mapping[str, Callable[[Path, int, int], AbstractContextManager[Registry]]] = {
