@@ -92,6 +92,7 @@ class Inventory:
         before = self._services.get(name)
         members = self._members.get(name)
         if not members:
+            self._members.pop(name, None)  # names may come and go for ever
             self._services.pop(name, None)
             return before is not None
         translated = self._translate(name, members.values())

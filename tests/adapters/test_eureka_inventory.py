@@ -75,6 +75,15 @@ def test_a_delta_adds_modifies_and_deletes_in_its_order() -> None:
     assert known.hashcode == "UP_3_"
 
 
+def test_a_service_that_is_gone_leaves_nothing_behind() -> None:
+    known = inventory()
+    listed(known, instance("A", "1"))
+    assert translated(known) == {"a": 1}
+    listed(known)
+    assert translated(known) == {}
+    assert not known._members
+
+
 def test_a_repeated_delta_changes_nothing_and_keeps_the_very_records() -> None:
     known = inventory()
     listed(known, instance("WEB", "a"), instance("PAY", "b"))
