@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 import trio
@@ -72,5 +73,6 @@ async def _run_sources(
 def run_registry(bootstrap: Bootstrap, inherited: Inherited, store_path: str) -> None:
     """Entry of the forked child. Traffic goes first: a storm of changes on a machine whose cores are all
     busy is taken in fewer, larger strides instead of slowing requests down."""
-    os.nice(_NICE)
+    with suppress(OSError):  # a sandbox may not let it
+        os.nice(_NICE)
     trio.run(serve_registry, bootstrap, inherited, store_path)
