@@ -6,12 +6,13 @@ import html
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import msgspec
 import trio
 
 import egressd
+from egressd.admin.request_guard import Target
 from egressd.admin.state import AdminState, ClusterView
 from egressd.api.render import to_mapping
 from egressd.registry.records import Record, SourceState
@@ -43,12 +44,11 @@ def _json(value: object, status: int = 200) -> Answer:
     return Answer(status, JSON, msgspec.json.format(msgspec.json.encode(value)) + b"\n")
 
 
-async def act(state: AdminState, target: str) -> Answer:
+async def act(state: AdminState, target: Target) -> Answer:
     """Route one POST."""
-    parts = urlsplit(target)
-    if parts.path != CONFIRM:
+    if target.path != CONFIRM:
         return Answer(405, TEXT, f"GET and HEAD only, but for POST {CONFIRM}\n".encode())
-    source = Query(parse_qs(parts.query), "").get("source")
+    source = Query(parse_qs(target.query), "").get("source")
     confirmed = state.confirm(source)
     if confirmed is None:
         return Answer(
@@ -57,13 +57,12 @@ async def act(state: AdminState, target: str) -> Answer:
     return _json({"source": source, "confirmed": confirmed})
 
 
-async def answer(state: AdminState, target: str, accept: str) -> Answer:
+async def answer(state: AdminState, target: Target, accept: str) -> Answer:
     """Route one GET."""
-    parts = urlsplit(target)
-    view = VIEWS.get(parts.path)
+    view = VIEWS.get(target.path)
     if view is None:
         return Answer(404, TEXT, f"no such path; there are {', '.join(VIEWS)}\n".encode())
-    return await view(state, Query(parse_qs(parts.query), accept))
+    return await view(state, Query(parse_qs(target.query), accept))
 
 
 async def _index(state: AdminState, query: Query) -> Answer:
@@ -144,8 +143,9 @@ async def _config_dump(state: AdminState, query: Query) -> Answer:
 
 
 async def _aside(value: Callable[[], object]) -> Answer:
-    """In a thread: 10,000 records take seconds, in which the same loop has to hear the sources."""
-    return await trio.to_thread.run_sync(lambda: _json(value()))
+    """In a thread: 10,000 records take seconds, in which the same loop has to hear the sources. Few
+    at a time: each holds the whole registry as text."""
+    return await trio.to_thread.run_sync(lambda: _json(value()), limiter=_DUMPS)
 
 
 def _records(state: AdminState, host: str) -> list[dict[str, object]]:
@@ -199,6 +199,7 @@ def _redacted(value: object) -> object:
     return value
 
 
+_DUMPS = trio.CapacityLimiter(2)
 View = Callable[[AdminState, Query], Awaitable[Answer]]
 VIEWS: Mapping[str, View] = {
     "/": _index,

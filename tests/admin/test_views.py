@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 import trio
 
+from egressd.admin.request_guard import Target
 from egressd.admin.state import AdminState, ClusterView
 from egressd.admin.views import Answer, answer
 from egressd.api.resource import Problem
@@ -46,7 +47,7 @@ def test_a_large_registry_is_shown_beside_the_loop(path: str) -> None:
     found: list[Answer] = []
 
     async def ask() -> None:
-        found.append(await answer(cast(AdminState, state), path, ""))
+        found.append(await answer(cast(AdminState, state), Target(path), ""))
 
     async def both() -> None:
         async with trio.open_nursery() as nursery:
