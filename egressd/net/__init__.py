@@ -8,7 +8,8 @@ request (design: performance). Here a connection is a plain coroutine (a *fiber*
 loop, itself one trio task, steps when its socket is ready: edge-triggered, registered once.
 """
 
-from egressd.net.readiness import Deadline, Fiber, Readiness
+from egressd.net.fiber import Cancelled, Deadline, Fiber, FiberGroup
+from egressd.net.readiness import Readiness
 from egressd.net.stream import Stream, StreamClosed
 
-__all__ = ["Deadline", "Fiber", "Readiness", "Stream", "StreamClosed"]
+__all__ = ["Cancelled", "Deadline", "Fiber", "FiberGroup", "Readiness", "Stream", "StreamClosed"]

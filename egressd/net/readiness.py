@@ -1,25 +1,28 @@
 """The readiness source: one edge-triggered epoll inside one trio task, and the fibers it steps.
 
 Rules of this file:
-- a fiber waits on streams, on its deadline, or on a trio call; a wake-up may be spurious, so whoever
-  waits checks what it waited for and waits again;
-- a deadline is one attribute of the fiber; moving it later costs nothing, because the wheel looks at
-  the attribute only when the fiber's bucket comes up;
-- an exception that leaves a fiber ends that fiber alone and is reported, never the loop.
+- a batch of events is resolved before anything runs: flags are set on the streams that the descriptors
+  belong to now, and who waits is put into the ready queue. A stream that takes over a descriptor's
+  number while the batch is handled gets none of its events;
+- a pass steps what was ready when it began, each once; what becomes ready meanwhile comes next;
+- trio's other tasks get their turn after a few passes, however much is ready;
+- an exception that leaves a fiber ends that fiber alone (and its group) and is reported, never the loop.
 """
 
 from __future__ import annotations
 
+import os
 import select
-import types
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Protocol, TypeVar
 
 import outcome
 import trio
 
+from egressd.net.deadlines import DeadlineQueue
+from egressd.net.fiber import Fiber, MakeCoroutine, Steppable
 from egressd.net.listening import Listening
 
 IN, OUT, ERR, HUP, RDHUP = (
@@ -35,22 +38,11 @@ _WRITE = OUT | ERR | HUP
 _DEAD = ERR | HUP
 _ENDED = RDHUP | HUP | ERR
 
-TICK_S = 0.005
-"""Resolution of deadlines and fiber sleeps, seconds."""
-
 _BATCH = 256
+_PASSES = 4
+"""Passes in a row before trio's other tasks get their turn."""
 _NEVER = float("inf")
 T = TypeVar("T")
-
-
-class Deadline(Exception):
-    """The fiber's deadline passed while it waited."""
-
-
-class Waiter(Protocol):
-    """What a stream wakes: a fiber, or the watcher of an idle connection."""
-
-    def step(self) -> None: ...
 
 
 class Pollable(Protocol):
@@ -61,124 +53,31 @@ class Pollable(Protocol):
     writable: bool
     ended: bool
     dead: bool
-    read_waiter: Waiter | None
-    write_waiter: Waiter | None
-    dead_waiter: Waiter | None
-
-
-@types.coroutine
-def park() -> Generator[None, None, None]:
-    """Give control back to the readiness loop until the fiber is stepped."""
-    yield
-
-
-class Fiber:
-    """One plain coroutine stepped by the readiness loop.
-
-    `deadline` is in `time.monotonic` seconds, infinite for none. `wait` raises `Deadline` once it has
-    passed; the owner moves or clears it before it waits again.
-    """
-
-    __slots__ = ("_coro", "_loop", "_send", "bucket", "deadline", "done", "running")
-
-    def __init__(self, loop: Readiness) -> None:
-        self._loop = loop
-        self._coro: Coroutine[None, None, None] | None = None
-        self.deadline = _NEVER
-        self.bucket = 0  # the wheel tick under which this fiber is filed; 0 = none
-        self.done = False
-        self.running = False
-
-    def start(self, coro: Coroutine[None, None, None]) -> None:
-        """Run `coro` up to its first wait."""
-        self._coro = coro
-        self._send = coro.send
-        self.step()
-
-    def step(self) -> None:
-        """Run until the next wait. Does nothing for a fiber that ended or is running already."""
-        if self.done or self.running:
-            return
-        self.running = True
-        try:
-            self._send(None)
-        except StopIteration:
-            self._finish()
-        except Exception as error:
-            self._finish()
-            self._loop.report(error)
-        finally:
-            self.running = False
-
-    def cancel(self) -> None:
-        """End the fiber where it waits: `finally` blocks run, nothing after them."""
-        if self._coro is not None and not self.done and not self.running:
-            self.running = True
-            try:
-                self._coro.close()
-            except Exception as error:
-                self._loop.report(error)
-            finally:
-                self.running = False
-                self._finish()
-
-    def _finish(self) -> None:
-        self.done = True
-        self._loop.fibers.discard(self)
-
-    def set_deadline(self, at: float) -> None:
-        """Wake this fiber with `Deadline` at monotonic time `at` (infinite: never)."""
-        self.deadline = at
-        if at != _NEVER:
-            tick = int(at / TICK_S) + 1
-            if self.bucket == 0 or tick < self.bucket:
-                self._loop.file(self, tick)
-
-    async def wait(self) -> None:
-        """Park until stepped. Raises `Deadline` when the deadline has passed."""
-        await park()
-        if self.deadline != _NEVER and monotonic() >= self.deadline:
-            raise Deadline
-
-    async def sleep(self, seconds: float) -> None:
-        """Sleep at the wheel's resolution, or until the deadline, which raises `Deadline`."""
-        outer = self.deadline
-        until = monotonic() + seconds
-        self.set_deadline(min(until, outer))
-        try:
-            while (now := monotonic()) < until:
-                if now >= outer:
-                    raise Deadline
-                await park()
-        finally:
-            self.set_deadline(outer)
-
-    async def nap(self, seconds: float) -> None:
-        """Park until stepped by anybody, for at most `seconds`. Raises `Deadline`."""
-        outer = self.deadline
-        self.set_deadline(min(monotonic() + seconds, outer))
-        try:
-            await park()
-        finally:
-            self.set_deadline(outer)
-        if outer != _NEVER and monotonic() >= outer:
-            raise Deadline
+    read_waiter: Steppable | None
+    write_waiter: Steppable | None
+    dead_waiter: Steppable | None
 
 
 class Readiness:
     """The loop: owns the epoll, all fibers of the worker, and their deadlines."""
 
-    def __init__(self, on_error: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, on_error: Callable[[Exception], None], clock: Callable[[], float] = monotonic
+    ) -> None:
         self._epoll = select.epoll()
         self._streams: dict[int, Pollable] = {}
-        self._wheel: dict[int, set[Fiber]] = {}
-        self._next_tick = 0
+        self._kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._kick, IN | select.EPOLLET)
         self._sweep_scope: trio.CancelScope | None = None
         self._nursery: trio.Nursery | None = None
-        self._woken: deque[Fiber] = deque()
+        self.ready: deque[Steppable] = deque()
+        self.stepping = False  # a pass is under way: what becomes ready waits for the next one
+        self.passes = 0
+        self.deadlines = DeadlineQueue()
         self.fibers: set[Fiber] = set()
         self.listening = Listening()
         self.report = on_error
+        self.clock = clock
 
     def add(self, stream: Pollable) -> None:
         """Watch a stream from now until it is removed. One epoll_ctl in its life."""
@@ -189,23 +88,39 @@ class Readiness:
         """Forget a stream; the caller closes the descriptor, which leaves epoll by itself."""
         self._streams.pop(fd, None)
 
-    def spawn(self, make: Callable[[Fiber], Coroutine[None, None, None]]) -> Fiber:
-        """Start a fiber; `make` gets the fiber that its coroutine will wait with."""
-        fiber = Fiber(self)
-        self.fibers.add(fiber)
-        fiber.start(make(fiber))
-        if self._woken:
-            self._run_woken()
+    # -- fibers ------------------------------------------------------------------------------
+
+    def spawn(self, make: MakeCoroutine) -> Fiber:
+        """Start a fiber of no group: its error is reported and ends it alone. `make` gets the fiber
+        that its coroutine will wait with."""
+        fiber = Fiber(self, make, None)
+        self.schedule(fiber)
         return fiber
 
-    def wake(self, fiber: Fiber) -> None:
-        """Step a fiber soon, from code that runs inside another one."""
-        self._woken.append(fiber)
+    def schedule(self, one: Steppable) -> None:
+        """Put into the ready queue, once. Outside a pass the queue is run at once."""
+        if not one.queued:
+            one.queued = True
+            self.ready.append(one)
+            if not self.stepping:
+                self.run_ready()
 
-    def _run_woken(self) -> None:
-        woken = self._woken
-        while woken:
-            woken.popleft().step()
+    def run_ready(self) -> bool:
+        """Step what is ready now, each once. Returns whether anything was."""
+        ready = self.ready
+        count = len(ready)
+        if not count or self.stepping:
+            return False
+        self.stepping = True
+        self.passes += 1
+        try:
+            for _ in range(count):
+                ready.popleft().step()
+        finally:
+            self.stepping = False
+        if ready:
+            os.eventfd_write(self._kick, 1)  # the loop's task may be waiting for events
+        return True
 
     async def call(self, fiber: Fiber, function: Callable[..., Awaitable[T]], *args: object) -> T:
         """Run a trio function for a fiber. The fiber's deadline cancels it and raises `Deadline`."""
@@ -216,9 +131,11 @@ class Readiness:
 
         async def run() -> None:
             with scope:
-                box.append(await outcome.acapture(function, *args))
-            fiber.step()
-            self._run_woken()
+                try:
+                    box.append(outcome.Value(await function(*args)))
+                except Exception as error:
+                    box.append(outcome.Error(error))
+            fiber.wake()
 
         self._nursery.start_soon(run)
         try:
@@ -228,6 +145,8 @@ class Readiness:
             scope.cancel()
         return box[0].unwrap()
 
+    # -- the loop ----------------------------------------------------------------------------
+
     async def run(self) -> None:
         """Serve until cancelled, then end every fiber where it waits."""
         try:
@@ -236,15 +155,39 @@ class Readiness:
                 nursery.start_soon(self._sweep_forever)
                 while True:
                     await trio.lowlevel.wait_readable(self._epoll.fileno())
-                    self._poll()
+                    self.turn()
+                    while self.ready:
+                        for _ in range(_PASSES):
+                            if not self.turn():
+                                break
+                        await trio.lowlevel.checkpoint()
         finally:
             self._nursery = None
-            for fiber in tuple(self.fibers):
-                fiber.cancel()
-            self._epoll.close()
+            self.close()
 
-    def _poll(self) -> None:
+    def turn(self) -> bool:
+        """One pass: the events of one batch, then what is ready, each once. Returns whether anything
+        ran. Never waits."""
+        self.poll()
+        return self.run_ready()
+
+    def close(self) -> None:
+        """End every fiber where it waits, and the loop."""
+        stepping, self.stepping = self.stepping, True
+        try:
+            while self.fibers:
+                for fiber in tuple(self.fibers):
+                    fiber.end_now()
+        finally:
+            self.stepping = stepping
+            self.ready.clear()
+            self._epoll.close()
+            os.close(self._kick)
+
+    def poll(self) -> None:
+        """Resolve one batch of events: flags on streams, and who waits for them is ready."""
         streams = self._streams
+        ready = self.ready
         for fd, events in self._epoll.poll(0, _BATCH):
             stream = streams.get(fd)
             if stream is None:
@@ -254,58 +197,45 @@ class Readiness:
             if events & _READ:
                 stream.readable = True
                 waiter = stream.read_waiter
-                if waiter is not None:
-                    waiter.step()
+                if waiter is not None and not waiter.queued:
+                    waiter.queued = True
+                    ready.append(waiter)
             if events & _WRITE:
                 stream.writable = True
                 waiter = stream.write_waiter
-                if waiter is not None:
-                    waiter.step()
+                if waiter is not None and not waiter.queued:
+                    waiter.queued = True
+                    ready.append(waiter)
             if events & _DEAD:
                 stream.dead = True
                 waiter = stream.dead_waiter
-                if waiter is not None:
-                    waiter.step()
-        if self._woken:
-            self._run_woken()
+                if waiter is not None and not waiter.queued:
+                    waiter.queued = True
+                    ready.append(waiter)
 
-    def file(self, fiber: Fiber, tick: int) -> None:
-        """Put a fiber under a wheel tick; the sweep wakes earlier if it must."""
-        if fiber.bucket:
-            bucket = self._wheel.get(fiber.bucket)
-            if bucket is not None:
-                bucket.discard(fiber)
-        fiber.bucket = tick
-        self._wheel.setdefault(tick, set()).add(fiber)
-        if tick < self._next_tick or self._next_tick == 0:
-            self._next_tick = tick
-            if self._sweep_scope is not None:
-                self._sweep_scope.deadline = trio.current_time() + max(
-                    0.0, tick * TICK_S - monotonic()
-                )
+    # -- deadlines ---------------------------------------------------------------------------
+
+    def file(self, fiber: Fiber) -> None:
+        """File a fiber's deadline; the sweep comes earlier if it must."""
+        if self.deadlines.file(fiber) and self._sweep_scope is not None:
+            self._sweep_scope.deadline = self._sweep_at()
+
+    def _sweep_at(self) -> float:
+        """When the next sweep is due, on trio's clock."""
+        return trio.current_time() + max(0.0, self.deadlines.next_at - self.clock())
 
     async def _sweep_forever(self) -> None:
         while True:
-            with trio.CancelScope() as self._sweep_scope:
-                if self._next_tick:
-                    self._sweep_scope.deadline = trio.current_time() + max(
-                        0.0, self._next_tick * TICK_S - monotonic()
-                    )
+            with trio.CancelScope(deadline=self._sweep_at()) as self._sweep_scope:
                 await trio.sleep_forever()
-            self.sweep(monotonic())
+            self.sweep(self.clock())
 
     def sweep(self, now: float) -> None:
-        """Step every fiber whose deadline passed; refile those whose deadline moved."""
-        current = int(now / TICK_S)
-        wheel = self._wheel
-        for tick in sorted(tick for tick in wheel if tick <= current):
-            for fiber in wheel.pop(tick):
-                fiber.bucket = 0
-                if fiber.done or fiber.deadline == _NEVER:
-                    continue
-                if fiber.deadline <= now:
-                    fiber.step()
-                else:
-                    self.file(fiber, int(fiber.deadline / TICK_S) + 1)
-        self._next_tick = min(wheel, default=0)
-        self._run_woken()
+        """Wake every fiber whose deadline passed. Monotonic seconds."""
+        due = self.deadlines.due(now)
+        if due:
+            stepping, self.stepping = self.stepping, True
+            for fiber in due:
+                fiber.expire()
+            self.stepping = stepping
+            self.run_ready()

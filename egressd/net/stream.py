@@ -6,12 +6,28 @@ empty, which saves the call that would fail with EAGAIN; the next edge says when
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import ssl
+import sys
+import termios
 from collections.abc import Callable
 from contextlib import suppress
 
-from egressd.net.readiness import Fiber, Readiness, Waiter
+from egressd.net.fiber import Fiber, Steppable
+from egressd.net.readiness import Readiness
+
+_COUNT = bytearray(4)
+
+
+def _waiting_bytes(fd: int) -> int:
+    """Bytes in the kernel's receive buffer (FIONREAD), 0 where it does not say."""
+    try:
+        fcntl.ioctl(fd, termios.FIONREAD, _COUNT)
+    except OSError:
+        return 0
+    return int.from_bytes(_COUNT, sys.byteorder)
+
 
 RECV_SIZE = 65536
 """Bytes asked for in one read of a head or a small message."""
@@ -57,9 +73,9 @@ class Stream:
         self.dead = False  # reset or fully closed: writing is of no use
         self.truncated = False  # TLS ended without close_notify: what came may not be all
         self.closed = False
-        self.read_waiter: Waiter | None = None
-        self.write_waiter: Waiter | None = None
-        self.dead_waiter: Waiter | None = None
+        self.read_waiter: Steppable | None = None
+        self.write_waiter: Steppable | None = None
+        self.dead_waiter: Steppable | None = None
         loop.add(self)
 
     def start_tls(self, sock: ssl.SSLSocket) -> None:
@@ -106,10 +122,13 @@ class Stream:
 
     async def recv(self, fiber: Fiber, size: int = RECV_SIZE) -> bytes:
         """The next bytes, b"" at the end. Raises `StreamClosed`, `Deadline`."""
+        if fiber.budget <= 0:
+            await fiber.yield_now()
         while True:
             if self.readable:
                 data = self.recv_now(size)
                 if data is not None:
+                    fiber.budget -= len(data)
                     return data
             await self.wait_readable(fiber)
 
@@ -130,6 +149,31 @@ class Stream:
             self.dead = True
             raise StreamClosed(str(error)) from None
         return count
+
+    def is_quiet(self) -> bool:
+        """Whether it is known that nothing more has come: no byte, no end, no error.
+
+        Asks TLS and the kernel unless a read has just found nothing. What it reads is lost: a stream
+        that is not quiet is to be closed.
+        """
+        if self.ended or self.dead or self.closed:
+            return False
+        if not self.readable:
+            return True
+        if self.is_tls and isinstance(self.sock, ssl.SSLSocket):
+            # One ioctl instead of a read that fails inside OpenSSL; what is there may be no data.
+            if self.sock.pending():
+                return False
+            if not _waiting_bytes(self.fd):
+                return True
+        try:
+            return self.recv_now(1) is None
+        except StreamClosed:
+            return False
+
+    def has_more(self) -> bool:
+        """Whether the kernel has bytes that no event has told of yet."""
+        return self.closed or _waiting_bytes(self.fd) > 0
 
     async def wait_readable(self, fiber: Fiber) -> None:
         """Park until the next read edge; spurious returns are possible. Raises `Deadline`."""
@@ -190,10 +234,14 @@ class Stream:
             self.sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close at once. Idempotent."""
+        """Close at once. Idempotent. Whoever waits on the stream finds it closed."""
         if not self.closed:
             self.closed = True
-            self.dead = True
+            self.dead = self.readable = self.writable = True
             self._loop.remove(self.fd)
+            self.fd = -1  # the number may belong to another stream soon
             with suppress(OSError):
                 self.sock.close()
+            for waiter in (self.read_waiter, self.write_waiter, self.dead_waiter):
+                if waiter is not None:
+                    self._loop.schedule(waiter)

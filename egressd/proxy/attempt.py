@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from egressd.net.readiness import Deadline, Fiber
+from egressd.net.fiber import Deadline, Fiber
 from egressd.net.stream import StreamClosed
 from egressd.proxy.addresses import preface_of
 from egressd.proxy.body import RequestBody, upload
@@ -46,17 +46,16 @@ class AttemptFailed(Exception):
 class Attempt:
     """What one attempt holds while it lasts."""
 
-    __slots__ = ("connection", "response", "uploader")
+    __slots__ = ("connection", "response")
 
     def __init__(self, connection: UpstreamConnection) -> None:
         self.connection = connection
         self.response: ResponseHead | None = None
-        self.uploader: Fiber | None = None
 
     def abandon(self, x: Exchange) -> None:
         """Give the attempt up: whatever is under way ends, its connection closes."""
-        if self.uploader is not None:
-            self.uploader.cancel()
+        if x.uploads is not None:
+            x.uploads.cancel()
         assert x.cluster is not None
         x.cluster.pool.discard(self.connection)
 
@@ -149,7 +148,7 @@ def _reset(x: Exchange, why: str) -> AttemptFailed:
 def _start_upload(x: Exchange, this: Attempt) -> None:
     """Send the rest of the body beside reading the answer, which may come early."""
     body = x.body
-    assert body is not None
+    assert body is not None and x.uploads is not None
     main = x.fiber
     stream = this.connection.stream
     idle = x.context.settings.stream_idle_timeout_s
@@ -159,12 +158,12 @@ def _start_upload(x: Exchange, this: Attempt) -> None:
             await upload(fiber, body, stream, idle)
         except (ClientGone, MalformedMessage, Deadline) as error:
             body.failure = ClientGone() if isinstance(error, Deadline) else error
-            x.context.loop.wake(main)
+            main.wake()
             return
         if body.complete:
             x.body_done(monotonic())
 
-    this.uploader = x.context.loop.spawn(run)
+    x.uploads.start(run)
 
 
 async def _read_head(x: Exchange, this: Attempt, waits_for_continue: bool) -> ResponseHead:

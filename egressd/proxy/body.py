@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from egressd.net.readiness import Fiber
+from egressd.net.fiber import Fiber
 from egressd.net.stream import Stream, StreamClosed
 from egressd.proxy.http1.chunked import ChunkedDecoder, encode_chunk, encode_last
 from egressd.proxy.http1.request import RequestHead
@@ -129,6 +129,8 @@ async def relay_length(
     `limit` is the exchange's own deadline. Raises `ClientGone`, `StreamClosed`, `Deadline`.
     """
     while left:
+        if fiber.budget <= 0:
+            await fiber.yield_now()
         count = source.recv_into_now(_SHARED[: min(left, len(_SHARED))]) if source.readable else -1
         if count < 0:
             fiber.set_deadline(min(limit, monotonic() + idle_timeout_s))
@@ -137,6 +139,7 @@ async def relay_length(
         if count == 0:
             return left
         left -= count
+        fiber.budget -= count
         await send_downstream(fiber, target, _SHARED[:count], idle_timeout_s, limit)
     return 0
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from egressd.net.fiber import FiberGroup
 from egressd.net.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ class Exchange(Session):
         "sent_authority",
         "sent_lines",
         "sent_target",
+        "uploads",
         "upstream_started",
         "upstream_time",
     )
@@ -183,6 +185,7 @@ class Exchange(Session):
         self.extra_headers: HeaderOps | None = None  # of filters, on the response
         self.hash_value: int | None = None  # key of consistent hashing
         self.body: RequestBody | None = None
+        self.uploads: FiberGroup | None = None  # sends the body, where one is still to come
         self.path = b""
         self.query = b""
         self.sent_target = b""

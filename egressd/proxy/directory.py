@@ -12,7 +12,8 @@ from time import monotonic
 from typing import Protocol
 
 from egressd.api.service_entry import Resolution
-from egressd.net.readiness import Fiber, Readiness
+from egressd.net.fiber import Fiber
+from egressd.net.readiness import Readiness
 from egressd.proxy.scope import HostEntry, Scope
 from egressd.registry.exposure import Exposure
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile

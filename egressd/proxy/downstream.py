@@ -10,7 +10,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from egressd.net.readiness import Deadline, Fiber
+from egressd.net.fiber import REQUEST_COST, Deadline, Fiber
 from egressd.net.stream import Stream, StreamClosed
 from egressd.proxy.context import Exchange, WorkerContext
 from egressd.proxy.exchange import serve_exchange
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _NEVER = float("inf")
 _LINGER_S = 1.0
 _LINGER_BYTES = 1 << 20
+_MOST_EMPTY_LINES = 4
 _DRAIN_IDLE_S = 1.0
 """How long a draining worker waits for the next request of a kept connection, seconds."""
 
@@ -106,6 +107,10 @@ class Downstream:
 
     async def _serve_one(self) -> bool:
         """One exchange. Returns whether the connection goes on."""
+        fiber = self.fiber
+        if fiber.budget <= 0:
+            await fiber.yield_now()
+        fiber.budget -= REQUEST_COST
         try:
             head = await self._read_head()
         except MalformedMessage as error:
@@ -114,7 +119,7 @@ class Downstream:
         if head is None:
             return False
         self.idle = False
-        self.fiber.set_deadline(_NEVER)  # the head's; from here the exchange sets its own
+        fiber.set_deadline(_NEVER)  # the head's; from here the exchange sets its own
         x = Exchange(self, head, monotonic())
         going_on = await serve_exchange(x)
         self.idle = True
@@ -151,14 +156,20 @@ class Downstream:
         settings = self.context.settings
         fiber = self.fiber
         fiber.set_deadline(monotonic() + settings.head_timeout_s)
+        empty_lines = looked_at = 0
         while True:
             while buffer[:2] == b"\r\n":  # RFC 9112 2.2: empty lines before the request line
+                empty_lines += 1
+                if empty_lines > _MOST_EMPTY_LINES:
+                    raise MalformedMessage("empty lines before the request line")
                 buffer = buffer[2:]
-            end = buffer.find(b"\r\n\r\n")
+                looked_at = 0
+            end = buffer.find(b"\r\n\r\n", max(0, looked_at - 3))
             if end >= 0:
                 return buffer, end
-            if b"\n" in buffer and _has_bare_newline(buffer):
+            if _has_bare_newline(buffer, max(0, looked_at - 1)):
                 raise MalformedMessage("bare LF in the request head")
+            looked_at = len(buffer)
             if len(buffer) > settings.max_head_bytes:
                 raise MalformedMessage("request head too large", 431)
             try:
@@ -204,8 +215,13 @@ class Downstream:
             self.fiber.set_deadline(min(self.fiber.deadline, monotonic() + _DRAIN_IDLE_S))
 
 
-def _has_bare_newline(buffer: bytes) -> bool:
-    return buffer.count(b"\n") != buffer.count(b"\r\n")
+def _has_bare_newline(buffer: bytes, start: int) -> bool:
+    """Whether a LF from `start` on follows no CR; what is before `start` has been looked at, and the
+    byte at `start` too, unless it is the first."""
+    paired = buffer.count(b"\r\n", start)
+    if start and buffer[start : start + 1] == b"\n":
+        paired += 1
+    return buffer.count(b"\n", start) != paired
 
 
 def _reset_on_close(stream: Stream) -> None:

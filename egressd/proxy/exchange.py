@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from egressd.net.readiness import Deadline
+from egressd.net.fiber import Deadline
 from egressd.net.stream import StreamClosed
 from egressd.proxy.authorization import authorize_request
 from egressd.proxy.context import Exchange

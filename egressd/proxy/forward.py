@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from egressd.net.readiness import Deadline
+from egressd.net.fiber import Deadline, FiberGroup
 from egressd.proxy.attempt import Attempt, AttemptFailed, attempt
 from egressd.proxy.body import RequestBody
 from egressd.proxy.context import Exchange
@@ -18,7 +18,7 @@ from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.proxy.respond import respond
 from egressd.proxy.retry import Failure, backoff_s, retries_failure, retries_response
 from egressd.proxy.tunnel import tunnel
-from egressd.routing.table import ClusterKey
+from egressd.routing.table import ClusterKey, Mirror
 from egressd.upstream.cluster import Endpoint, Outcome
 from egressd.upstream.pool import Overflow
 
@@ -67,9 +67,19 @@ async def _forward_admitted(x: Exchange) -> None:
     early = bool(mirrors) and (x.body is None or x.body.complete)
     if early:
         send_mirrors(x, head, mirrors)
+    late = () if early else mirrors
+    if x.body is None or x.body.complete:
+        await _carry(x, head, late)
+        return
+    async with FiberGroup(x.context.loop, x.fiber) as x.uploads:
+        await _carry(x, head, late)
+
+
+async def _carry(x: Exchange, head: bytes, mirrors: tuple[Mirror, ...]) -> None:
+    """The attempts, then the answer of the one that stands. `mirrors` wait for the whole body."""
     try:
         this = await _attempts(x, head)
-        if mirrors and not early:
+        if mirrors:
             send_mirrors(x, head, mirrors)
     except Deadline:
         raise LocalReply(

@@ -10,7 +10,7 @@ import ssl
 from time import monotonic
 
 from egressd.api.gateway import ServerTLSSettings
-from egressd.net.readiness import Deadline
+from egressd.net.fiber import Deadline
 from egressd.net.stream import StreamClosed
 from egressd.proxy.context import Session, WorkerContext
 from egressd.proxy.downstream import Downstream

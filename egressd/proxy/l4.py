@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
-from egressd.net.readiness import Deadline
+from egressd.net.fiber import Deadline
 from egressd.net.stream import StreamClosed
 from egressd.proxy.authorization import authorize_session
 from egressd.proxy.client_hello import MOST_BYTES, NotTls, server_name

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from time import monotonic
 
-from egressd.net.readiness import Deadline, Fiber
+from egressd.net.fiber import Deadline, Fiber
 from egressd.net.stream import StreamClosed
 from egressd.proxy.addresses import preface_of
 from egressd.proxy.context import Exchange, WorkerContext

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from egressd.net.readiness import Deadline
+from egressd.net.fiber import Deadline
 from egressd.net.stream import StreamClosed
 from egressd.proxy.attempt import Attempt
 from egressd.proxy.body import relay_decoded, relay_length, send_downstream
@@ -114,11 +114,9 @@ def _finish(x: Exchange, this: Attempt, response: ResponseHead, clean: bool) -> 
     uploading = x.body is not None and not x.body.complete
     if uploading:
         x.keep_alive = False
-        if this.uploader is not None:
-            this.uploader.cancel()
-    elif this.uploader is not None and not this.uploader.done:
-        this.uploader.cancel()
-        uploading = True
+    if x.uploads is not None and x.uploads.is_busy:
+        x.uploads.cancel()
+        uploading = True  # the last of the body may not have gone out
     if clean and response.keep_alive and not uploading and not connection.buffer:
         runtime.pool.release(connection)
     else:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from egressd.net.readiness import Deadline, Fiber
+from egressd.net.fiber import Deadline, Fiber, FiberGroup
 from egressd.net.stream import Stream, StreamClosed
 from egressd.proxy.addresses import address_of, preface_of
 from egressd.proxy.authorization import authorize_request
@@ -220,11 +220,11 @@ async def relay_both(x: Session, upstream: Stream, first: bytes) -> None:
     idle_s = min(x.context.settings.idle_timeout_s, limits.tcp_idle_timeout_s)
     lifetime = limits.max_connection_duration_s
     flow = _Flow(idle_s, monotonic() + lifetime if lifetime is not None else _NEVER)
-    ended: list[bool] = []
 
     async def up(fiber: Fiber) -> None:
         try:
             if first:
+                fiber.set_deadline(flow.until)
                 await upstream.send_all(fiber, first)
                 x.bytes_received += len(first)
             received = _Counter()
@@ -235,27 +235,33 @@ async def relay_both(x: Session, upstream: Stream, first: bytes) -> None:
             upstream.shutdown_write()
         except (StreamClosed, Deadline):
             flow.broken = True
-        ended.append(True)
-        x.context.loop.wake(main)
+            main.wake()
 
-    other = x.context.loop.spawn(up)
     count = _Counter()
     try:
-        await relay(main, upstream, x.stream, flow, count)
-        x.stream.shutdown_write()
-        while not ended and not flow.broken:
-            main.set_deadline(flow.until)
-            try:
-                await main.wait()
-            except Deadline:
-                if monotonic() >= flow.until:
-                    break
+        async with FiberGroup(x.context.loop, main) as group:
+            group.start(up)
+            await relay(main, upstream, x.stream, flow, count)
+            x.stream.shutdown_write()
+            while group.is_busy:
+                await _wait_for_other(main, flow)
     except (StreamClosed, Deadline):
         pass
     finally:
         x.bytes_sent += count.value
-        other.cancel()
         x.context.recorder.tunnel_closed(x)
+
+
+async def _wait_for_other(fiber: Fiber, flow: _Flow) -> None:
+    """Wait for the other direction. Raises `StreamClosed` when it broke, `Deadline`."""
+    if flow.broken:
+        raise StreamClosed("the other direction broke")
+    fiber.set_deadline(flow.until)
+    try:
+        await fiber.wait()
+    except Deadline:
+        if monotonic() >= flow.until:
+            raise
 
 
 class _Flow:
@@ -310,12 +316,15 @@ async def _relay_copy(
     fiber: Fiber, source: Stream, target: Stream, flow: _Flow, count: _Counter
 ) -> None:
     while True:
+        if fiber.budget <= 0:
+            await fiber.yield_now()
         data = source.recv_now() if source.readable else None
         if data is None:
             await _wait(fiber, source, flow, to_write=False)
             continue
         if not data:
             return
+        fiber.budget -= len(data)
         view = memoryview(data)
         while view:
             sent = target.send_now(view)
@@ -334,6 +343,8 @@ async def _relay_splice(
         with suppress(OSError):  # the user's pipe quota may be used up: the default size works too
             fcntl.fcntl(write_end, _F_SETPIPE_SZ, _PIPE_SIZE)
         while True:
+            if fiber.budget <= 0:
+                await fiber.yield_now()
             moved = _splice(source.fd, write_end, _CHUNK)
             if moved < 0:
                 source.readable = False
@@ -341,6 +352,7 @@ async def _relay_splice(
                 continue
             if moved == 0:
                 return
+            fiber.budget -= moved
             while moved:
                 sent = _splice(read_end, target.fd, moved)
                 if sent < 0:

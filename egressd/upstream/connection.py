@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
-from egressd.net.readiness import Deadline, Fiber, Readiness
+from egressd.net.fiber import Deadline, Fiber
+from egressd.net.readiness import Readiness
 from egressd.net.stream import Stream, StreamClosed
 from egressd.upstream.cluster import Endpoint
 from egressd.upstream.dialing import ConnectFailed, dial
@@ -26,6 +27,7 @@ class UpstreamConnection:
         "on_idle_end",
         "opened",
         "preface",
+        "queued",
         "requests",
         "stream",
     )
@@ -39,6 +41,7 @@ class UpstreamConnection:
         self.requests = 0
         self.preface = b""  # PROXY header: the connection is for that client alone
         self.buffer = b""  # read from the stream and not yet used
+        self.queued = False  # in the loop's ready queue
         self.on_idle_end: Callable[[UpstreamConnection], None] | None = None
 
     def watch(self, on_end: Callable[[UpstreamConnection], None]) -> None:
@@ -53,6 +56,7 @@ class UpstreamConnection:
 
     def step(self) -> None:
         """The idle stream became readable (the readiness loop's call)."""
+        self.queued = False
         if self.on_idle_end is None:
             return
         try:

@@ -7,8 +7,9 @@ import os
 import socket
 from time import monotonic
 
+from egressd.net.fiber import Fiber
 from egressd.net.listening import is_of_this_host
-from egressd.net.readiness import Fiber, Readiness
+from egressd.net.readiness import Readiness
 from egressd.net.stream import Stream
 from egressd.upstream.spec import EndpointSpec, PoolLimits
 

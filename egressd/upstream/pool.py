@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import deque
 from time import monotonic
 
-from egressd.net.readiness import Fiber, Readiness
+from egressd.net.fiber import Fiber
+from egressd.net.readiness import Readiness
 from egressd.upstream.cluster import Cluster, Endpoint
 from egressd.upstream.connection import UpstreamConnection, connect
 from egressd.upstream.tls import ContextEntry
@@ -116,7 +117,7 @@ class Pool:
 
     def _call_next(self) -> None:
         if self._line:
-            self.loop.wake(self._line[0])
+            self._line[0].wake()
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take a connection back whose last exchange ended cleanly."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 
-from egressd.net.readiness import Fiber
+from egressd.net.fiber import Fiber
 from egressd.net.stream import Stream, StreamClosed
 from egressd.upstream.spec import TunnelSpec
 

@@ -10,7 +10,8 @@ from time import monotonic
 import pytest
 import trio
 
-from egressd.net.readiness import Fiber, Readiness
+from egressd.net.fiber import Fiber
+from egressd.net.readiness import Readiness
 from egressd.net.stream import Stream
 from egressd.upstream import dialing
 from egressd.upstream.dialing import ConnectFailed, dial
