@@ -32,7 +32,7 @@ from egressd.routing.table import ClusterKey
 from egressd.upstream.compile import Sources, UnknownCluster, cluster_sources, compile_cluster
 from egressd.upstream.dns import host_names, resolved_endpoints, without_denied
 from egressd.upstream.spec import ClusterSpec
-from egressd.upstream.tls import TlsConfigError, client_context
+from egressd.upstream.tls import TlsConfigError, client_context, context_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _tls_fault(spec: ClusterSpec, aim: Aim) -> str:
     if spec.tls is None or not aim.originates_tls:
         return ""
     try:
-        client_context(spec.tls)
+        client_context(context_key(spec.tls))
     except TlsConfigError as error:
         return f"TLS origination: {error}"
     return ""

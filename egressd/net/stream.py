@@ -78,11 +78,12 @@ class Stream:
         self.dead_waiter: Steppable | None = None
         loop.add(self)
 
-    def start_tls(self, sock: ssl.SSLSocket) -> None:
-        """Go on with the TLS socket that took over this stream's descriptor (same fd)."""
+    def start_tls(self, sock: ssl.SSLSocket, recv: Callable[[int], bytes] | None = None) -> None:
+        """Go on with the TLS socket that took over this stream's descriptor (same fd). `recv` stands in
+        for the socket's."""
         self.sock = sock
         self.is_tls = True
-        self._recv = sock.recv
+        self._recv = recv or sock.recv
         self._send = sock.send
 
     def start_coding(

@@ -41,7 +41,7 @@ from egressd.telemetry.stats import WorkerStats
 from egressd.upstream.cluster import Cluster
 from egressd.upstream.dns import FAMILIES, HostNames
 from egressd.upstream.node_state import NodeState
-from egressd.upstream.tls import ContextCache
+from egressd.upstream.tls_contexts import ContextCache
 
 _OPEN_RETRY_S = 0.02
 _FIRST_VERSION_S = 5.0
@@ -109,7 +109,7 @@ class Worker:
             HostNames(self.dns, FAMILIES[config.lookup_family]),
             lambda spec: Cluster(spec, self.node_state),
             self.stats.cluster,
-            ContextCache(),
+            ContextCache(self.loop),
             profile=node_profile(bootstrap),
             denies=address_policy(bootstrap.limits.denied_addresses),
         )

@@ -86,7 +86,7 @@ async def attempt(x: Exchange, endpoint: Endpoint, head: bytes) -> Attempt:
 async def _connect(x: Exchange, endpoint: Endpoint, preface: bytes) -> UpstreamConnection:
     assert x.cluster is not None
     try:
-        tls = x.cluster.tls(monotonic())
+        tls = await x.cluster.origination(x.fiber)
         return await x.cluster.pool.open_new(x.fiber, endpoint, tls, preface)
     except ConnectFailed as failed:
         x.cluster.stats.connect_failures += 1

@@ -27,7 +27,8 @@ from egressd.upstream.compile import UnknownCluster, compile_cluster
 from egressd.upstream.dns import host_names, resolved_endpoints, without_denied
 from egressd.upstream.pool import Pool
 from egressd.upstream.spec import ClusterSpec, EndpointSpec
-from egressd.upstream.tls import ContextCache, ContextEntry
+from egressd.upstream.tls_contexts import ContextCache
+from egressd.upstream.tls_handshake import Origination
 
 _UNUSED_S = 300.0
 _BY_NAME = (Resolution.NONE, Resolution.DYNAMIC_DNS)
@@ -85,10 +86,14 @@ class ClusterRuntime:
         self.resolved = True
         self._on_names: Callable[[], None] | None = None
 
-    def tls(self, now: float) -> ContextEntry | None:
-        """The TLS context of new connections. Raises `TlsConfigError`."""
-        spec = self.cluster.spec.tls
-        return None if spec is None else self.tls_cache.get(spec, now)
+    async def origination(self, fiber: Fiber) -> Origination | None:
+        """TLS of a new connection, None for plain text. Waits where its files are not loaded yet.
+        Raises `TlsConfigError`, `Deadline`."""
+        spec = self.cluster.spec
+        if spec.tls is None:
+            return None
+        entry = await self.tls_cache.get(fiber, spec.tls, spec.limits.connect_timeout_s)
+        return Origination(spec.tls, entry)
 
     def follow_names(self, names: Names, denies: Denies | None = None) -> None:
         """Keep the endpoints of a DNS cluster at what its names resolve to.

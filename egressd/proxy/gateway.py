@@ -27,7 +27,6 @@ from egressd.routing.gateway import (
     choose_server,
     exposures_of,
 )
-from egressd.upstream.connection import drive_handshake
 from egressd.upstream.server_tls import (
     ServerContextCache,
     client_principals,
@@ -35,6 +34,7 @@ from egressd.upstream.server_tls import (
     verify_client,
 )
 from egressd.upstream.tls import TlsConfigError
+from egressd.upstream.tls_handshake import drive_handshake
 
 _HANDSHAKE_S = 10.0
 

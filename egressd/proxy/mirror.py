@@ -111,7 +111,7 @@ async def _send(
         try:
             connection = runtime.pool.take_idle(endpoint, preface)
             if connection is None:
-                tls = runtime.tls(monotonic())
+                tls = await runtime.origination(fiber)
                 connection = await runtime.pool.open_new(fiber, endpoint, tls, preface)
             status = await _talk(runtime, connection, fiber, data, method)
             cluster.report_status(endpoint, status, monotonic())

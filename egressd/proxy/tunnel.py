@@ -137,7 +137,7 @@ async def connect_endpoint(
         endpoint.requests += 1
         x.fiber.set_deadline(float("inf"))
         try:
-            tls = runtime.tls(monotonic()) if originate_tls else None
+            tls = await runtime.origination(x.fiber) if originate_tls else None
             preface = preface_of(x, runtime)
             connection = await runtime.pool.open_new(x.fiber, endpoint, tls, preface, fresh=True)
             if originate_tls and runtime.cluster.spec.tunnel is not None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from time import monotonic
 
 from egressd.net.fiber import Deadline, Fiber
@@ -12,8 +10,8 @@ from egressd.net.readiness import Readiness
 from egressd.net.stream import Stream, StreamClosed
 from egressd.upstream.cluster import Endpoint
 from egressd.upstream.dialing import ConnectFailed, dial
-from egressd.upstream.spec import EndpointSpec, PoolLimits, TlsSpec
-from egressd.upstream.tls import ContextEntry, verify_peer
+from egressd.upstream.spec import PoolLimits
+from egressd.upstream.tls_handshake import Origination, TicketWatch, originate_tls
 
 
 class UpstreamConnection:
@@ -30,16 +28,25 @@ class UpstreamConnection:
         "queued",
         "requests",
         "stream",
+        "ticket",
     )
 
-    def __init__(self, stream: Stream, endpoint: Endpoint, generation: int) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        endpoint: Endpoint,
+        generation: int,
+        ticket: TicketWatch | None = None,
+        preface: bytes = b"",
+    ) -> None:
         self.stream = stream
         self.endpoint = endpoint
         self.generation = generation  # of the cluster's connection settings
         self.opened = monotonic()
         self.idle_since = 0.0
         self.requests = 0
-        self.preface = b""  # PROXY header: the connection is for that client alone
+        self.preface = preface  # PROXY header: the connection is for that client alone
+        self.ticket = ticket  # of a connection whose TLS is originated
         self.buffer = b""  # read from the stream and not yet used
         self.queued = False  # in the loop's ready queue
         self.on_idle_end: Callable[[UpstreamConnection], None] | None = None
@@ -49,10 +56,6 @@ class UpstreamConnection:
         self.idle_since = monotonic()
         self.on_idle_end = on_end
         self.stream.read_waiter = self
-
-    def unwatch(self) -> None:
-        self.on_idle_end = None
-        self.stream.read_waiter = None
 
     def step(self) -> None:
         """The idle stream became readable (the readiness loop's call)."""
@@ -68,38 +71,42 @@ class UpstreamConnection:
             ended, self.on_idle_end = self.on_idle_end, None
             ended(self)
 
-    @property
-    def is_usable(self) -> bool:
-        """False once the peer has ended, reset, or sent something unasked for."""
-        return not (self.stream.ended or self.stream.dead or self.buffer)
+    def close(self) -> None:
+        """Close at once. Idempotent."""
+        self.on_idle_end = None
+        if self.ticket is not None:
+            self.ticket.end()
+        self.stream.close()
 
 
 async def connect(
     loop: Readiness,
     fiber: Fiber,
-    endpoint: EndpointSpec,
+    endpoint: Endpoint,
+    generation: int,
     limits: PoolLimits,
-    tls: ContextEntry | None,
+    origination: Origination | None,
     preface: bytes = b"",
-) -> Stream:
-    """A connected stream, TLS done where asked. Bounded by the connect timeout and the fiber's own
+) -> UpstreamConnection:
+    """A new connection, TLS done where asked. Bounded by the connect timeout and the fiber's own
     deadline. Raises `ConnectFailed`; `Deadline` when the fiber's own deadline came first."""
     outer = fiber.deadline
-    limit = monotonic() + limits.connect_timeout_s
+    limit = loop.clock() + limits.connect_timeout_s
     fiber.set_deadline(min(outer, limit))
     stream: Stream | None = None
+    ticket = None
     try:
-        stream = await dial(loop, fiber, endpoint, limits)
+        stream = await dial(loop, fiber, endpoint.spec, limits)
         if preface:
             await stream.send_all(fiber, preface)
-        if tls is not None:
-            await _handshake(stream, fiber, endpoint, tls)
+        if origination is not None:
+            ticket = await originate_tls(loop, stream, fiber, endpoint.spec, origination)
         connected, stream = stream, None
-        return connected
+        return UpstreamConnection(connected, endpoint, generation, ticket, preface)
     except StreamClosed as error:
         raise ConnectFailed(endpoint.id, str(error)) from None
     except Deadline:
-        if monotonic() >= outer:
+        if outer <= limit:
             raise
         raise ConnectFailed(
             endpoint.id, f"no connection within {limits.connect_timeout_s:g}s", timeout=True
@@ -108,53 +115,3 @@ async def connect(
         fiber.set_deadline(outer)
         if stream is not None:
             stream.close()
-
-
-async def _handshake(
-    stream: Stream, fiber: Fiber, endpoint: EndpointSpec, entry: ContextEntry
-) -> None:
-    spec = entry.spec
-    try:
-        tls = entry.context.wrap_socket(
-            stream.sock,
-            server_hostname=spec.sni or None,
-            do_handshake_on_connect=False,
-            suppress_ragged_eofs=False,
-            session=entry.session(endpoint.id),
-        )
-        stream.start_tls(tls)
-        await drive_handshake(stream, fiber, tls)
-    except ssl.SSLError as error:
-        raise ConnectFailed(endpoint.id, f"TLS: {_tls_reason(error)}", tls=True) from None
-    except OSError as error:
-        raise ConnectFailed(endpoint.id, f"TLS: {error}", tls=True) from None
-    _verify(tls, spec, endpoint)
-    with suppress(ssl.SSLError, ValueError):
-        entry.remember_session(endpoint.id, tls.session)
-
-
-async def drive_handshake(stream: Stream, fiber: Fiber, tls: ssl.SSLSocket) -> None:
-    """Handshake, either side. Raises `ssl.SSLError`, `OSError`, `Deadline`."""
-    while True:
-        try:
-            tls.do_handshake()
-            return
-        except ssl.SSLWantReadError:
-            stream.readable = False
-            await stream.wait_readable(fiber)
-        except ssl.SSLWantWriteError:
-            stream.writable = False
-            await stream.wait_writable(fiber)
-
-
-def _verify(tls: ssl.SSLSocket, spec: TlsSpec, endpoint: EndpointSpec) -> None:
-    """The SAN check that `ssl` cannot express (Istio `ClientTLSSettings.subjectAltNames`)."""
-    refused = verify_peer(tls, spec)
-    if refused is not None:
-        raise ConnectFailed(endpoint.id, f"TLS: {refused}", tls=True)
-
-
-def _tls_reason(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate verify failed: {error.verify_message}"
-    return (error.reason or str(error)).replace("_", " ").lower()

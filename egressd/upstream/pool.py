@@ -14,7 +14,7 @@ from egressd.net.fiber import Fiber
 from egressd.net.readiness import Readiness
 from egressd.upstream.cluster import Cluster, Endpoint
 from egressd.upstream.connection import UpstreamConnection, connect
-from egressd.upstream.tls import ContextEntry
+from egressd.upstream.tls_handshake import Origination
 
 _LINE_POLL_S = 0.02
 """How often a waiting request looks whether another worker freed a connection, seconds."""
@@ -65,7 +65,7 @@ class Pool:
         self,
         fiber: Fiber,
         endpoint: Endpoint,
-        tls: ContextEntry | None,
+        tls: Origination | None,
         preface: bytes = b"",
         *,
         fresh: bool = False,
@@ -89,12 +89,12 @@ class Pool:
             cluster.done_pending()
 
     async def _connect(
-        self, fiber: Fiber, endpoint: Endpoint, tls: ContextEntry | None, preface: bytes
+        self, fiber: Fiber, endpoint: Endpoint, tls: Origination | None, preface: bytes
     ) -> UpstreamConnection:
         generation = self.generation
         limits = self.cluster.spec.limits
         try:
-            stream = await connect(self.loop, fiber, endpoint.spec, limits, tls, preface)
+            connection = await connect(self.loop, fiber, endpoint, generation, limits, tls, preface)
         except BaseException:
             self.cluster.done_connection()
             endpoint.connect_failures += 1
@@ -103,8 +103,6 @@ class Pool:
         self.open += 1
         self.opened += 1
         endpoint.connections += 1
-        connection = UpstreamConnection(stream, endpoint, generation)
-        connection.preface = preface
         return connection
 
     async def _wait_in_line(self, fiber: Fiber) -> None:
@@ -153,8 +151,7 @@ class Pool:
     def discard(self, connection: UpstreamConnection) -> None:
         """Close a connection for good."""
         if not connection.stream.closed:
-            connection.on_idle_end = None
-            connection.stream.close()
+            connection.close()
             connection.endpoint.connections -= 1
             self.open -= 1
             self.cluster.done_connection()
