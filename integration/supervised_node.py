@@ -108,11 +108,18 @@ def run_registry(bootstrap: Bootstrap, inherited: Inherited, store_path: str) ->
 
 def main(config: Path) -> int:
     """Run until stopped."""
+    bootstrap = load_bootstrap(config)
+
+    def load() -> Bootstrap:
+        if Path(bootstrap.state_dir, "broken").exists():
+            raise ZeroDivisionError("a fault that nobody thought of")
+        return load_bootstrap(config)
+
     try:
         supervisor = Supervisor(
-            load_bootstrap(config),
+            bootstrap,
             Entries(run_worker, run_registry),
-            lambda: load_bootstrap(config),
+            load,
             config_path=str(config),
         )
     except StartError as error:

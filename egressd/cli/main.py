@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+import traceback
 
 import click
 
@@ -27,6 +29,8 @@ COMMANDS = {
     "demo": ("egressd.cli.demo", "demo", "A real node on loopback, to look at."),
 }
 
+_CANNOT_LOAD = 70  # EX_SOFTWARE of sysexits.h
+
 
 class LazyGroup(click.Group):
     """Loads a command's module when it is used: `egressd status` need not import the data plane."""
@@ -38,7 +42,11 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
         module, name, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), name)
+        try:
+            command: click.Command = getattr(importlib.import_module(module), name)
+        except (ImportError, OSError, MemoryError):
+            traceback.print_exc()
+            sys.exit(_CANNOT_LOAD)  # not 1: that says that what was asked for is wrong
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

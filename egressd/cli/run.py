@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from pathlib import Path
 
 import click
+import structlog
 
-from egressd.node.bootstrap import DEFAULT_PATH, Bootstrap, BootstrapError, load_bootstrap
+from egressd.node.bootstrap import (
+    DEFAULT_PATH,
+    Bootstrap,
+    BootstrapError,
+    LogConfig,
+    load_bootstrap,
+)
+from egressd.node.log import capture_python_output, configure_log, flush_log, tell
+
+_FAILED = 70  # `egressd.node.supervisor.ExitCode.FAILED`, which is not loaded for `--help`
 
 
 @click.command()
@@ -31,14 +42,29 @@ def run(config: Path | None) -> None:
       2  the command line is wrong
       3  cannot start: a port or a directory cannot be had
       4  stopped, but requests in flight were cut off
+     70  a fault of egressd itself; the log has it
     """
+    # Nothing but a wrong configuration may end with 1, which no service manager restarts.
+    try:
+        status = _run(config)
+    except KeyboardInterrupt:
+        status = 128 + signal.SIGINT
+    except Exception:
+        structlog.get_logger("egressd.supervisor").critical("the node failed", exc_info=True)
+        status = _FAILED
+    flush_log()
+    sys.exit(status)
+
+
+def _run(config: Path | None) -> int:
+    configure_log(LogConfig())  # a closed or broken standard error must not matter from here on
     try:
         bootstrap = _load(config)
     except BootstrapError as error:
         for problem in error.problems:
-            click.echo(str(problem), err=True)
-        sys.exit(1)
-    sys.exit(_supervise(bootstrap, config))
+            tell(str(problem))
+        return 1
+    return _supervise(bootstrap, config)
 
 
 def _load(config: Path | None) -> Bootstrap:
@@ -52,7 +78,6 @@ def _supervise(bootstrap: Bootstrap, config: Path | None) -> int:
     # Imported here, in the supervisor and not in its children: `egressd --help` stays quick, and a
     # forked replacement has everything loaded.
     from egressd.admin import server as _admin  # noqa: F401
-    from egressd.node.log import configure_log
     from egressd.node.registry_process import run_registry
     from egressd.node.supervisor import Entries, StartError, Supervisor
     from egressd.node.worker import run_worker
@@ -63,6 +88,8 @@ def _supervise(bootstrap: Bootstrap, config: Path | None) -> int:
         return fresh
 
     configure_log(bootstrap.log)
+    capture_python_output()
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # `stty tostop` must not stop who logs
     gc.collect()
     gc.freeze()  # children share these pages: a collection in one does not copy them
     try:
@@ -73,6 +100,6 @@ def _supervise(bootstrap: Bootstrap, config: Path | None) -> int:
             config_path=str(config or DEFAULT_PATH),
         )
     except StartError as error:
-        click.echo(f"error: {error}", err=True)
+        tell(f"error: {error}")
         return 3
     return int(supervisor.run())

@@ -20,6 +20,7 @@ from egressd.admin.state import (
 from egressd.admin.worker_link import Counters, ask_all
 from egressd.api.resource import Kind, Problem
 from egressd.node.bootstrap_model import Bootstrap
+from egressd.node.log import dropped_lines
 from egressd.node.registry_state import RegistryState
 from egressd.node.status import ChildState, ChildStatus, SupervisorStatus, read_status
 from egressd.registry.lookup import candidates
@@ -105,6 +106,7 @@ class NodeAdmin:
             registry_restarts=status.registry_restarts if status else 0,
             workers_up=sum(1 for answer in answers if answer),
             workers=self._bootstrap.workers,
+            log_lines_dropped=dropped_lines() + (status.log_lines_dropped if status else 0),
         )
         return render(totals, node, accept)
 

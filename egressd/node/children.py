@@ -6,15 +6,16 @@ import ctypes
 import faulthandler
 import os
 import signal
-import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 from typing import NoReturn
 
+import structlog
+
 from egressd.node.bootstrap_model import Bootstrap
+from egressd.node.log import flush_log
 from egressd.node.restart import early_deaths, is_crash_loop, restart_pause
 from egressd.node.signals import HANDLED, signals_held
 from egressd.node.socket_desk import Line
@@ -25,6 +26,8 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _CRASHED = 70  # EX_SOFTWARE of sysexits.h: an exception left the child's entry
 _libc = ctypes.CDLL(None, use_errno=True)
+
+log = structlog.get_logger("egressd.process")
 
 
 @dataclass(slots=True, eq=False)
@@ -97,17 +100,20 @@ class Seat:
 def fork_child(name: str, before: Callable[[], None], entry: Callable[[], None]) -> tuple[int, int]:
     """Start `entry` in a new process named `name`; `before` runs first in it.
 
-    Returns pid and pidfd. Raises OSError where the system is out of processes or memory. In the
-    child it never returns.
+    Returns pid and pidfd. Raises OSError where the system is out of processes, memory or
+    descriptors. In the child it never returns.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
     parent = os.getpid()
     with signals_held():
         pid = os.fork()
         if not pid:
             _be_child(name, parent, before, entry)
-    return pid, os.pidfd_open(pid)
+    try:
+        return pid, os.pidfd_open(pid)
+    except OSError:  # nobody would hear of its end
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def _be_child(
@@ -122,17 +128,16 @@ def _be_child(
         _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGTERM)
-        faulthandler.enable()
+        faulthandler.enable(2)
         entry()
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
-        traceback.print_exc()
+        log.critical("a process failed", process=name, exc_info=True)
     finally:
         with suppress(BaseException):
-            sys.stdout.flush()
-            sys.stderr.flush()
+            flush_log()
         os._exit(code)
 
 

@@ -7,7 +7,7 @@ import os
 import selectors
 import signal
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic, time
@@ -79,28 +79,31 @@ class Fleet:
         return min((seat.due for seat in self.seats if seat.child is None), default=float("inf"))
 
     def _fill(self, seat: Seat, now: float) -> None:
-        ready_fd, child_ready_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        slot = self._holdings.pulses.take_slot()
-        line = self.desk.open_line(seat, seat.slot) if seat.role == "worker" else None
-        before = partial(self._prepare_child, ready_fd, line)
         try:
-            pid, pidfd = fork_child(
-                f"egressd-{seat.role[0]}{seat.index}" if seat.role == "worker" else "egressd-reg",
-                before,
-                self._entry(seat, child_ready_fd, slot, line),
-            )
+            self._start(seat, now)
         except OSError as error:
             log.error("cannot start a process", role=seat.role, index=seat.index, error=str(error))
-            os.close(ready_fd)
-            self._holdings.pulses.give_back(slot)
-            if line is not None:
-                self.desk.close_line(line)
             seat.due = now + _FORK_RETRY_S
-            return
-        finally:
-            os.close(child_ready_fd)
-            if line is not None:
-                line.child_end.close()
+
+    def _start(self, seat: Seat, now: float) -> None:
+        """Raises OSError where processes, memory or descriptors are short; nothing is kept then."""
+        with ExitStack() as undo, ExitStack() as child_ends:
+            ready_fd, child_ready_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            undo.callback(os.close, ready_fd)
+            child_ends.callback(os.close, child_ready_fd)
+            slot = self._holdings.pulses.take_slot()
+            undo.callback(self._holdings.pulses.give_back, slot)
+            line = None
+            if seat.role == "worker":
+                line = self.desk.open_line(seat, seat.slot)
+                undo.callback(self.desk.close_line, line)
+                child_ends.callback(line.child_end.close)
+            pid, pidfd = fork_child(
+                f"egressd-w{seat.index}" if seat.role == "worker" else "egressd-reg",
+                partial(self._prepare_child, ready_fd, line),
+                self._entry(seat, child_ready_fd, slot, line),
+            )
+            undo.pop_all()
         child = Child(pid, pidfd, ready_fd, slot, now, time(), line=line)
         seat.child = child
         if seat.role == "registry":  # workers do not wait for it: it has no ready of its own
@@ -131,6 +134,7 @@ class Fleet:
 
     def _prepare_child(self, ready_fd: int, line: Line | None) -> None:
         self._leave_behind()
+        self._holdings.stray.redirect_in_child()
         self.desk.close_in_child(line)
         os.close(ready_fd)
         for child in self.children():

@@ -20,6 +20,7 @@ from egressd.node.sockets import (
     open_admin,
     take_passed_sockets,
 )
+from egressd.node.stray_output import StrayOutput
 from egressd.upstream.node_state import create as create_node_state
 
 _BELL = (1).to_bytes(8, "little")
@@ -52,6 +53,8 @@ class Holdings:
         self._undo.append(self.admin.close)
         self.health_fd = create_node_state()
         self._undo.append(lambda: os.close(self.health_fd))
+        self.stray = StrayOutput()
+        self._undo.append(self.stray.close)
         self.pulses = Pulses()
         self._undo.append(self.pulses.close)
         self.bells: list[int] = []

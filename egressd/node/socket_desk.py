@@ -100,8 +100,8 @@ class SocketDesk:
     def open_line(self, seat: Hashable, slot: int) -> Line:
         """For a child that is about to be forked; `child_end` is the child's to keep open."""
         line = Line(seat, slot)
-        self._lines.append(line)
         self._selector.register(line.sock, selectors.EVENT_READ, lambda: self._heard(line))
+        self._lines.append(line)
         return line
 
     def close_line(self, line: Line) -> None:

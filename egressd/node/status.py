@@ -57,6 +57,7 @@ class SupervisorStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     registry_restarts: int
     listeners: tuple[ListenerStatus, ...]
     children: tuple[ChildStatus, ...]
+    log_lines_dropped: int = 0  # of the supervisor's own log
 
 
 def write_status(path: Path, status: SupervisorStatus) -> None:

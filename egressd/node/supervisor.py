@@ -6,7 +6,8 @@
     any       -> stopping         SIGTERM, SIGINT: workers drain, then the registry process ends
     stopping  -> (end)            a second signal ends the draining
 
-Holds no traffic and no registry data. One thread, no event loop library: it forks.
+Holds no traffic and no registry data. No event loop library, no thread but the log's: it forks.
+No exception ends it: what goes wrong in one turn of the loop is logged, and the next turn comes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import signal
 from collections.abc import Callable, MutableMapping
 from math import inf
 from pathlib import Path
-from time import monotonic, monotonic_ns, time
+from time import monotonic, monotonic_ns, sleep, time
 
 import structlog
 
@@ -27,6 +28,7 @@ from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.children import Seat
 from egressd.node.fleet import Entries, Fleet
 from egressd.node.holdings import Holdings
+from egressd.node.log import dropped_lines
 from egressd.node.reload import ReloadPlan, plan_reload
 from egressd.node.sd_notify import notifier_from_environment
 from egressd.node.signals import SignalPipe
@@ -37,6 +39,7 @@ __all__ = ["Entries", "ExitCode", "StartError", "Supervisor"]
 
 RELOAD_TIMEOUT_S = 45.0
 _TICK_S = 1.0
+_FAULT_PAUSE_S = 0.05
 _OVERSLEPT_S = 3.0  # a tick this late: the machine stood still, old pulses prove nothing
 _DEATHS_THAT_REFUSE = 3  # of a new worker before it ever served
 _REGISTRY_PATIENCE_S = 10.0
@@ -61,6 +64,7 @@ class ExitCode(enum.IntEnum):
     BAD_CONFIG = 1
     CANNOT_START = 3  # a port, a directory, another node
     CUT_SHORT = 4  # workers were killed with requests in flight
+    FAILED = 70  # a fault of egressd itself (EX_SOFTWARE of sysexits.h): a restart may help
 
 
 class Supervisor:
@@ -89,6 +93,8 @@ class Supervisor:
         self._signals = SignalPipe()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._signals, selectors.EVENT_READ, self._take_signals)
+        stray = self._holdings.stray
+        self._selector.register(stray, selectors.EVENT_READ, stray.take)
         self._fleet = Fleet(self._holdings, entries, self._selector, self._leave_behind)
         self._fleet.seats = [Seat("registry", 0, bootstrap), *workers]
         self._sockets_before = self._holdings.listeners.counts()
@@ -101,21 +107,42 @@ class Supervisor:
         self._reload_until = 0.0
         self._cut_short = False
         self._started_at = time()
+        self._lines_dropped = 0
+        self._faults = 0  # turns in a row that failed
         self._awake_since = self._last_tick = self._last_ping = monotonic()
 
     def run(self) -> ExitCode:
         """Serve until a signal ends the node."""
         try:
-            self._tick(monotonic())
+            self._attempt(self._tick_now)
             while not self._is_over():
-                for key, _ in self._selector.select(self._pause(monotonic())):
-                    key.data()
-                self._tick(monotonic())
+                self._turn()
         finally:
             self._close()  # children that an error left behind get SIGTERM at our end
         return ExitCode.CUT_SHORT if self._cut_short else ExitCode.CLEAN
 
     # -- the loop ----------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """One round of events. Each is handled whatever became of the others."""
+        before = self._faults
+        for key, _ in self._selector.select(self._pause(monotonic())):
+            self._attempt(key.data)
+        self._attempt(self._tick_now)
+        if self._faults == before:
+            self._faults = 0
+        else:  # what failed may be ready again at once
+            sleep(min(_TICK_S, _FAULT_PAUSE_S * self._faults))
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception:
+            self._faults += 1
+            log.exception("the supervisor met an error and goes on", in_a_row=self._faults)
+
+    def _tick_now(self) -> None:
+        self._tick(monotonic())
 
     def _pause(self, now: float) -> float:
         due = inf if self._phase is Phase.STOPPING else self._fleet.next_due() - now
@@ -131,7 +158,9 @@ class Supervisor:
             self._cut_short = True
         self._proceed(now)
         self._ping(now)
-        if self._fleet.changed:
+        dropped = dropped_lines()
+        if self._fleet.changed or dropped != self._lines_dropped:
+            self._lines_dropped = dropped
             self._fleet.changed = False
             self._write_status()
 
@@ -185,10 +214,11 @@ class Supervisor:
             self._announce_reload()
             self._sockets_before = self._holdings.listeners.counts()
             fresh = self._new_seats(plan.bootstrap, free) if plan.replace_workers else []
-        except (BootstrapError, StartError) as error:
+        except Exception as error:
             if self._reload_wanted:
                 self._announce_reload()
-            self._refuse_reload(str(error))
+            expected = isinstance(error, BootstrapError | StartError | OSError)
+            self._refuse_reload(str(error) if expected else f"{type(error).__name__}: {error}")
             return
         if plan.ignored:
             log.warning("these changes wait for a restart", fields=", ".join(plan.ignored))
@@ -335,6 +365,7 @@ class Supervisor:
             registry_restarts=fleet.restarts["registry"],
             listeners=() if stopping else self._listeners(),
             children=fleet.statuses(),
+            log_lines_dropped=self._lines_dropped,
         )
         self._notifier.status(self._summary())
         try:

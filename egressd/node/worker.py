@@ -22,6 +22,7 @@ from egressd.net.readiness import Readiness
 from egressd.node.bootstrap_model import AccessLogFormat, Bootstrap, ListenerProtocol
 from egressd.node.inherited import Inherited
 from egressd.node.lifeline import DESK_FD
+from egressd.node.log import log_descriptor
 from egressd.node.profile import node_profile
 from egressd.node.socket_desk import child_line
 from egressd.node.worker_control import serve_control
@@ -251,7 +252,8 @@ def _start(
     nursery.start_soon(serve_control, path, report.commands())
     sink = None
     if worker.access_log is not None:
-        sink = AccessLogSink(worker.access_log, bootstrap.access_log.path)
+        path = bootstrap.access_log.path
+        sink = AccessLogSink(worker.access_log, path, log_descriptor())
         nursery.start_soon(sink.run)
     for name, listener in worker.inherited.listeners[worker.index]:
         nursery.start_soon(_accept, worker, stop_accepting, name, listener)

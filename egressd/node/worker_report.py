@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from egressd.admin.state import ClusterView, EndpointView
+from egressd.node.log import dropped_lines
 
 if TYPE_CHECKING:
     from egressd.node.worker import Worker
@@ -39,6 +40,7 @@ class WorkerReport:
         worker = self._worker
         if worker.access_log is not None:
             worker.stats.process.access_log_dropped = worker.access_log.dropped
+        worker.stats.process.log_lines_dropped = dropped_lines()
         worker.stats.process.dns_look_ups = worker.resolver.counts
         worker.stats.process.dns_names = len(worker.dns)
         worker.stats.process.dns_failing = worker.dns.failing

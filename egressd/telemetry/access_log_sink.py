@@ -10,33 +10,44 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 
 import structlog
 import trio
 
 from egressd.telemetry.access_log import AccessLog
+from egressd.telemetry.line_writer import Appender
 
 FLUSH_INTERVAL_S = 0.2
 CLOSE_TIMEOUT_S = 1.0  # how long the last lines may take when the worker ends
 BATCH_ENTRIES = 512  # formatted at once: about 2 ms of the event loop
 PIPE_ATOMIC_BYTES = 4096  # PIPE_BUF: a write up to it is never mixed with another worker's
 STANDARD_OUTPUT = frozenset({"-", "stdout", "/dev/stdout", "/proc/self/fd/1"})
+STANDARD_ERROR = frozenset({"stderr", "/dev/stderr", "/proc/self/fd/2"})
+
+_TELL_S = 60.0
+"""Lines dropped without an error (a full pipe, a slow disk) are told of this often, seconds."""
 
 _logger = structlog.get_logger("egressd.access_log")
 
 
 class AccessLogSink:
-    """Writes an `AccessLog` to a path ("-" or "/dev/stdout" for standard output).
+    """Writes an `AccessLog` to a path ("-" or "/dev/stdout" for standard output, "/dev/stderr" for
+    `standard_error`, which is where the node's own log goes).
 
     The file is opened for appending (several workers share it) and opened again when its path names
     another file than before (logrotate), or after `reopen()` (SIGUSR1).
     """
 
-    def __init__(self, log: AccessLog, path: str | Path) -> None:
+    def __init__(self, log: AccessLog, path: str | Path, standard_error: int = 2) -> None:
         self._log = log
         self._path = str(path)
+        self._standard_error = standard_error
         self._fd = -1
+        self._append = Appender()
         self._reopen = False
+        self._told = 0  # of `log.dropped`
+        self._told_at = -_TELL_S
         self._broken = ""  # the error of the last write; "" = all is well
         self.lost_batches = 0
 
@@ -67,25 +78,40 @@ class AccessLogSink:
         """Format in small batches, so that a long queue never holds the event loop."""
         while len(self._log):
             data = self._log.drain(BATCH_ENTRIES)
-            await trio.to_thread.run_sync(self._write, data, abandon_on_cancel=True)
+            try:
+                await trio.to_thread.run_sync(self._write, data, abandon_on_cancel=True)
+            except RuntimeError:  # no more threads now
+                self._log.dropped += data.count(b"\n")
+                return
 
     def _write(self, data: bytes) -> None:
         """In a thread. Never raises: the sink's trouble is not the traffic's."""
+        left = data.count(b"\n")
         try:
             self._open_if_needed()
             for block in self._blocks(data):
-                _write_all(self._fd, block)
+                self._append.write(self._fd, block)
+                left -= block.count(b"\n")
         except OSError as error:
             self.lost_batches += 1
-            self._log.dropped += data.count(b"\n")
+            self._log.dropped += left
             if str(error) != self._broken:
                 _logger.warning("access log not written", path=self._path, error=str(error))
             self._broken = str(error)
             self._close()
         else:
-            if self._broken:
-                _logger.info("access log written again", path=self._path)
+            self._tell_written()
+
+    def _tell_written(self) -> None:
+        dropped = self._log.dropped - self._told
+        if self._broken:
+            _logger.info("access log written again", path=self._path, lines_dropped=dropped)
             self._broken = ""
+        elif dropped and monotonic() - self._told_at >= _TELL_S:
+            _logger.warning("access log lines dropped", path=self._path, lines=dropped)
+        else:
+            return
+        self._told, self._told_at = self._log.dropped, monotonic()
 
     def _blocks(self, data: bytes) -> Iterator[bytes]:
         """Whole to a file; to anything else in writes that other workers' cannot split."""
@@ -97,6 +123,9 @@ class AccessLogSink:
     def _open_if_needed(self) -> None:
         if self._path in STANDARD_OUTPUT:
             self._fd = 1
+            return
+        if self._path in STANDARD_ERROR:
+            self._fd = self._standard_error
             return
         if self._fd >= 0 and (self._reopen or self._was_renamed()):
             self._close()
@@ -115,7 +144,7 @@ class AccessLogSink:
         return (named.st_dev, named.st_ino) != (ours.st_dev, ours.st_ino)
 
     def _close(self) -> None:
-        if self._fd > 2:  # standard output stays
+        if self._fd not in (-1, 1, self._standard_error):  # the standard streams stay
             os.close(self._fd)
         self._fd = -1
 
@@ -131,9 +160,3 @@ def line_blocks(data: bytes, most: int) -> Iterator[bytes]:
                 end = data.find(b"\n", start) + 1 or len(data)
         yield data[start:end]
         start = end
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

@@ -62,6 +62,7 @@ class NodeMetrics(NamedTuple):
     registry_restarts: int
     workers_up: int
     workers: int
+    log_lines_dropped: int = 0  # of supervisor and registry process
 
 
 class _NodeCollector(Collector):
@@ -74,7 +75,7 @@ class _NodeCollector(Collector):
         yield from _tcp(self._totals)
         yield from _clusters(self._totals)
         yield from _process(self._totals)
-        yield from _node(self._node)
+        yield from _node(self._totals, self._node)
 
 
 def render(totals: StatsSnapshot, node: NodeMetrics, accept: str = "") -> tuple[bytes, str]:
@@ -202,7 +203,7 @@ def _process(totals: StatsSnapshot) -> Iterator[Metric]:
     )
 
 
-def _node(node: NodeMetrics) -> Iterator[Metric]:
+def _node(totals: StatsSnapshot, node: NodeMetrics) -> Iterator[Metric]:
     build = GaugeMetricFamily("egressd_build_info", "Version of egressd", labels=["version"])
     build.add_metric([node.version], 1)
     yield build
@@ -243,5 +244,9 @@ def _node(node: NodeMetrics) -> Iterator[Metric]:
     restarts.add_metric(["worker"], node.worker_restarts)
     restarts.add_metric(["registry"], node.registry_restarts)
     yield restarts
+    dropped = totals.process.log_lines_dropped + node.log_lines_dropped
+    yield CounterMetricFamily(
+        "egressd_log_lines_dropped", "Lines of the node's own log not written", value=dropped
+    )
     yield GaugeMetricFamily("egressd_workers", "Workers configured", value=node.workers)
     yield GaugeMetricFamily("egressd_workers_up", "Workers that answer", value=node.workers_up)

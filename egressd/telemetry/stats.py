@@ -169,6 +169,7 @@ class ProcessStats(msgspec.Struct, array_like=True):
     lag_sum_s: float = 0.0
     lag_max_s: float = 0.0  # gauge: the worst since the worker started
     lags: list[int] = msgspec.field(default_factory=lambda: [0] * (len(LAG_BOUNDS_S) + 1))
+    log_lines_dropped: int = 0  # of the worker's own log, not the access log
 
     def fault(self, kind: str) -> None:
         """One injected fault, "delay" or "abort"."""
@@ -213,6 +214,7 @@ class ProcessStats(msgspec.Struct, array_like=True):
         self.lag_sum_s += other.lag_sum_s
         self.lag_max_s = max(self.lag_max_s, other.lag_max_s)
         _add_lists(self.lags, other.lags)
+        self.log_lines_dropped += other.log_lines_dropped
 
 
 class StatsSnapshot(msgspec.Struct):
