@@ -47,13 +47,15 @@ def compose_entry(
     instances: Iterable[Found],
     remarks: Iterable[Remark],
 ) -> Translated:
-    """The ServiceEntry of one service. Of instances at the same address and port the first counts."""
+    """The ServiceEntry of one service. Of instances at the same address and port the first counts. Each
+    endpoint states its own port, whichever number the service has because of the others."""
     endpoints: dict[tuple[str, int], WorkloadEntry] = {}
+    ports: dict[int, dict[str, int]] = {}  # shared: most are the same
     for found in instances:
         if (found.address, found.port) not in endpoints:
             endpoints[found.address, found.port] = WorkloadEntry(
                 address=found.address,
-                ports={} if found.port == port.number else {port.name: found.port},
+                ports=ports.setdefault(found.port, {port.name: found.port}),
                 labels=found.labels,
                 locality=found.locality,
                 weight=min(found.weight, 2**32 - 1),

@@ -11,8 +11,16 @@ from types import TracebackType
 class Origin:
     """Answers every request with its name, or with `status`; counts what it saw."""
 
-    def __init__(self, name: str, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        address: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
         self.name = name
+        self.address = address
         self.status = 200
         self.delay_s = 0.0
         self.seen: list[tuple[str, str, dict[str, str]]] = []
@@ -46,7 +54,7 @@ class Origin:
             def handle_error(self, request: object, client_address: object) -> None:
                 """Clients may go away."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server((address, port), Handler)
         if tls is not None:
             self._server.socket = tls.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False

@@ -7,7 +7,7 @@
 | instance | endpoint: Service.Address, else Node.Address; none in maintenance or without a port |
 | TaggedAddresses `wan` | with `taggedAddress: wan` before either of these; and its port |
 | checks | `passing`: all pass; `warning`: none critical; `any`: not looked at |
-| Service.Port | the commonest is the port's number (ties: the lowest); others: endpoint `ports` |
+| Service.Port | endpoint `ports`; the commonest is the port's number (ties: the lowest) |
 | ServiceMeta or tag `protocol` | protocol of the port, HTTP by default; in lower case its name |
 | ServiceMeta k=v | endpoint label k |
 | tag `k=v` | endpoint label k, so `version=v1` is label `version` |

@@ -2,10 +2,10 @@
 
 | DNS | ServiceEntry |
 | --- | --- |
-| address of A, AAAA | endpoint, in order of address, at `targetPort` |
+| address of A, AAAA | endpoint, in order of address, at `targetPort`, else `port` |
 | SRV target | an endpoint for each of its addresses |
 | SRV port | the endpoint's own port |
-| SRV weight | the endpoint's, divided among a target's addresses; 0 counts as 1 (RFC 2782) |
+| SRV weight | the endpoint's, times 840, divided among a target's addresses; 0 counts as 1 (RFC 2782) |
 | SRV priority | label `srv.priority`; endpoints are those of the lowest value, see below |
 | SRV target "." | no endpoint: the service is not offered there |
 
@@ -16,7 +16,6 @@ A name without records keeps its ServiceEntry: requests get 503 UH, not an unkno
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -26,6 +25,9 @@ from egressd.api.service_entry import Resolution, ServiceEntry, ServicePort
 from egressd.api.workload_entry import WorkloadEntry
 
 PRIORITY_LABEL = "srv.priority"
+WEIGHT_SHARES = 840
+"""Of a record's weight, for its target's addresses: the same whatever the other records are, so that an
+endpoint whose record comes or goes changes no other one's weight. A multiple of 1 to 8."""
 
 
 class Srv(NamedTuple):
@@ -54,7 +56,12 @@ def targets_of(records: Sequence[Srv]) -> tuple[str, ...]:
 def address_endpoints(name: Name, addresses: Sequence[str]) -> tuple[WorkloadEntry, ...]:
     """The endpoints of a name by its addresses."""
     return tuple(
-        WorkloadEntry(address=address, labels=name.labels, locality=name.locality)
+        WorkloadEntry(
+            address=address,
+            ports={_port_name(name): name.target_port or name.port},
+            labels=name.labels,
+            locality=name.locality,
+        )
         for address in sorted(addresses)
     )
 
@@ -67,14 +74,13 @@ def service_endpoints(
     if name.priorities == "lowest" and usable:
         lowest = min(record.priority for record in usable)
         usable = [record for record in usable if record.priority == lowest]
-    shares = math.lcm(*(len(addresses[record.target]) for record in usable))
     return tuple(
         WorkloadEntry(
             address=address,
             ports={_port_name(name): record.port},
             labels={**name.labels, PRIORITY_LABEL: str(record.priority)},
             locality=name.locality,
-            weight=max(record.weight, 1) * shares // len(addresses[record.target]),
+            weight=max(1, max(record.weight, 1) * WEIGHT_SHARES // len(addresses[record.target])),
         )
         for record in usable
         for address in sorted(addresses[record.target])

@@ -4,7 +4,7 @@
 | --- | --- |
 | PREFIX/com/example/web/x1 | an endpoint of host `web.example.com`; alone that of `x1.web.example.com` |
 | `host` | the endpoint's address: an IP address, or a name (then resolution DNS) |
-| `port` | the commonest is the port's number (ties: the lowest); others: endpoint `ports` |
+| `port` | endpoint `ports`; the commonest is the port's number (ties: the lowest) |
 | `weight` | weight; 100 where it is 0 or not there |
 | `priority` | label `srv.priority`, 10 where it is 0 or not there; only the lowest one's are endpoints |
 | last label of the name | label `instance` |
@@ -179,7 +179,7 @@ def translate(host: str, services: dict[str, Service], rules: Rules) -> ServiceE
     for key, service in used.items():
         endpoint = WorkloadEntry(
             address=service.host.rstrip("."),
-            ports={} if ports[key] == number else {port.name: ports[key]},
+            ports={port.name: ports[key]},
             labels={
                 "instance": key.rpartition("/")[2],
                 PRIORITY_LABEL: str(lowest),

@@ -7,7 +7,7 @@
 | instance | endpoint: `ipAddr`, else `hostName`; or the other way round |
 | `status` with the override | whether the instance is an endpoint |
 | `port`, `securePort` | plain where any instance enables it, else secure; or as configured |
-| that port's number | the commonest is the port's number (ties: the lowest); others: endpoint `ports` |
+| that port's number | endpoint `ports`; the commonest is the port's number (ties: the lowest) |
 | metadata k=v | endpoint label k, so `version` is label `version` |
 | application | endpoint label `app`, unless the metadata has one |
 | metadata `protocol` | protocol of the port, by majority |

@@ -5,7 +5,7 @@
 | addressType | the Service's first family, so that a dual-stack pod counts once; see option `families` |
 | conditions | the ready ones; when there is none, those that serve while they terminate (kube-proxy) |
 | addresses | address: the first; one that stands in two slices counts once |
-| port of a name | `ports`, where it is another number than the Service's |
+| port of a name | `ports` |
 | zone | locality `region/zone`, when the region is configured: slices do not name it |
 | nodeName, zone | labels `kubernetes.io/hostname`, `topology.kubernetes.io/zone` (as Istio) |
 | labels, those of Services included | labels, without Kubernetes' own |
@@ -88,11 +88,7 @@ class _Shape:
             if port.protocol in (None, "TCP") and port.port is not None
         }
         self._names = frozenset(numbers.keys() & ports.keys())
-        self._ports = {
-            port.name: numbers[name]
-            for name, port in ports.items()
-            if name in numbers and numbers[name] != port.number
-        }
+        self._ports = {port.name: numbers[name] for name, port in ports.items() if name in numbers}
         self._labels = {
             key: value
             for key, value in (one.metadata.labels or {}).items()

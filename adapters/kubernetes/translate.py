@@ -121,7 +121,7 @@ class _Translation:
     def _external(self) -> tuple[WorkloadEntry, ...]:
         name = self._service.spec.external_name.removesuffix(".")
         if is_fqdn(name) or is_ip(name):
-            return (WorkloadEntry(address=name),)
+            return (self._at(name),)
         self._warn("spec.externalName", repr(name), "a DNS name")
         return ()
 
@@ -130,13 +130,19 @@ class _Translation:
         if self._options.addresses == "clusterIP":
             families = families_of(self._service, self._options)
             return tuple(
-                WorkloadEntry(address=address)
+                self._at(address)
                 for address in self._virtual_addresses()
                 if ("IPv6" if ":" in address else "IPv4") in families
             )
         ingress = self._service.status.load_balancer.ingress or ()
         found = (each.ip or each.hostname for each in ingress)
-        return tuple(WorkloadEntry(address=address) for address in dict.fromkeys(found) if address)
+        return tuple(self._at(address) for address in dict.fromkeys(found) if address)
+
+    def _at(self, address: str) -> WorkloadEntry:
+        """An endpoint at the Service's own ports."""
+        return WorkloadEntry(
+            address=address, ports={port.name: port.number for port in self._ports.values()}
+        )
 
     def _virtual_addresses(self) -> tuple[str, ...]:
         spec = self._service.spec

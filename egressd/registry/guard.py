@@ -11,11 +11,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from egressd.api.service_entry import ServiceEntry
+from egressd.api.names import is_ip
+from egressd.api.service_entry import Resolution, ServiceEntry
 from egressd.api.workload_entry import WorkloadEntry
+from egressd.registry.ports import at_ports, place_of
 from egressd.registry.records import Hold, Record
-
-EndpointKey = tuple[str, tuple[tuple[str, int], ...]]
 
 
 class LossLimit(msgspec.Struct, frozen=True):
@@ -72,23 +72,50 @@ def weigh(record: Record) -> int:
 
 def lost_endpoints(before: Record, now: Record) -> tuple[WorkloadEntry, ...]:
     """The endpoints that a later statement of the same record lacks. Other labels or weights make no
-    other endpoint; none on either side means that the host's name resolves to them: nothing is lost."""
+    other endpoint, nor does another port of the service that it is stated for."""
     old, new = before.resource.spec, now.resource.spec
     if not isinstance(old, ServiceEntry) or not isinstance(new, ServiceEntry):
         return ()
-    kept = {endpoint_key(endpoint) for endpoint in new.endpoints}
-    return tuple(e for e in old.endpoints if endpoint_key(e) not in kept)
+    kept = _kept(new)
+    return tuple(e for e in old.endpoints if kept.isdisjoint(_marks(e, old)))
 
 
-def padded(record: Record, endpoints: tuple[WorkloadEntry, ...]) -> Record:
-    """The record with endpoints that it no longer states itself."""
-    spec = record.resource.spec
-    assert isinstance(spec, ServiceEntry)
-    spec = msgspec.structs.replace(spec, endpoints=spec.endpoints + endpoints)
+def padded(before: Record, record: Record, endpoints: tuple[WorkloadEntry, ...]) -> Record:
+    """The record with endpoints of the one in force that it no longer states itself.
+
+    They stay what they were: the ports, their protocols, resolution and names to verify are those in
+    force, and what the record states anew joins them at its own ports. A registry that lost its state
+    says of a service what the first instance says that is back.
+    """
+    old, new = before.resource.spec, record.resource.spec
+    assert isinstance(old, ServiceEntry)
+    assert isinstance(new, ServiceEntry)
+    stated = tuple(at_ports(one, new.ports, old.ports) for one in new.endpoints)
+    resolution = old.resolution
+    if resolution is Resolution.STATIC and not all(map(_is_literal, stated)):
+        resolution = Resolution.DNS
+    spec = msgspec.structs.replace(
+        old,
+        hosts=tuple(dict.fromkeys(new.hosts + old.hosts)),
+        addresses=tuple(dict.fromkeys(new.addresses + old.addresses)),
+        resolution=resolution,
+        endpoints=stated + endpoints,
+    )
     resource = msgspec.structs.replace(record.resource, spec=spec)
     return msgspec.structs.replace(record, resource=resource)
 
 
-def endpoint_key(endpoint: WorkloadEntry) -> EndpointKey:
-    """What makes an endpoint another one: where it is, not what is said of it."""
-    return endpoint.address, tuple(sorted(endpoint.ports.items()))
+def _kept(entry: ServiceEntry) -> set[object]:
+    return {mark for endpoint in entry.endpoints for mark in _marks(endpoint, entry)}
+
+
+def _marks(endpoint: WorkloadEntry, entry: ServiceEntry) -> list[object]:
+    """An endpoint is the same one at any of the same ports, or when it is stated in the same words."""
+    address, numbers = place_of(endpoint, entry.ports)
+    marks: list[object] = [(address, number) for number in numbers or (0,)]
+    marks.append((address, frozenset(endpoint.ports.items())))
+    return marks
+
+
+def _is_literal(endpoint: WorkloadEntry) -> bool:
+    return is_ip(endpoint.address) or endpoint.address.startswith("unix://")

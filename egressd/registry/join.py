@@ -9,7 +9,7 @@ import msgspec
 from egressd.api.names import is_ip
 from egressd.api.service_entry import Location, Resolution, ServiceEntry, ServicePort
 from egressd.api.workload_entry import WorkloadEntry
-from egressd.registry.guard import endpoint_key
+from egressd.registry.ports import at_ports, place_of
 from egressd.registry.records import Record
 
 
@@ -32,18 +32,18 @@ def join(service: Service, others: Iterable[Record]) -> Service:
     """The service with the endpoints of other sources' ServiceEntries for the same host.
 
     Ports, resolution and names to verify stay the first source's. An endpoint keeps the ports at which
-    its own source has it, matched by number. One that the service's resolution cannot take (a name in
-    a service of addresses, any in one without endpoints) is left out.
+    its own source has it, matched by number, else by name, else the only one. One that the service's
+    resolution cannot take (a name in a service of addresses, any in one without endpoints) is left out.
     """
     endpoints = list(service.endpoints)
-    known = {endpoint_key(endpoint) for endpoint in endpoints}
+    known = {place_of(endpoint, service.ports) for endpoint in endpoints}
     refs = list(service.refs)
     for record in others:
         if not _takes_endpoints(service):
             continue
         refs.append(record.resource.ref)
         for endpoint in joining(service, record):
-            key = endpoint_key(endpoint)
+            key = place_of(endpoint, service.ports)
             if key not in known:
                 known.add(key)
                 endpoints.append(endpoint)
@@ -57,7 +57,7 @@ def joining(service: Service, record: Record) -> tuple[WorkloadEntry, ...]:
     entry = record.resource.spec
     if not isinstance(entry, ServiceEntry) or not _takes_endpoints(service):
         return ()
-    mapped = (_at_own_ports(endpoint, entry, service.ports) for endpoint in entry.endpoints)
+    mapped = (at_ports(endpoint, entry.ports, service.ports) for endpoint in entry.endpoints)
     return tuple(endpoint for endpoint in mapped if _is_taken(endpoint, service.resolution))
 
 
@@ -76,19 +76,3 @@ def _takes_endpoints(service: Service) -> bool:
 def _is_taken(endpoint: WorkloadEntry, resolution: Resolution) -> bool:
     is_place = is_ip(endpoint.address) or endpoint.address.startswith("unix://")
     return resolution is not Resolution.STATIC or is_place
-
-
-def _at_own_ports(
-    endpoint: WorkloadEntry, entry: ServiceEntry, ports: tuple[ServicePort, ...]
-) -> WorkloadEntry:
-    own = {port.number: port for port in entry.ports}
-    mapped: dict[str, int] = {}
-    for port in ports:
-        stated = own.get(port.number)
-        if stated is not None:
-            number = endpoint.ports.get(stated.name) or stated.target_port or stated.number
-            if number != (port.target_port or port.number):
-                mapped[port.name] = number
-    if mapped == dict(endpoint.ports):
-        return endpoint
-    return msgspec.structs.replace(endpoint, ports=mapped)

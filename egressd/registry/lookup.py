@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from egressd.api.destination_rule import DestinationRule
 from egressd.api.export import export_namespaces
 from egressd.api.resource import Kind
@@ -16,6 +18,7 @@ from egressd.api.workload_entry import WorkloadEntry
 from egressd.registry.addresses import host_of_address
 from egressd.registry.claims import gateway_names, qualified
 from egressd.registry.join import Service, join
+from egressd.registry.ports import at_ports
 from egressd.registry.profile import NodeProfile
 from egressd.registry.records import Record
 from egressd.registry.view import RegistryView
@@ -186,18 +189,17 @@ def find_service(view: RegistryView, host: str) -> Service | None:
 
 
 def _merge(host: str, source: str, records: list[Record]) -> Service:
-    ports: dict[int, ServicePort] = {}
+    entries = [r.resource.spec for r in records if isinstance(r.resource.spec, ServiceEntry)]
+    ports = _all_ports(entries)
     endpoints: list[WorkloadEntry] = []
     names: dict[str, None] = {}
-    entries = [r.resource.spec for r in records if isinstance(r.resource.spec, ServiceEntry)]
     for entry in entries:
-        for port in entry.ports:
-            ports.setdefault(port.number, port)
-        endpoints += [e for e in entry.endpoints if e not in endpoints]
+        own = (at_ports(endpoint, entry.ports, ports) for endpoint in entry.endpoints)
+        endpoints += own if not endpoints else [e for e in own if e not in endpoints]
         names.update(dict.fromkeys(entry.subject_alt_names))
     return Service(
         host=host,
-        ports=tuple(ports.values()),
+        ports=ports,
         resolution=entries[0].resolution,
         location=entries[0].location,
         endpoints=tuple(endpoints),
@@ -211,6 +213,22 @@ def _merge(host: str, source: str, records: list[Record]) -> Service:
             if entry.workload_selector is not None
         ),
     )
+
+
+def _all_ports(entries: list[ServiceEntry]) -> tuple[ServicePort, ...]:
+    """The ports of a service that several entries state: of a number the first one's, each with a name
+    of its own, since endpoints state theirs by name."""
+    if len(entries) == 1:
+        return entries[0].ports
+    ports: dict[int, ServicePort] = {}
+    names: set[str] = set()
+    for port in (port for entry in entries for port in entry.ports):
+        if port.number not in ports:
+            if port.name in names:
+                port = msgspec.structs.replace(port, name=f"{port.name}-{port.number}")
+            names.add(port.name)
+            ports[port.number] = port
+    return tuple(ports.values())
 
 
 def service_host(view: RegistryView, host: str, namespace: str) -> str:

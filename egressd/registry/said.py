@@ -79,7 +79,10 @@ class Said:
         before = {key: self.records.get(key) for key in touched}
         self._stated = snapshot.records
         for key, record in came.items():
-            self._put(key, padded(*short[key]) if is_held and key in short else record)
+            in_force = self.records.get(key)
+            if is_held and in_force is not None and key in short:
+                record = padded(in_force, *short[key])
+            self._put(key, record)
         for key, (record, _) in () if is_held else still.items():
             self._put(key, record)
         self._short = {**still, **short} if is_held else {}

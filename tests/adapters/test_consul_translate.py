@@ -104,6 +104,7 @@ def test_an_answer_of_a_real_agent_becomes_one_service_entry() -> None:
         endpoints=(
             WorkloadEntry(
                 address="127.0.0.2",
+                ports={"http": 8080},
                 labels={
                     "node.consul-network-segment": "",
                     "node.zone": "a",
@@ -176,7 +177,7 @@ def test_an_instance_on_another_port_says_so_itself() -> None:
         instance(8080, name="b", address="10.1.0.2"),
         instance(9, name="c"),
     )
-    assert [dict(e.ports) for e in found] == [{"http": 9}, {}, {}]
+    assert [dict(e.ports) for e in found] == [{"http": 9}, {"http": 8080}, {"http": 8080}]
 
 
 def test_an_instance_without_a_port_is_left_out_with_a_warning() -> None:
@@ -305,8 +306,8 @@ def test_parts_of_several_datacenters_become_one_entry() -> None:
     assert spec.ports[0].number == 9
     assert [(e.address, e.locality, dict(e.ports)) for e in spec.endpoints] == [
         ("10.1.0.1", "dc1", {"http": 8080}),
-        ("10.9.0.8", "dc2", {}),
-        ("10.9.0.9", "dc2", {}),
+        ("10.9.0.8", "dc2", {"http": 9}),
+        ("10.9.0.9", "dc2", {"http": 9}),
     ]
 
 

@@ -63,8 +63,8 @@ def test_records_become_endpoints_with_ports_weights_and_priorities() -> None:
     (port,) = found.ports
     assert (port.number, port.name, port.protocol) == (8080, "http", "HTTP")
     assert [(e.address, e.weight, dict(e.ports), e.labels) for e in found.endpoints] == [
-        ("10.0.0.1", 20, {}, {"instance": "x1", "srv.priority": "10"}),
-        ("10.0.0.2", 100, {}, {"instance": "x2", "srv.priority": "10"}),
+        ("10.0.0.1", 20, {"http": 8080}, {"instance": "x1", "srv.priority": "10"}),
+        ("10.0.0.2", 100, {"http": 8080}, {"instance": "x2", "srv.priority": "10"}),
         ("10.0.0.3", 100, {"http": 9090}, {"instance": "x3", "srv.priority": "10"}),
     ]
 

@@ -201,7 +201,10 @@ def test_an_endpoint_that_moves_between_slices_counts_once() -> None:
 def test_a_named_port_may_differ_by_slice() -> None:
     old = slices("1.1.1.1", ports=[{"name": "http", "port": 80}])
     new = slices("1.1.1.2", name="b", ports=[{"name": "http", "port": 9090}])
-    assert [dict(e.ports) for e in entry(service(), old, new).endpoints] == [{}, {"http": 9090}]
+    assert [dict(e.ports) for e in entry(service(), old, new).endpoints] == [
+        {"http": 80},
+        {"http": 9090},
+    ]
 
 
 def test_a_single_port_without_a_name_is_named_by_its_protocol() -> None:
@@ -285,7 +288,8 @@ def test_an_external_name_is_looked_up(
     plain = {"type": "ExternalName", "clusterIP": "", "clusterIPs": None, "ports": None}
     found = entry(service(**{**plain, **spec}))
     assert [port.number for port in found.ports] == ports
-    assert found.endpoints == (WorkloadEntry(address=endpoint),)
+    own = {port.name: port.number for port in found.ports}
+    assert found.endpoints == (WorkloadEntry(address=endpoint, ports=own),)
     assert (found.resolution, found.addresses) == (resolution, ())
 
 
@@ -334,7 +338,7 @@ def test_load_balancers_stand_in_for_their_pods(
     assert isinstance(spec, ServiceEntry)
     wanted = [address for each in ingress or () for address in each.values()]
     assert [endpoint.address for endpoint in spec.endpoints] == wanted
-    assert all(not endpoint.ports for endpoint in spec.endpoints)
+    assert all(endpoint.ports == {"http": 80} for endpoint in spec.endpoints)
     assert spec.resolution == expected
 
 

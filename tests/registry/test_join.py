@@ -76,8 +76,9 @@ def test_the_next_source_takes_over_when_the_first_one_no_longer_has_it() -> Non
     [
         ("number: 80, name: http, protocol: HTTP, targetPort: 8080", {"http": 8080}),
         ("number: 80, name: web, protocol: HTTP, targetPort: 8080", {"http": 8080}),
-        ("number: 80, name: web, protocol: HTTP", {}),
-        ("number: 81, name: http, protocol: HTTP, targetPort: 8081", {}),
+        ("number: 80, name: web, protocol: HTTP", {"http": 80}),
+        ("number: 81, name: http, protocol: HTTP, targetPort: 8081", {"http": 8081}),
+        ("number: 81, name: web, protocol: HTTP", {"http": 81}),
     ],
 )
 def test_merged_endpoints_keep_the_ports_of_their_own_source(
