@@ -23,9 +23,8 @@ from egressd.explain.question import BadQuestion, Node, NodeListener, Question
 from egressd.explain.text import render_text
 from egressd.explain.walk import explain as explain_question
 from egressd.node.bootstrap_model import Bootstrap
-from egressd.node.profile import node_profile
+from egressd.node.profile import client_addresses, node_profile
 from egressd.node.status import read_status
-from egressd.proxy.policy import address_policy
 from egressd.registry.view import RegistryView
 from egressd.routing.gateway import Speech
 
@@ -169,7 +168,7 @@ def _node(
         gateway_address=bootstrap.gateways.address,
         gateway_ports={int(port): to for port, to in bootstrap.gateways.ports.items()},
         connect_ports=bootstrap.limits.connect_ports,
-        denies=address_policy(bootstrap.limits.denied_addresses),
+        addresses=client_addresses(bootstrap.limits),
     )
 
 

@@ -22,13 +22,14 @@ from egressd.explain.model import By, Considered, DestinationLine, Outcome, Sect
 from egressd.explain.policy import policy_sections
 from egressd.explain.question import Node
 from egressd.explain.sources import by
-from egressd.proxy.directory import DENIED, needs_name, spec_by_name
+from egressd.proxy.directory import needs_name, spec_by_name
 from egressd.proxy.forward import no_endpoint
 from egressd.registry.join import is_part_of
 from egressd.registry.lookup import candidates, selects
 from egressd.registry.records import Record
 from egressd.registry.visibility import VisibleView
 from egressd.routing.table import ClusterKey
+from egressd.upstream.address_policy import DENIED
 from egressd.upstream.compile import Sources, UnknownCluster, cluster_sources, compile_cluster
 from egressd.upstream.dns import host_names, resolved_endpoints, without_denied
 from egressd.upstream.spec import ClusterSpec
@@ -62,7 +63,7 @@ def destination_line(
     except UnknownCluster as unknown:
         return msgspec.structs.replace(line, problem=_unusable(503, "NC", str(unknown)))
     if needs_name(spec):
-        spec = spec_by_name(aim.host, key.port, spec)
+        spec = spec_by_name(aim.host, key.port, spec, node.addresses)
     line = msgspec.structs.replace(
         line,
         cluster=str(spec.key),
@@ -75,7 +76,7 @@ def destination_line(
 
 def unknown_line(node: Node, aim: Aim, port: int, sent: Sent | None) -> DestinationLine:
     """Where a name goes that nothing names (ALLOW_ANY)."""
-    spec = spec_by_name(aim.host, port, None)
+    spec = spec_by_name(aim.host, port, None, node.addresses)
     line = DestinationLine(str(spec.key), spec.key.host, "", port, 100, 100.0, sent=sent)
     return _filled(node, aim, line, spec, None)
 
@@ -88,19 +89,18 @@ def _filled(
     specs, failure = list(spec.endpoints), ""
     if spec.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN):
         if cluster is None and host_names(spec):
-            notes.append("names are resolved when they are used")
+            notes.insert(0, "names are resolved when they are used")
         else:
-            specs = resolved_endpoints(spec, known_names(cluster))
-            if specs and sources is None and node.denies is not None:
-                specs = without_denied(specs, node.denies)
-                failure = "" if specs else DENIED
+            answered = resolved_endpoints(spec, known_names(cluster))
+            specs = without_denied(answered)
+            failure = DENIED if answered and not specs else ""
     endpoints = shown_endpoints(specs, cluster)
     levels = balanced(spec, endpoints)
     problem = None
     if failure:
         problem = _unusable(403, "NC", failure)
     elif cluster is not None and cluster.failure:
-        problem = _unusable(503, "NC", cluster.failure)
+        problem = _unusable(403 if cluster.failure == DENIED else 503, "NC", cluster.failure)
     elif not any(level.ready for level in levels):
         problem = _unusable(503, "UH", no_endpoint(spec.key, len(endpoints)))
     elif unusable := _tls_fault(spec, aim):
@@ -138,6 +138,11 @@ def _tls_fault(spec: ClusterSpec, aim: Aim) -> str:
 
 
 def _notes(node: Node, aim: Aim, spec: ClusterSpec, sources: Sources | None) -> Iterator[str]:
+    for policy in {one.policy for one in spec.endpoints if one.policy is not None}:
+        excepted = ", ".join(map(str, policy.allowed))
+        yield "limits.deniedAddresses holds for the addresses of this name: a client chose it" + (
+            f"; limits.allowedAddresses excepts {excepted}" if excepted else ""
+        )
     if sources is None:
         return
     if spec.tls is not None and not aim.originates_tls:

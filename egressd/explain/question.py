@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from egressd.admin.state import ClusterView
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.view import RegistryView
 from egressd.routing.gateway import Speech
+from egressd.upstream.address_policy import ClientAddresses
 
 
 class BadQuestion(Exception):
@@ -39,7 +40,7 @@ class Node:
     gateway_address: str = "0.0.0.0"
     gateway_ports: Mapping[int, int] = field(default_factory=dict)
     connect_ports: Collection[int] = (443,)
-    denies: Callable[[str], bool] | None = None
+    addresses: ClientAddresses | None = None
     clusters: Mapping[str, ClusterView] | None = None
 
 

@@ -10,10 +10,12 @@ import ipaddress
 import os
 import re
 
-from egressd.api.names import is_fqdn
+from egressd.api.decode import join
+from egressd.api.names import is_fqdn, is_host, is_ip
 from egressd.api.report import Report, quoted
 from egressd.dns.servers import split_server
 from egressd.node.bootstrap_model import FILES_ADAPTER, Bootstrap
+from egressd.upstream.address_policy import network_of
 
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _NAME_EXPECTED = "a name of lower-case letters, digits and '-', at most 63 characters"
@@ -145,12 +147,21 @@ def _check_limits(config: Bootstrap, report: Report) -> None:
     if 0 in limits.connect_ports:
         index = limits.connect_ports.index(0)
         report.error(f"limits.connectPorts[{index}]", "0", "a port from 1 to 65535")
-    for index, network in enumerate(limits.denied_addresses):
+    _check_networks(limits.denied_addresses, "limits.deniedAddresses", report)
+    for host, networks in limits.allowed_addresses.items():
+        where = join("limits.allowedAddresses", host)
+        if not is_host(host) and not is_ip(host):
+            report.error(where, quoted(host), 'a host as ServiceEntries have it, or "*" for all')
+        _check_networks(networks, where, report)
+
+
+def _check_networks(networks: tuple[str, ...], path: str, report: Report) -> None:
+    for index, network in enumerate(networks):
         try:
-            ipaddress.ip_network(network)
+            network_of(network)
         except ValueError:
             report.error(
-                f"limits.deniedAddresses[{index}]",
+                f"{path}[{index}]",
                 quoted(network),
                 'an address or a network such as "169.254.0.0/16" without host bits',
             )

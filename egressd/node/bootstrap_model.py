@@ -17,6 +17,7 @@ import msgspec
 from egressd.api.message import Duration, Message
 from egressd.node.debounce import LONGEST_S, QUIET_S
 from egressd.node.options import decode_options
+from egressd.upstream.address_policy import DENIED_ADDRESSES
 from egressd.upstream.node_state import MAX_WORKERS
 
 PortNumber = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -31,21 +32,6 @@ Options = Annotated[Mapping[str, object], msgspec.Meta(extra={"decode": decode_o
 
 FILES_ADAPTER = "files"
 """The name of the static adapter that `resources` stands for."""
-
-DENIED_ADDRESSES = (
-    "0.0.0.0/8",  # "this host" (RFC 1122 3.2.1.3): Linux connects it to loopback
-    "127.0.0.0/8",
-    "169.254.0.0/16",  # link-local: metadata services of the clouds
-    "224.0.0.0/4",
-    "255.255.255.255/32",
-    "::/128",
-    "::1/128",
-    "fd00:ec2::254/128",  # metadata service over IPv6
-    "fe80::/10",
-    "ff00::/8",
-)
-"""Where a client-chosen address may not lead by default. Private ranges (RFC 1918) are not in it:
-on a fleet of VMs they are where the services live."""
 
 
 def _available_cores() -> int:
@@ -201,7 +187,10 @@ class Limits(Message, frozen=True):
     retry_buffer_bytes: Count = 65536  # of a request's body, kept for a second attempt
     max_downstream_connections: Count = 0  # of the node; 0 = as many as the process may open
     connect_ports: tuple[PortNumber, ...] = (443,)  # where CONNECT may go under ALLOW_ANY
-    denied_addresses: tuple[str, ...] = DENIED_ADDRESSES  # where ALLOW_ANY may not go
+    denied_addresses: tuple[str, ...] = DENIED_ADDRESSES  # where no name of a client may lead
+    allowed_addresses: Mapping[str, tuple[str, ...]] = msgspec.field(
+        default_factory=dict
+    )  # exceptions: "a.example", "*.example" or "*" to addresses
 
 
 class DnsLookupFamily(enum.StrEnum):

@@ -1,9 +1,10 @@
-"""From the bootstrap to what resources are compared with."""
+"""From the bootstrap to what resources and clients' wishes are compared with."""
 
 from __future__ import annotations
 
-from egressd.node.bootstrap_model import Bootstrap, OutboundMode
+from egressd.node.bootstrap_model import Bootstrap, Limits, OutboundMode
 from egressd.registry.profile import NodeProfile
+from egressd.upstream.address_policy import ClientAddresses
 
 
 def node_profile(bootstrap: Bootstrap) -> NodeProfile:
@@ -19,3 +20,8 @@ def node_profile(bootstrap: Bootstrap) -> NodeProfile:
         credentials_dir=bootstrap.tls.credentials_dir,
         identity_dir=bootstrap.tls.identity_dir,
     )
+
+
+def client_addresses(limits: Limits) -> ClientAddresses:
+    """Where names that clients choose may lead."""
+    return ClientAddresses(limits.denied_addresses, limits.allowed_addresses)

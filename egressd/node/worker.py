@@ -23,7 +23,7 @@ from egressd.node.bootstrap_model import AccessLogFormat, Bootstrap, ListenerPro
 from egressd.node.inherited import Inherited
 from egressd.node.lifeline import DESK_FD
 from egressd.node.log import log_descriptor
-from egressd.node.profile import node_profile
+from egressd.node.profile import client_addresses, node_profile
 from egressd.node.socket_desk import child_line
 from egressd.node.worker_control import serve_control
 from egressd.node.worker_names import NameFile, remembered
@@ -32,7 +32,6 @@ from egressd.node.worker_report import WorkerReport
 from egressd.proxy.context import ProxySettings, WorkerContext
 from egressd.proxy.directory import Directory
 from egressd.proxy.listener import Listener, handle_http, handle_tcp, handle_tls
-from egressd.proxy.policy import address_policy
 from egressd.proxy.record import TrafficRecorder
 from egressd.registry.claims import kind_key
 from egressd.registry.store import StoreError, StoreReader
@@ -112,7 +111,7 @@ class Worker:
             self.stats.cluster,
             ContextCache(self.loop),
             profile=node_profile(bootstrap),
-            denies=address_policy(bootstrap.limits.denied_addresses),
+            addresses=client_addresses(bootstrap.limits),
         )
         recorder = TrafficRecorder(self.stats, self.access_log, bootstrap.node.id)
         self.context = WorkerContext(self.loop, self.directory, proxy_settings(bootstrap), recorder)

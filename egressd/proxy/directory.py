@@ -22,6 +22,7 @@ from egressd.registry.view import RegistryView
 from egressd.routing.authorization import POLICIES_KEY, compile_authorizer
 from egressd.routing.table import ClusterKey, RouteTable
 from egressd.telemetry.stats import ClusterStats, Series
+from egressd.upstream.address_policy import DENIED, ClientAddresses
 from egressd.upstream.cluster import Cluster
 from egressd.upstream.compile import UnknownCluster, compile_cluster
 from egressd.upstream.dns import host_names, resolved_endpoints, without_denied
@@ -44,10 +45,6 @@ class Names(Protocol):
     def unwatch(self, name: str, on_change: Callable[[], None]) -> None: ...
 
     async def first(self, name: str) -> None: ...
-
-
-Denies = Callable[[str], bool]
-DENIED = "the address of this name is one that limits.deniedAddresses keeps clients from"
 
 
 class ClusterRuntime:
@@ -95,11 +92,9 @@ class ClusterRuntime:
         entry = await self.tls_cache.get(fiber, spec.tls, spec.limits.connect_timeout_s)
         return Origination(spec.tls, entry)
 
-    def follow_names(self, names: Names, denies: Denies | None = None) -> None:
-        """Keep the endpoints of a DNS cluster at what its names resolve to.
-
-        `denies` is the node's address policy, for names that a client chose freely.
-        """
+    def follow_names(self, names: Names) -> None:
+        """Keep the endpoints of a DNS cluster at what its names resolve to, as far as the address
+        policy of a name that a client chose allows it."""
         self.stop_following(names)
         spec = self.cluster.spec
         if spec.resolution not in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN):
@@ -108,12 +103,10 @@ class ClusterRuntime:
         self.names = host_names(spec)
 
         def resolve() -> None:
-            found = resolved_endpoints(spec, names.addresses)
-            if denies is not None:
-                allowed = without_denied(found, denies)
-                self.failure = DENIED if found and not allowed else ""
-                self.failure_status = 403 if self.failure else 503
-                found = allowed
+            answered = resolved_endpoints(spec, names.addresses)
+            found = without_denied(answered)
+            self.failure = DENIED if answered and not found else ""
+            self.failure_status = 403 if self.failure else 503
             if found != [endpoint.spec for endpoint in self.cluster.endpoints]:
                 self.cluster.set_resolved(found)
             self.resolved = all(names.addresses(name) is not None for name in self.names)
@@ -131,11 +124,16 @@ class ClusterRuntime:
         self._on_names = None
 
 
-def spec_by_name(host: str, port: int, base: ClusterSpec | None) -> ClusterSpec:
+def spec_by_name(
+    host: str, port: int, base: ClusterSpec | None, addresses: ClientAddresses | None
+) -> ClusterSpec:
     """The cluster of one name under a wildcard, or of "where the client asked" (resolution NONE, or
-    ALLOW_ANY without a base)."""
+    ALLOW_ANY without a base). Address policy holds unless a ServiceEntry has this very name: then an
+    operator chose it, not a client."""
     key = key_by_name(host, port, base)
-    endpoint = EndpointSpec(address=host, port=port, hostname=host)
+    is_chosen = base is None or base.service_host != host
+    policy = addresses.policy_of(host) if addresses is not None and is_chosen else None
+    endpoint = EndpointSpec(address=host, port=port, hostname=host, policy=policy)
     if base is None:
         return ClusterSpec(key=key, resolution=Resolution.DNS, endpoints=(endpoint,))
     tls = base.tls
@@ -173,9 +171,9 @@ class Directory:
         tls_cache: ContextCache,
         *,
         profile: NodeProfile = DEFAULT_PROFILE,
-        denies: Denies | None = None,
+        addresses: ClientAddresses | None = None,
     ) -> None:
-        self._denies = denies
+        self._addresses = addresses
         self._view = view
         self._loop = loop
         self._dns = names
@@ -264,7 +262,7 @@ class Directory:
         runtime = self.clusters.get(key_by_name(host, port, base))
         if runtime is not None:
             return runtime
-        return self._keep(spec_by_name(host, port, base), self._denies if base is None else None)
+        return self._keep(spec_by_name(host, port, base, self._addresses))
 
     def _compile(self, key: ClusterKey) -> ClusterRuntime:
         try:
@@ -282,12 +280,12 @@ class Directory:
             return runtime
         return self._keep(spec)
 
-    def _keep(self, spec: ClusterSpec, denies: Denies | None = None) -> ClusterRuntime:
+    def _keep(self, spec: ClusterSpec) -> ClusterRuntime:
         runtime = ClusterRuntime(
             self._loop, self._make_cluster(spec), self._stats_of(str(spec.key)), self._tls_cache
         )
         self.clusters[spec.key] = runtime
-        runtime.follow_names(self._dns, denies)
+        runtime.follow_names(self._dns)
         return runtime
 
     async def resolve(self, fiber: Fiber, runtime: ClusterRuntime) -> None:

@@ -129,6 +129,7 @@ def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> Clus
         retry_budget=retry_budget_of(policy.retry_budget.value),
         destination_rule=rules[0].resource.ref if rules else "",
         service_entries=service.refs,
+        service_host=service.host,
         depends_on=frozenset(view.asked),
     )
 

@@ -11,6 +11,7 @@ from egressd.net.fiber import Fiber
 from egressd.net.listening import is_of_this_host
 from egressd.net.readiness import Readiness
 from egressd.net.stream import Stream
+from egressd.upstream.address_policy import DENIED
 from egressd.upstream.spec import EndpointSpec, PoolLimits
 
 ATTEMPT_DELAY_S = 0.25
@@ -87,6 +88,8 @@ async def _race(
 
 def _start(loop: Readiness, endpoint: EndpointSpec, address: str, limits: PoolLimits) -> Stream:
     """A stream whose connect is under way: `writable` when it has ended. Raises `ConnectFailed`."""
+    if endpoint.policy is not None and endpoint.policy.denies(address):
+        raise ConnectFailed(endpoint.id, DENIED)
     if loop.listening.has(address, endpoint.port):
         raise ConnectFailed(endpoint.id, _OWN)
     stream = Stream(loop, _open_socket(endpoint, address, limits))

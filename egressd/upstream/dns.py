@@ -86,15 +86,19 @@ def resolved_endpoints(
     return endpoints
 
 
-def without_denied(
-    endpoints: Sequence[EndpointSpec], denies: Callable[[str], bool]
-) -> list[EndpointSpec]:
-    """What an address policy leaves of endpoints, also as addresses to fall back on."""
-    return [
-        replace(one, alternates=tuple(other for other in one.alternates if not denies(other)))
-        for one in endpoints
-        if not denies(one.address)
-    ]
+def without_denied(endpoints: Sequence[EndpointSpec]) -> list[EndpointSpec]:
+    """What address policies leave of endpoints: one whose first address is denied has its next one.
+    What is left out here would be refused when it is dialled, too."""
+    left = []
+    for one in endpoints:
+        policy = one.policy
+        if policy is None:
+            left.append(one)
+            continue
+        good = [other for other in (one.address, *one.alternates) if not policy.denies(other)]
+        if good and (one.is_logical or good[0] == one.address):
+            left.append(replace(one, address=good[0], alternates=tuple(good[1:])))
+    return left
 
 
 def _each_address(endpoint: EndpointSpec, addresses: Sequence[str]) -> list[EndpointSpec]:

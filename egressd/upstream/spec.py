@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from egressd.api.service_entry import Resolution
 from egressd.routing.table import ClusterKey
+from egressd.upstream.address_policy import AddressPolicy
 from egressd.upstream.locality import LocalityPolicy
 from egressd.upstream.retry_budget import RetryBudget
 from egressd.upstream.warmup import Warmup
@@ -39,6 +40,7 @@ class EndpointSpec:
     hostname: str = ""  # the DNS name that `address` was resolved from, for tables and Host
     alternates: tuple[str, ...] = ()  # other addresses to connect to, in this order (RFC 8305)
     is_logical: bool = False  # stands for its name, whatever that resolves to (Envoy LOGICAL_DNS)
+    policy: AddressPolicy | None = None  # of a name that a client chose; None: an operator wrote it
 
     @property
     def id(self) -> str:
@@ -164,4 +166,5 @@ class ClusterSpec:
     retry_budget: RetryBudget | None = None
     destination_rule: str = ""  # ref, for explain and dumps
     service_entries: tuple[str, ...] = ()
+    service_host: str = ""  # as the ServiceEntry claims it: may be a wildcard; "" = none
     depends_on: frozenset[str] = frozenset()  # host keys looked up; a change of one recompiles

@@ -91,19 +91,6 @@ def test_what_is_not_exported_to_the_node_is_told() -> None:
     assert reason == "exported to other, not to namespace default (exportTo)"
 
 
-def test_an_address_that_clients_may_not_reach_is_403() -> None:
-    node = Node(
-        view_of(entry("a.example")),
-        NodeProfile(allow_any=True),
-        denies=lambda address: address.startswith("127."),
-    )
-    denied = explain(node, request("GET http://127.0.0.1:9/"))
-    assert (denied.outcome.status, denied.outcome.flag) == (403, "NC")
-    assert explain(node, request("GET http://10.0.0.1/")).outcome.kind == "forwarded"
-    named = explain(node, request("GET http://b.example/"))
-    assert named.destinations[0].notes == ("names are resolved when they are used",)
-
-
 # -- authorization -------------------------------------------------------------------------------
 
 

@@ -110,6 +110,16 @@ WRONG = [
     ),
     ("limits: {connectPorts: [443, 0]}", "limits.connectPorts[1]", "from 1"),
     ("limits: {deniedAddresses: [10.0.0.1/8]}", "limits.deniedAddresses[0]", "host bits"),
+    (
+        "limits: {allowedAddresses: {a.test: ['::1', 10.0.0.1/8]}}",
+        'limits.allowedAddresses["a.test"][1]',
+        "host bits",
+    ),
+    (
+        "limits: {allowedAddresses: {'a*.test': ['::1']}}",
+        'limits.allowedAddresses["a*.test"]',
+        "a host as ServiceEntries",
+    ),
     ("dns: {nameservers: [ns.example]}", "dns.nameservers[0]", "address"),
     ("dns: {nameservers: ['1.1.1.1:x']}", "dns.nameservers[0]", "address"),
     ("dns: {searchDomains: ['a b']}", "dns.searchDomains[0]", "domain"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from time import monotonic
 
 import pytest
@@ -14,6 +15,7 @@ from egressd.net.fiber import Fiber
 from egressd.net.readiness import Readiness
 from egressd.net.stream import Stream
 from egressd.upstream import dialing
+from egressd.upstream.address_policy import DENIED, AddressPolicy, network_of
 from egressd.upstream.dialing import ConnectFailed, dial
 from egressd.upstream.spec import EndpointSpec, PoolLimits
 
@@ -130,3 +132,43 @@ async def test_attempts_that_lost_are_closed(hanging: tuple[str, socket.socket])
     assert [one.closed for one in opened] == [True, False]
     assert won is opened[1]
     opened[1].close()
+
+
+# -- address policy ------------------------------------------------------------------------------
+
+NOT_THE_FIRST = AddressPolicy((network_of("127.0.0.1/32"), network_of("::1")))
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ("127.0.0.1",),
+        ("::ffff:127.0.0.1",),
+        ("::ffff:7f00:1",),
+        ("localhost",),
+        ("127.1",),
+        ("127.0.0.1", "::1", "::ffff:127.0.0.1"),
+    ],
+)
+async def test_a_denied_address_is_not_dialled(
+    listener: socket.socket, addresses: tuple[str, ...]
+) -> None:
+    port = listener.getsockname()[1]
+    found = await dialed(replace(endpoint(port, *addresses), policy=NOT_THE_FIRST))
+    assert isinstance(found, ConnectFailed)
+    assert found.reason.endswith(DENIED)
+    listener.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+
+
+async def test_of_raced_addresses_only_those_allowed_are_dialled(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    with socket.create_server(("127.0.0.3", port)):
+        raced = replace(endpoint(port, "127.0.0.1", "127.0.0.3"), policy=NOT_THE_FIRST)
+        assert peer(await dialed(raced)) == "127.0.0.3"
+        raced = replace(endpoint(port, DEAD, "127.0.0.1", "127.0.0.3"), policy=NOT_THE_FIRST)
+        assert peer(await dialed(raced)) == "127.0.0.3"
+    listener.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        listener.accept()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from egressd.api.service_entry import Resolution
 from egressd.routing.table import ClusterKey
+from egressd.upstream.address_policy import AddressPolicy, network_of
 from egressd.upstream.dns import alternate, host_names, resolved_endpoints, without_denied
 from egressd.upstream.spec import ClusterSpec, EndpointSpec
 
@@ -58,7 +63,29 @@ def test_literals_stay_as_they_are_and_unknown_names_make_none() -> None:
     assert resolved_endpoints(cluster, lambda name: None) == list(literals)
 
 
-def test_denied_addresses_are_no_fall_back_either() -> None:
-    found = resolved_endpoints(spec(Resolution.DNS, NAMED), {"api.test": ("::1", "10.0.0.1")}.get)
-    left = without_denied(found, lambda address: address == "::1")
-    assert [(one.id, one.alternates) for one in left] == [("10.0.0.1:80", ())]
+LOOPBACK = AddressPolicy((network_of("127.0.0.0/8"), network_of("::1")))
+
+
+@pytest.mark.parametrize("resolution", [Resolution.DNS, Resolution.DNS_ROUND_ROBIN])
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        (("::1", "10.0.0.1"), [("10.0.0.1", ())]),
+        (("fd00::1", "127.0.0.1"), [("fd00::1", ())]),
+        (("::1", "127.0.0.1", "::ffff:127.0.0.1"), []),
+        ((), []),
+    ],
+)
+def test_denied_addresses_are_no_fall_back_either(
+    resolution: Resolution, answer: tuple[str, ...], left: list[tuple[str, tuple[str, ...]]]
+) -> None:
+    named = replace(NAMED, policy=LOOPBACK)
+    found = without_denied(resolved_endpoints(spec(resolution, named), {"api.test": answer}.get))
+    assert [(one.address, one.alternates) for one in found] == left
+
+
+def test_what_an_operator_wrote_is_left_as_it_is() -> None:
+    literal = EndpointSpec("127.0.0.1", 80)
+    found = resolved_endpoints(spec(Resolution.DNS, NAMED, literal), {"api.test": ("::1",)}.get)
+    assert without_denied(found) == found
+    assert without_denied([replace(literal, policy=LOOPBACK)]) == []
