@@ -3,7 +3,7 @@
 One memfd, made by the supervisor, mapped by every process of the node; it outlives any of them.
 Layout (64-bit native words):
 
-    header          8 words: epoch, dirty, workers, 5 reserved
+    header          8 words: epoch, dirty, workers, locks, 4 reserved
     health slots    HEALTH_SLOTS x 8 words: key, server, gateway, local, ejected_until (ns of
                     CLOCK_MONOTONIC, which all processes share), multiplier, touched (ns), reserved
     breaker keys    BREAKER_SLOTS words
@@ -17,6 +17,12 @@ only another endpoint's, so that no chain breaks. Writes happen under record loc
 which the kernel drops when the holder dies; a reader needs none, since a word is written whole. Who
 holds the health lock sets `dirty` and clears it last: who finds it set follows a writer that died
 half-way, and moves the epoch on, so that everybody reads again what was or was not written.
+
+A holder that does not die but stands still (stopped, or not scheduled) would keep its lock, and a
+worker that waited for it would keep its clients. So nobody waits for a process that is stopped, nor
+longer than `_PATIENCE_S` for any: then `locks` moves on by one, and with it the bytes of the file
+that stand for the locks. Who comes to run again under a lock of the past sees that and takes its
+change back or leaves it out.
 """
 
 from __future__ import annotations
@@ -24,6 +30,8 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -33,7 +41,7 @@ from egressd.upstream.outlier import HostHealth
 MAX_WORKERS = 128
 HEALTH_SLOTS = 8192
 BREAKER_SLOTS = 2048
-EPOCH, _DIRTY, _WORKERS = range(3)
+EPOCH, _DIRTY, _WORKERS, _LOCKS = range(4)
 _HEALTH_WORDS = 8
 _HEALTH_AT = 8
 _BREAKER_AT = _HEALTH_AT + HEALTH_SLOTS * _HEALTH_WORDS
@@ -46,6 +54,12 @@ _NS = 1_000_000_000
 _RECLAIM_AFTER_S = 600.0
 # Bytes of the file that stand for a lock each; breaker slot n has _BREAKER_LOCK + n.
 _HEALTH_LOCK, _KEYS_LOCK, _BREAKER_LOCK = range(3)
+_ALL_LOCKS = _BREAKER_LOCK + BREAKER_SLOTS
+_PATIENCE_S = 0.05
+"""What is done under a lock takes microseconds; a holder that got no processor meanwhile, a slice of
+the scheduler more."""
+_PAUSE_S = 0.0005
+_FLOCK = struct.Struct("hhqqi0q")  # struct flock of fcntl(2), 64-bit
 
 CONNECTIONS, PENDING, REQUESTS, RETRIES = range(4)
 """What a circuit breaker counts."""
@@ -74,6 +88,7 @@ class NodeState:
         self._map = mmap.mmap(self._fd, _SIZE)
         self.words = memoryview(self._map).cast("q")
         self._worker = worker or 0
+        self._locks = 0  # generation of the lock that is held
         if worker is not None:
             with self._lock(_KEYS_LOCK):
                 self.words[_WORKERS] = max(self.words[_WORKERS], worker + 1)
@@ -86,11 +101,57 @@ class NodeState:
 
     @contextmanager
     def _lock(self, at: int) -> Iterator[None]:
-        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, at)
+        byte = self._take_lock(at)
         try:
             yield
         finally:
-            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, at)
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, byte)
+
+    def _take_lock(self, at: int) -> int:
+        """Hold a lock of the newest generation; the byte to unlock."""
+        words = self.words
+        until = 0.0
+        while True:
+            self._locks = words[_LOCKS]
+            byte = self._locks * _ALL_LOCKS + at
+            try:
+                fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+            except (BlockingIOError, PermissionError):  # both say that it is held
+                until = self._wait_for_lock(byte, until)
+                continue
+            if words[_LOCKS] == self._locks:
+                return byte
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, byte)
+
+    def _wait_for_lock(self, byte: int, until: float) -> float:
+        """A moment's pause. A holder that is stopped, or that there was no end of by `until` (0 = not
+        set yet), is left behind with its lock."""
+        now = time.monotonic()
+        if not until:
+            os.sched_yield()
+            return now + _PATIENCE_S
+        if now < until and not self._is_holder_stopped(byte):
+            time.sleep(_PAUSE_S)
+            return until
+        self.words[_LOCKS] = self._locks + 1
+        return 0.0
+
+    def _is_holder_stopped(self, byte: int) -> bool:
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+        kind, *_, pid = _FLOCK.unpack(fcntl.fcntl(self._fd, fcntl.F_GETLK, asked))
+        if kind == fcntl.F_UNLCK:
+            return False
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                state = file.read().rpartition(b")")[2].split()[0]
+        except OSError:
+            return False
+        return state in (b"T", b"t")
+
+    @property
+    def _is_left_behind(self) -> bool:
+        """Whether the lock that this process holds is one of the past: it stood still meanwhile."""
+        return self.words[_LOCKS] != self._locks
 
     # -- health ------------------------------------------------------------------------------
 
@@ -135,7 +196,8 @@ class NodeState:
                 words[EPOCH] += 1
             words[_DIRTY] = 1
             yield
-            words[_DIRTY] = 0
+            if not self._is_left_behind:
+                words[_DIRTY] = 0
 
     def claim_health(self, key: int, now: float) -> int:
         """The slot of an endpoint, taken if need be; -1 when none can be had. Under the lock.
@@ -159,6 +221,8 @@ class NodeState:
                 elif well < 0:
                     well = at
         slot = next((at for at in (well, free, stale) if at >= 0), -1)
+        if slot >= 0 and self._is_left_behind:
+            return -1
         if slot >= 0:
             for word in range(1, _HEALTH_WORDS):
                 words[slot + word] = 0
@@ -170,6 +234,8 @@ class NodeState:
     def write_health(self, slot: int, health: HostHealth) -> None:
         """Store a state. Under the lock."""
         words = self.words
+        if self._is_left_behind:
+            return
         until = round(health.ejected_until * _NS)
         moved = words[slot + _UNTIL] != until
         words[slot + _MULTIPLIER] = health.multiplier
@@ -188,7 +254,9 @@ class NodeState:
         with self._lock(_KEYS_LOCK):
             for probe in range(_PROBES):
                 slot = (key + probe) % BREAKER_SLOTS
-                if words[_BREAKER_AT + slot] in (0, key):
+                if words[_BREAKER_AT + slot] == key:
+                    return slot
+                if not words[_BREAKER_AT + slot] and not self._is_left_behind:
                     words[_BREAKER_AT + slot] = key
                     return slot
         return -1
@@ -212,15 +280,18 @@ class NodeState:
 
     def acquire(self, slot: int, which: int, limit: int) -> bool:
         """Count one more, unless the node has `limit` already. The sum never exceeds the limit."""
-        fd, at = self._fd, _BREAKER_LOCK + slot
-        fcntl.lockf(fd, fcntl.LOCK_EX, 1, at)
-        try:
-            if self.total(slot, which) >= limit:
-                return False
-            self.words[self._own(slot, which)] += 1
-            return True
-        finally:
-            fcntl.lockf(fd, fcntl.LOCK_UN, 1, at)
+        while True:
+            byte = self._take_lock(_BREAKER_LOCK + slot)
+            try:
+                if self.total(slot, which) >= limit:
+                    return False
+                own = self._own(slot, which)
+                self.words[own] += 1
+                if not self._is_left_behind:
+                    return True
+                self.words[own] -= 1
+            finally:
+                fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, byte)
 
     def add(self, slot: int, which: int, count: int) -> None:
         """Count without asking: a release (negative), or what no limit holds. Only this worker

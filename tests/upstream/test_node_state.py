@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import mmap
 import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -129,6 +132,125 @@ def test_no_error_is_lost_between_processes(fd: int, node: NodeState) -> None:
 
     in_processes(count, range(4))
     assert node.read_health(node.find_health(5)).server_errors == 800
+
+
+# -- holders that stand still ----------------------------------------------------------------
+
+
+class Stopped:
+    """A process that stops itself, as by SIGSTOP, in the middle of `work`; `go_on` ends it."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.pid = os.fork()
+        if not self.pid:
+            code = 1
+            try:
+                work()
+                code = 0
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(self.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+        assert os.waitpid(self.pid, 0)[1] == 0
+
+
+def stop() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def test_a_holder_that_stands_still_delays_nobody_and_changes_nothing_later(
+    fd: int, node: NodeState
+) -> None:
+    slot = claim(node, 5)
+
+    def stand_still() -> None:
+        own = NodeState(fd, 1)
+        with own.health_lock():
+            health = own.read_health(slot)
+            stop()
+            own.write_health(slot, health._replace(server_errors=99))
+
+    stopped = Stopped(stand_still)
+    for errors in (2, 3):
+        with node.health_lock():
+            node.write_health(slot, HostHealth(server_errors=errors))
+    assert claim(node, 6) >= 0
+    stopped.go_on()
+    assert node.read_health(slot).server_errors == 3
+    with node.health_lock():  # and all locks are free again
+        node.write_health(slot, HostHealth(server_errors=4))
+    assert node.read_health(slot).server_errors == 4
+
+
+def test_a_claim_of_who_stood_still_takes_no_slot(fd: int, node: NodeState) -> None:
+    def stand_still() -> None:
+        own = NodeState(fd, 1)
+        with own.health_lock():
+            stop()
+            own.claim_health(5, 1000.0)
+
+    stopped = Stopped(stand_still)
+    claim(node, 6)
+    stopped.go_on()
+    assert node.find_health(5) == -1
+
+
+def test_a_limit_holds_while_and_after_a_worker_stands_still_in_it(
+    fd: int, node: NodeState
+) -> None:
+    slot = node.breaker(slot_key("cluster"))
+
+    class Standing(NodeState):
+        def total(self, slot: int, which: int) -> int:
+            seen = super().total(slot, which)
+            if not self.has_stood:
+                self.has_stood = True
+                stop()
+            return seen
+
+        has_stood = False
+
+    def stand_still() -> None:
+        own = Standing(fd, 1)
+        assert not own.acquire(slot, CONNECTIONS, 2)
+
+    stopped = Stopped(stand_still)
+    assert node.acquire(slot, CONNECTIONS, 2)
+    assert node.acquire(slot, CONNECTIONS, 2)
+    assert not node.acquire(slot, CONNECTIONS, 2)
+    stopped.go_on()
+    assert node.total(slot, CONNECTIONS) == 2
+
+
+def test_locks_of_many_generations_exclude_each_other(
+    fd: int, node: NodeState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_state, "_PATIENCE_S", math.inf)  # none is left behind for being slow
+    slot = claim(node, 5, errors=0)
+    stopped = [
+        Stopped(partial(_stand_in_the_health_lock, NodeState(fd, index))) for index in range(1, 4)
+    ]
+
+    def count(index: int) -> None:
+        own = NodeState(fd, index)
+        for _ in range(100):
+            with own.health_lock():
+                health = own.read_health(slot)
+                own.write_health(slot, health._replace(server_errors=health.server_errors + 1))
+
+    in_processes(count, range(4, 7))
+    assert node.read_health(slot).server_errors == 300
+    for one in stopped:
+        one.go_on()
+    assert node.read_health(slot).server_errors == 300
+
+
+def _stand_in_the_health_lock(own: NodeState) -> None:
+    with own.health_lock():
+        stop()
 
 
 # -- circuit breakers ------------------------------------------------------------------------
