@@ -1,0 +1,113 @@
+"""Every scene, as written and in all its variations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+import pytest
+
+from tests.proxy.scenes import actions, basic, malformed, retries, reuse, stalls, tunnels, uploads
+from tests.proxy.scenes.replay import Play, Variation, closes, splits
+from tests.proxy.scenes.script import Scene
+
+SCENES: tuple[Scene, ...] = tuple(
+    scene
+    for part in (basic, reuse, uploads, malformed, retries, actions, tunnels, stalls)
+    for scene in part.SCENES
+)
+_MOST = int(os.environ.get("SCENE_POSITIONS", "32"))
+"""Positions of one scene and kind: past it every n-th, first and last among them. CI takes all."""
+_MOST_TLS = 3
+"""Over TLS, whose handshakes take most of the time."""
+_UNMENDED = {
+    **dict.fromkeys(
+        (
+            "a body behind the answer to HEAD",
+            "a second answer behind 204",
+            "a second answer behind 304",
+            "a second answer behind a chunked one",
+            "a second answer behind an empty one",
+            "a second answer behind hints",
+            "a second answer behind one with a length",
+            "an empty line behind an answer",
+            "half a head behind an answer",
+            "one byte behind an answer",
+            "the rest of a body with a second answer",
+        ),
+        "a connection with bytes left on it goes back to the pool",
+    ),
+    **dict.fromkeys(
+        (
+            "a WebSocket carries both ways and ends with the client",
+            "a WebSocket whose origin resets",
+            "frames with the answer to the upgrade",
+        ),
+        "SSLSocket.shutdown ends TLS for reading, too",
+    ),
+    "a tunnel whose client resets": "over TLS a reset is not seen",
+    "an answer cut short by a reset": "bytes are counted that were never sent",
+    "an answer of HTTP/1.0 that is cut short": "bytes that were sent are not counted",
+}
+
+
+def marked(scenes: Sequence[Scene]) -> list[object]:
+    return [
+        pytest.param(
+            scene,
+            id=scene.name.replace(" ", "_"),
+            marks=[pytest.mark.xfail(strict=False, reason=why)] if why else [],
+        )
+        for scene in scenes
+        for why in (scene.xfail or _UNMENDED.get(scene.name, ""),)
+    ]
+
+
+def play(scene: Scene, variations: Iterable[Variation], *, tls: bool) -> None:
+    """Play all; the first that goes wrong is told."""
+    for variation in variations:
+        problems = Play(scene, variation, tls=tls).run()
+        assert not problems, f"{scene.name}, {variation}:\n" + "\n".join(problems)
+
+
+def sampled(variations: Iterable[Variation], most: int) -> list[Variation]:
+    """The first, the last and some between, always the same."""
+    found = list(variations)
+    if len(found) <= most:
+        return found
+    step = (len(found) - 1) / (most - 1)
+    return [found[round(at * step)] for at in range(most)]
+
+
+@pytest.mark.parametrize("scene", marked(SCENES))
+def test_as_written(scene: Scene) -> None:
+    play(scene, [None], tls=False)
+
+
+@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.tls]))
+def test_as_written_over_tls(scene: Scene) -> None:
+    play(scene, [None], tls=True)
+
+
+@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.splits]))
+def test_every_write_in_two(scene: Scene) -> None:
+    play(scene, sampled(splits(scene), _MOST), tls=False)
+
+
+@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.splits and one.tls]))
+def test_every_write_in_two_records(scene: Scene) -> None:
+    play(scene, sampled(splits(scene), _MOST_TLS), tls=True)
+
+
+@pytest.mark.parametrize("by", ["ends", "resets"])
+@pytest.mark.parametrize("side", ["client", "origin"])
+@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.closes]))
+def test_a_side_closes_after_every_byte(scene: Scene, side: str, by: str) -> None:
+    play(scene, sampled(closes(scene, side, by), _MOST), tls=False)
+
+
+@pytest.mark.parametrize("by", ["ends", "resets"])
+@pytest.mark.parametrize("side", ["client", "origin"])
+@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.closes and one.tls]))
+def test_a_side_closes_over_tls(scene: Scene, side: str, by: str) -> None:
+    play(scene, sampled(closes(scene, side, by), _MOST_TLS), tls=True)
