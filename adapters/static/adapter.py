@@ -12,6 +12,8 @@ import trio
 from adapters.options import convert_options
 from adapters.static.files import Tree
 from adapters.static.inotify import Inotify
+from adapters.static.settling import PATIENCE
+from adapters.static.writers import Writers
 from egressd.api.resource import Problem
 from egressd.registry.adapter import (
     CONFIRM_S,
@@ -36,11 +38,13 @@ class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
 
 
 class StaticAdapter:
-    """Follows files and directories. A file that is not valid keeps what it said before."""
+    """Follows files and directories. A file that is not valid, or that may be half of what its writer
+    means, keeps what it said before."""
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._problems: tuple[Problem, ...] | None = None
+        self._reread_at = float("inf")  # a loss is held: everything is read afresh then
 
     async def run(self, sink: Sink) -> None:
         """Publish now and after every change."""
@@ -49,39 +53,47 @@ class StaticAdapter:
         except OSError as error:
             sink.failed(f"inotify: {error}; looking every {_POLL_S:g} s instead")
             while True:
-                await self._look(sink)
-                await trio.sleep(_POLL_S)
+                wait_s = min(_POLL_S, await self._look(sink, Writers()))
+                await trio.sleep(wait_s)
         with inotify:
+            writers = Writers(inotify.events)
             while True:
-                await self._look(sink)
+                wait_s = min(_POLL_S, await self._look(sink, writers))
                 try:
                     if inotify.watch_only(self._tree.watch):
                         continue  # it may have changed before it was watched
                 except OSError as error:
                     sink.failed(f"inotify: {error}; looking every {_POLL_S:g} s instead")
-                with trio.move_on_after(_POLL_S):
+                with trio.move_on_after(wait_s):
                     await inotify.changed()
                     await trio.sleep(_SETTLE_S)
 
-    async def _look(self, sink: Sink) -> None:
-        if not await self._tell(sink, is_reread=False):
-            await trio.sleep(CONFIRM_S)
-            await self._tell(sink, is_reread=True)
-
-    async def _tell(self, sink: Sink, *, is_reread: bool) -> bool:
-        """Look and say what there is. False: the registry holds a loss."""
-        look = await _aside(partial(self._tree.look, is_reread=is_reread))
+    async def _look(self, sink: Sink, writers: Writers) -> float:
+        """Look and say what there is. Returns in how many seconds to look again."""
+        now = trio.current_time()
+        is_reread = now >= self._reread_at
+        look = await _aside(
+            partial(
+                self._tree.look,
+                is_reread=is_reread,
+                now=now,
+                writers=writers,
+                known=sink.known(),
+            )
+        )
         if look.problems != self._problems:
             self._problems = look.problems
             sink.problems(look.problems)
-        is_taken = True
+        if is_reread:
+            self._reread_at = float("inf")
         if look.snapshot is not None:
-            is_taken = sink.publish(look.snapshot)
+            if not sink.publish(look.snapshot) and not is_reread:
+                self._reread_at = now + CONFIRM_S
         elif not look.missing:
             sink.in_sync()
         if look.missing:
             sink.failed(look.missing)
-        return is_taken
+        return min(look.again_s, max(0.0, self._reread_at - trio.current_time()))
 
 
 async def _aside(function: Callable[[], T]) -> T:
@@ -100,4 +112,5 @@ def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adap
             f"adapter {context.name}: options.paths: found {given.paths!r}, "
             f"expected {expected['paths']}"
         )
-    return StaticAdapter(Tree(context.name, paths, needs_checksum=given.require_checksums))
+    tree = Tree(context.name, paths, needs_checksum=given.require_checksums, patience=PATIENCE)
+    return StaticAdapter(tree)

@@ -22,13 +22,18 @@ Stamp = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One file as last read. `digest` is the SHA-256 of its bytes in hexadecimal, "" = unreadable."""
+    """One file as last read. `digest` is the SHA-256 of its bytes in hexadecimal, "" = unreadable.
+    `is_sealed`: the checksum beside it says that it is whole."""
 
     stamp: Stamp
     digest: str = ""
     records: tuple[Record, ...] = ()
     problems: tuple[Problem, ...] = ()
     is_racy: bool = False
+    size: int = 0  # bytes
+    is_ended: bool = True  # its last line has an end
+    is_blank: bool = False  # nothing but white space
+    is_sealed: bool = False
 
     @property
     def is_refused(self) -> bool:
@@ -61,13 +66,14 @@ def read_file(
     digest = hashlib.sha256(data).hexdigest()
     is_racy = now_ns - found.st_ctime_ns < _RACY_NS
     refusal = _refusal(file, digest, needs_checksum=needs_checksum)
+    is_sealed = refusal is None and os.path.exists(file + CHECKSUM_ENDING)
     if refusal is not None:
         return Read(stamp, digest, problems=(refusal,), is_racy=is_racy)
     was_checked = before is not None and not any(
         problem.field == CHECKSUM_ENDING for problem in before.problems
     )
     if before is not None and before.digest == digest and was_checked:
-        return replace(before, stamp=stamp, is_racy=is_racy)
+        return replace(before, stamp=stamp, is_racy=is_racy, is_sealed=is_sealed)
     try:
         parsed = parse_text(data.decode(), file)
     except UnicodeDecodeError as error:
@@ -76,7 +82,17 @@ def read_file(
         Record(resource=resource, source=source, origin=file, source_version=digest[:SHORT])
         for resource in parsed.resources
     )
-    return Read(stamp, digest, records, parsed.problems, is_racy)
+    return Read(
+        stamp,
+        digest,
+        records,
+        parsed.problems,
+        is_racy,
+        size=len(data),
+        is_ended=not data or data.endswith(b"\n"),
+        is_blank=not data.strip(),
+        is_sealed=is_sealed,
+    )
 
 
 def _without_waiting(path: str, flags: int) -> int:

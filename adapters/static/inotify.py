@@ -1,21 +1,34 @@
-"""The kernel's word that a directory changed: inotify by ctypes, read with trio."""
+"""The kernel's word that a directory changed, and how: inotify(7) by ctypes, read with trio."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 
 import trio
 
-_CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
-_DELETE_SELF, _MOVE_SELF, _ATTRIB, _MODIFY = 0x400, 0x800, 0x4, 0x2
+from adapters.static.writers import (
+    CLOSE_WRITE,
+    CREATE,
+    DELETE,
+    MODIFY,
+    MOVED_FROM,
+    MOVED_TO,
+    Directory,
+    Event,
+    identify,
+)
+
+_DELETE_SELF, _MOVE_SELF, _ATTRIB = 0x400, 0x800, 0x4
 _MASK_ADD = 0x20000000  # a directory may be watched under two names: for the sum of both
-_ENTRIES = _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF
-_CONTENTS = _CLOSE_WRITE | _MODIFY | _ATTRIB
+_ENTRIES = MOVED_FROM | MOVED_TO | CREATE | DELETE | _DELETE_SELF | _MOVE_SELF
+_CONTENTS = CLOSE_WRITE | MODIFY | _ATTRIB
 _BUFFER = 65536
+_HEAD = struct.Struct("iIII")  # wd, mask, cookie, len
 
 
 class Inotify:
@@ -31,6 +44,7 @@ class Inotify:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
         self._watched: set[int] = set()
+        self._directories: dict[int, Directory] = {}
 
     def __enter__(self) -> Inotify:
         return self
@@ -41,7 +55,8 @@ class Inotify:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1  # a thread that was given up must not read another's descriptor
+        os.close(fd)
 
     def watch_only(self, paths: Mapping[str, bool]) -> bool:
         """Watch these directories and no others: what is in them, or also (True) what is in their
@@ -53,20 +68,36 @@ class Inotify:
             number = self._libc.inotify_add_watch(self._fd, os.fsencode(path), events)
             if number >= 0:
                 wanted.add(number)
+                if number not in self._directories and (found := identify(path)) is not None:
+                    self._directories[number] = found
             elif ctypes.get_errno() == errno.ENOSPC:
                 raise OSError(errno.ENOSPC, "fs.inotify.max_user_watches is used up")
         for number in self._watched - wanted:
             self._libc.inotify_rm_watch(self._fd, number)  # fails when its directory is gone
+            self._directories.pop(number, None)
         is_new = bool(wanted - self._watched)
         self._watched = wanted
         return is_new
 
     async def changed(self) -> None:
-        """Wait for a change, and take all that are queued."""
+        """Wait for a change."""
         await trio.lowlevel.wait_readable(self._fd)
+
+    def events(self) -> list[Event]:
+        """All that are queued."""
+        found: list[Event] = []
         while True:
             try:
-                if len(os.read(self._fd, _BUFFER)) < _BUFFER:
-                    return
+                data = os.read(self._fd, _BUFFER)
             except BlockingIOError:
-                return
+                return found
+            found += self._decoded(data)
+
+    def _decoded(self, data: bytes) -> Iterator[Event]:
+        at = 0
+        while at < len(data):
+            number, mask, _, length = _HEAD.unpack_from(data, at)
+            at += _HEAD.size
+            name = data[at : at + length].rstrip(b"\0")
+            at += length
+            yield Event(self._directories.get(number), os.fsdecode(name), mask)

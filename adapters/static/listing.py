@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from egressd.api.resource import Place, Problem
@@ -26,6 +26,7 @@ _MOST_LINKS = 40  # of one path, as the kernel has it
 class Listing:
     """The files of a source at one moment."""
 
+    read_include: Callable[[str], str]
     files: dict[str, str] = field(default_factory=dict)  # to the include file that names it, or ""
     watch: dict[str, bool] = field(
         default_factory=dict
@@ -41,9 +42,15 @@ class Listing:
         )
 
 
-def list_files(paths: Iterable[str]) -> Listing:
-    """What the configured paths lead to now."""
-    listing = Listing()
+def _text_of(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def list_files(paths: Iterable[str], read_include: Callable[[str], str] = _text_of) -> Listing:
+    """What the configured paths lead to now. `read_include` gives the text of an include file, or raises
+    `OSError` or `UnicodeDecodeError`."""
+    listing = Listing(read_include=read_include)
     seen: set[tuple[int, int]] = set()
     for path in paths:
         _add(listing, os.path.abspath(path), "", seen)
@@ -123,8 +130,7 @@ def _shown(path: str) -> str:
 def _add_include(listing: Listing, path: str, seen: set[tuple[int, int]]) -> None:
     try:
         found = os.stat(path)
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
+        lines = listing.read_include(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         _miss(listing, path, str(error), path)
         return

@@ -173,7 +173,7 @@ class Publisher:
         if held is not None and status.held is None:
             status.holds += 1
             log.warning(
-                "mass loss held",
+                "half-written files suspected" if held.origins else "mass loss held",
                 source=source,
                 says=held.describe(trio.current_time()),
                 to_confirm=f"egressd registry confirm {source}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from egressd.api.resource import Kind, Resource
@@ -43,6 +45,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     another read, only by the guard's grace period or an operator. `is_reread`: the whole source was
     read afresh after `Sink.publish` held the answer before. `is_failing`: a part of the source cannot be
     read now and is stated as it was: the failure that was told is not over.
+
+    `suspects` are origins that may be half of what their writer means, and why. What the registry holds
+    of them stands, whatever they state, until a snapshot does not suspect them any more, the guard's
+    grace period is over, or an operator confirms. Losses of other origins are believed meanwhile.
     """
 
     records: tuple[Record, ...]
@@ -51,16 +57,19 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     doubt: str = ""
     is_reread: bool = False
     is_failing: bool = False
+    suspects: Mapping[str, str] = {}
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """A loss that is not believed yet. Times in seconds of the caller's clock."""
+    """A loss that is not believed yet. Times in seconds of the caller's clock. `origins`: it is of these
+    alone, which may be half of what their writer means; () = of the whole source."""
 
     since: float
     until: float
     lost: int
     known: int
     doubt: str = ""
+    origins: tuple[str, ...] = ()
 
     def moved(self, by: float) -> Hold:
         """The same by another clock."""
@@ -68,6 +77,11 @@ class Hold(msgspec.Struct, frozen=True):
 
     def describe(self, now: float) -> str:
         """For people."""
+        if self.origins:
+            return (
+                f"{self.doubt}; what it held before is kept for {max(0.0, self.until - now):.0f} s "
+                "more, or until it is whole or it is confirmed"
+            )
         why = f" ({self.doubt})" if self.doubt else ""
         return (
             f"{self.lost} of {self.known} endpoints are gone from its answer{why}; they are kept for "

@@ -6,7 +6,7 @@ is compared by identity before anything else is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from egressd.api.workload_entry import WorkloadEntry
 from egressd.registry.guard import (
@@ -37,12 +37,15 @@ class Said:
         self._missing: set[str] = set()  # in force though the last answer lacks them
         self._short: dict[str, Short] = {}  # in force with endpoints that they lack
         self._failed: set[str] = set()  # of the missing: their origin could not be read
+        self._waiting: dict[str, Record] = {}  # stated by origins that are suspected, not in force
         self._known = 0  # endpoints in force
 
     @property
     def retained(self) -> frozenset[str]:
         """Keys in force that the source no longer states, or not with all their endpoints."""
-        return frozenset(self._missing | self._short.keys())
+        return frozenset(
+            self._missing | self._short.keys() | (self._waiting.keys() & self.records.keys())
+        )
 
     def adopt(self, record: Record) -> None:
         """In force since before this process: to be compared with the first answer."""
@@ -51,20 +54,30 @@ class Said:
 
     def take(self, snapshot: Snapshot, now: float) -> set[str]:
         """Believe an answer, all or in part. Returns the keys whose record in force may differ."""
-        came, gone = _compared(self._stated, snapshot.records)
-        missing = (gone | self._missing) - came.keys()
+        came, gone = self._news(snapshot)
+        suspects = self._suspects(snapshot, now)
+        waiting = {
+            key: record
+            for key, record in came.items()
+            if record.origin in suspects and differs(self.records.get(key), record)
+        }
+        came = {key: record for key, record in came.items() if key not in waiting}
+        missing = ((gone | self._missing) & self.records.keys()) - came.keys() - waiting.keys()
         failed = {k for k in missing if self.records[k].origin in snapshot.failed_origins}
-        still = {k: s for k, s in self._short.items() if k not in came and k not in missing}
+        frozen = {k for k in missing - failed if self.records[k].origin in suspects}
+        new = came.keys() | missing | waiting.keys()
+        still = {k: s for k, s in self._short.items() if k not in new}
         short = {
             key: (record, endpoints)
             for key, record in came.items()
             if (old := self.records.get(key)) is not None
             and (endpoints := lost_endpoints(old, record))
         }
-        self.lost = sum(weigh(self.records[key]) for key in missing - failed)
+        self.lost = sum(weigh(self.records[key]) for key in missing - failed - frozen)
         self.lost += sum(len(endpoints) for _, endpoints in (*still.values(), *short.values()))
+        before_hold = self.hold
         self.hold = judge(
-            self.hold,
+            None if before_hold is not None and before_hold.origins else before_hold,
             self._limit,
             known=self._known,
             lost=self.lost,
@@ -73,8 +86,10 @@ class Said:
             now=now,
             is_empty=self.lost == self._known and is_empty(snapshot.records),
         )
-        self.has_spoken = True
         is_held = self.hold is not None
+        if self.hold is None and (waiting or frozen):
+            self.hold = self._suspected(before_hold, snapshot.suspects, waiting, frozen, now)
+        self.has_spoken = True
         touched = came.keys() | missing | (set() if is_held else still.keys())
         before = {key: self.records.get(key) for key in touched}
         self._stated = snapshot.records
@@ -87,18 +102,52 @@ class Said:
             self._put(key, record)
         self._short = {**still, **short} if is_held else {}
         self._failed = failed
-        self._missing = missing if is_held else failed
+        self._waiting = waiting
+        self._missing = missing if is_held else failed | frozen
         self._forget(missing - self._missing)
         return self._differing(before)
 
     def release(self) -> set[str]:
         """Believe the loss that is held. Returns the keys whose record in force may differ."""
-        before = {key: self.records[key] for key in self.retained}
+        before = {key: self.records.get(key) for key in (*self.retained, *self._waiting)}
         for key, (record, _) in self._short.items():
             self._put(key, record)
+        for key, record in self._waiting.items():
+            self._put(key, record)
         self._forget(self._missing - self._failed)
-        self.hold, self._short, self._missing = None, {}, self._failed
+        self.hold, self._short, self._missing, self._waiting = None, {}, self._failed, {}
         return self._differing(before)
+
+    def _news(self, snapshot: Snapshot) -> tuple[dict[str, Record], set[str]]:
+        """The records that are to be considered, by key, and the keys that were stated and are not."""
+        came, gone = _compared(self._stated, snapshot.records)
+        waiting = {k: r for k, r in self._waiting.items() if k not in gone and k not in came}
+        return {**waiting, **came}, gone
+
+    def _suspects(self, snapshot: Snapshot, now: float) -> Collection[str]:
+        """The origins that are suspected; none any more when the grace period is over."""
+        is_over = self.hold is not None and now >= self.hold.until
+        return () if is_over else snapshot.suspects.keys()
+
+    def _suspected(
+        self,
+        before: Hold | None,
+        suspects: Mapping[str, str],
+        waiting: Mapping[str, Record],
+        frozen: Collection[str],
+        now: float,
+    ) -> Hold:
+        """The hold of what suspected origins had; it goes on where there is one."""
+        held = [self.records[key] for key in (*waiting, *frozen) if key in self.records]
+        origins = sorted({record.origin for record in (*held, *waiting.values())} & suspects.keys())
+        return Hold(
+            since=before.since if before is not None else now,
+            until=before.until if before is not None else now + self._limit.grace_s,
+            lost=max(1, sum(map(weigh, (self.records[key] for key in frozen)))),
+            known=self._known,
+            doubt="; ".join(suspects[origin] for origin in origins),
+            origins=tuple(origins),
+        )
 
     def _differing(self, before: Mapping[str, Record | None]) -> set[str]:
         return {key for key, old in before.items() if differs(old, self.records.get(key))}
