@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -44,8 +45,11 @@ class Talk:
 class ScriptedOrigin:
     """Runs `script` for each connection, in order of their coming; notes every head."""
 
-    def __init__(self, script: Callable[[Talk, int], None]) -> None:
+    def __init__(
+        self, script: Callable[[Talk, int], None], tls: ssl.SSLContext | None = None
+    ) -> None:
         self._script = script
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.connections = 0
@@ -76,6 +80,8 @@ class ScriptedOrigin:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             number, self.connections = self.connections, self.connections + 1
             thread = threading.Thread(target=self._serve, args=(sock, number), daemon=True)
             self._threads.append(thread)

@@ -149,6 +149,8 @@ class Stream:
         except OSError as error:
             self.dead = True
             raise StreamClosed(str(error)) from None
+        if count < len(buffer) and not self.ended and not self.is_tls:
+            self.readable = False
         return count
 
     def is_quiet(self) -> bool:
@@ -160,7 +162,7 @@ class Stream:
         if self.ended or self.dead or self.closed:
             return False
         if not self.readable:
-            return True
+            return True  # a read found nothing, and no event since
         if self.is_tls and isinstance(self.sock, ssl.SSLSocket):
             # One ioctl instead of a read that fails inside OpenSSL; what is there may be no data.
             if self.sock.pending():
@@ -168,9 +170,12 @@ class Stream:
             if not _waiting_bytes(self.fd):
                 return True
         try:
-            return self.recv_now(1) is None
+            data = self.recv_now(1)
         except StreamClosed:
             return False
+        if data == b"":
+            self.ended = True
+        return data is None
 
     def has_more(self) -> bool:
         """Whether the kernel has bytes that no event has told of yet."""

@@ -179,6 +179,8 @@ class Limits(Message, frozen=True):
 
     max_request_head_bytes: Annotated[int, msgspec.Meta(ge=1024, le=2**20)] = 65536
     max_headers: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+    max_response_head_bytes: Annotated[int, msgspec.Meta(ge=1024, le=2**20)] = 61440
+    max_response_headers: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
     head_timeout: Duration = 60.0  # from the first byte of a request's head to its end
     downstream_idle_timeout: Duration = 3600.0  # between requests of a connection
     stream_idle_timeout: Duration = 300.0  # no byte either way within an exchange; 0 = none

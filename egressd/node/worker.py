@@ -31,6 +31,7 @@ from egressd.node.worker_ports import GatewayPorts
 from egressd.node.worker_report import WorkerReport
 from egressd.proxy.context import ProxySettings, WorkerContext
 from egressd.proxy.directory import Directory
+from egressd.proxy.http1.response import HeadLimits
 from egressd.proxy.listener import Listener, handle_http, handle_tcp, handle_tls
 from egressd.proxy.record import TrafficRecorder
 from egressd.registry.claims import kind_key
@@ -68,6 +69,7 @@ def proxy_settings(bootstrap: Bootstrap) -> ProxySettings:
     return ProxySettings(
         max_head_bytes=limits.max_request_head_bytes,
         max_headers=limits.max_headers,
+        response_limits=HeadLimits(limits.max_response_head_bytes, limits.max_response_headers),
         head_timeout_s=limits.head_timeout or math.inf,
         idle_timeout_s=limits.downstream_idle_timeout or math.inf,
         stream_idle_timeout_s=limits.stream_idle_timeout or math.inf,
@@ -103,6 +105,7 @@ class Worker:
         log_config = bootstrap.access_log
         text = log_config.format is AccessLogFormat.text
         self.access_log = AccessLog("text" if text else "json") if log_config.path else None
+        recorder = TrafficRecorder(self.stats, self.access_log, bootstrap.node.id)
         self.directory = Directory(
             store,
             self.loop,
@@ -112,8 +115,8 @@ class Worker:
             ContextCache(self.loop),
             profile=node_profile(bootstrap),
             addresses=client_addresses(bootstrap.limits),
+            on_unasked=recorder.unasked,
         )
-        recorder = TrafficRecorder(self.stats, self.access_log, bootstrap.node.id)
         self.context = WorkerContext(self.loop, self.directory, proxy_settings(bootstrap), recorder)
         desk_fd = inherited.extra.get(DESK_FD)
         self.ports = GatewayPorts(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from time import monotonic
 
-from egressd.net.fiber import Deadline, Fiber
+from egressd.net.fiber import REQUEST_COST, Deadline, Fiber
 from egressd.net.stream import StreamClosed
 from egressd.proxy.addresses import preface_of
 from egressd.proxy.body import RequestBody, upload
 from egressd.proxy.context import Exchange
 from egressd.proxy.http1.fields import MalformedMessage
-from egressd.proxy.http1.response import ResponseHead, parse_response
-from egressd.proxy.reply import ClientGone
+from egressd.proxy.http1.response import ResponseHead, take_response
+from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.proxy.retry import IDEMPOTENT, Failure
 from egressd.upstream.cluster import Endpoint
 from egressd.upstream.connection import UpstreamConnection
@@ -156,8 +156,8 @@ def _start_upload(x: Exchange, this: Attempt) -> None:
     async def run(fiber: Fiber) -> None:
         try:
             await upload(fiber, body, stream, idle)
-        except (ClientGone, MalformedMessage, Deadline) as error:
-            body.failure = ClientGone() if isinstance(error, Deadline) else error
+        except (ClientGone, MalformedMessage, LocalReply, Deadline) as error:
+            body.failure = error
             main.wake()
             return
         if body.complete:
@@ -169,23 +169,26 @@ def _start_upload(x: Exchange, this: Attempt) -> None:
 async def _read_head(x: Exchange, this: Attempt, waits_for_continue: bool) -> ResponseHead:
     """The final response head; interim ones are forwarded on the way (RFC 9110 15.2)."""
     connection = this.connection
+    limits = x.context.settings.response_limits
+    method = x.head.method
+    looked_at = 0
     while True:
-        end = connection.buffer.find(b"\r\n\r\n")
-        if end >= 0:
-            buffer = connection.buffer
-            response = parse_response(buffer[: end + 4], x.head.method)
-            connection.buffer = buffer[end + 4 :]
+        buffer = connection.buffer
+        taken = take_response(buffer, method, limits, looked_at) if buffer else None
+        if taken is not None:
+            response, end = taken
+            connection.buffer = buffer[end:]
             if response.status >= 200 or (response.status == 101 and x.head.upgrade):
                 return response
             if response.status == 101:
                 raise MalformedMessage("101 without an Upgrade request")
-            await _forward_interim(x, this, response)
+            await _forward_interim(x, response)
+            looked_at = 0
             if response.status == 100 and waits_for_continue:
                 waits_for_continue = False
                 _start_upload(x, this)
             continue
-        if len(connection.buffer) > x.context.settings.max_head_bytes:
-            raise MalformedMessage("response head too large")
+        looked_at = len(buffer)
         if not waits_for_continue:
             await _read_more(x, connection)
         elif not await _origin_speaks(x, this):
@@ -204,19 +207,24 @@ async def _read_more(x: Exchange, connection: UpstreamConnection) -> None:
             data = stream.recv_now()
             if data:
                 buffer = connection.buffer
-                connection.buffer = buffer + data if buffer else data
+                if buffer:
+                    connection.buffer = buffer + data
+                    x.head_dribbles(monotonic())
+                else:
+                    connection.buffer = data
                 return
             if data is not None:
                 raise StreamClosed("")
+        # Looked at before each wait: what happened while the fiber waited elsewhere wakes it no more.
+        if client.dead:
+            raise ClientGone
+        if x.body is not None and x.body.failure is not None:
+            raise x.body.failure
         stream.read_waiter = client.dead_waiter = fiber
         try:
             await fiber.wait()
         finally:
             stream.read_waiter = client.dead_waiter = None
-        if client.dead:
-            raise ClientGone
-        if x.body is not None and x.body.failure is not None:
-            raise x.body.failure
 
 
 async def _origin_speaks(x: Exchange, this: Attempt) -> bool:
@@ -242,7 +250,12 @@ async def _tell_client_to_go_on(x: Exchange) -> None:
         raise ClientGone from None
 
 
-async def _forward_interim(x: Exchange, this: Attempt, response: ResponseHead) -> None:
+async def _forward_interim(x: Exchange, response: ResponseHead) -> None:
+    """Interim responses are charged like requests: an origin may send them without end."""
+    fiber = x.fiber
+    fiber.budget -= REQUEST_COST
+    if fiber.budget <= 0:
+        await fiber.yield_now()
     if x.head.minor == 0:
         return
     data = b"HTTP/1.1 %d %b\r\n%b\r\n" % (
@@ -251,7 +264,7 @@ async def _forward_interim(x: Exchange, this: Attempt, response: ResponseHead) -
         response.end_to_end_lines(),
     )
     try:
-        await x.stream.send_all(x.fiber, data)
+        await x.stream.send_all(fiber, data)
     except StreamClosed:
         raise ClientGone from None
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from time import monotonic
 
-from egressd.net.fiber import Fiber
+from egressd.net.fiber import Deadline, Fiber
 from egressd.net.stream import Stream, StreamClosed
 from egressd.proxy.http1.chunked import ChunkedDecoder, encode_chunk, encode_last
 from egressd.proxy.http1.request import RequestHead
-from egressd.proxy.reply import ClientGone
+from egressd.proxy.reply import ClientGone, LocalReply
 
 _SHARED = memoryview(bytearray(256 * 1024))
 _READ = 65536
+CHUNK_COST = 1024
+"""What decoding a chunk costs of a step's budget, whatever its size, in bytes."""
 
 
 class RequestBody:
@@ -98,19 +100,30 @@ class RequestBody:
             raise ClientGone from None
         if not data:
             raise ClientGone
-        return self._take(data)
+        piece = self._take(data)
+        if self._decoder is not None:
+            fiber.budget -= self._decoder.chunks * CHUNK_COST
+        return piece
 
 
 async def upload(fiber: Fiber, body: RequestBody, stream: Stream, idle_timeout_s: float) -> None:
     """Send the part of a body that is still to come upstream.
 
-    An upstream that stops reading is no failure here: it may have answered already.
-    Raises what `RequestBody.read` raises.
+    An upstream that closes is no failure here: it may have answered already. Raises what
+    `RequestBody.read` raises but `Deadline`, which is an upstream that takes nothing for so long; a
+    client that sends nothing for so long gets a `LocalReply` (Envoy `stream_idle_timeout`: 408 before
+    the end of the request).
     """
     chunked = body.chunked
     while not body.complete:
         fiber.set_deadline(monotonic() + idle_timeout_s)
-        piece = await body.read(fiber)
+        try:
+            piece = await body.read(fiber)
+        except Deadline:
+            raise LocalReply(
+                408, "stream timeout", flag="SI", details="stream_idle_timeout", close=True
+            ) from None
+        fiber.set_deadline(monotonic() + idle_timeout_s)
         out = encode_chunk(piece) if chunked and piece else piece
         if chunked and body.complete:
             out += body.last_chunk()
@@ -178,8 +191,12 @@ async def relay_decoded(
     moved = 0
     data = first
     while True:
-        piece = decoder.feed(data) if decoder is not None else data
-        ended = decoder is not None and decoder.done
+        piece = data
+        ended = False
+        if decoder is not None:
+            piece = decoder.feed(data)
+            ended = decoder.done
+            fiber.budget -= decoder.chunks * CHUNK_COST
         if piece or ended:
             moved += len(piece)
             out = encode_chunk(piece) if encode and piece else piece

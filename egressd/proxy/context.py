@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from egressd.net.fiber import FiberGroup
 from egressd.net.readiness import Readiness
+from egressd.proxy.http1.response import ENVOY_LIMITS, HeadLimits
 
 if TYPE_CHECKING:
     from egressd.proxy.body import RequestBody
@@ -28,6 +29,7 @@ class ProxySettings:
 
     max_head_bytes: int = 65536
     max_headers: int = 100
+    response_limits: HeadLimits = ENVOY_LIMITS
     head_timeout_s: float = 60.0
     idle_timeout_s: float = 3600.0
     stream_idle_timeout_s: float = 300.0
@@ -165,6 +167,7 @@ class Exchange(Session):
         "sent_authority",
         "sent_lines",
         "sent_target",
+        "try_until",
         "uploads",
         "upstream_started",
         "upstream_time",
@@ -177,6 +180,7 @@ class Exchange(Session):
         self.keep_alive = head.keep_alive
         self.aborted = False  # the response broke off: reset the connection
         self.deadline = _NEVER  # monotonic; the route's timeout
+        self.try_until = _NEVER  # monotonic; perTryTimeout of the attempt under way
         self.upstream_started = 0.0
         self.upstream_time = -1.0  # seconds from the last attempt to its response head
         self.route: Route | None = None
@@ -223,4 +227,10 @@ class Exchange(Session):
         if self.route is not None and self.route.timeout_s:
             self.deadline = now + self.route.timeout_s
         idle_until = now + self.context.settings.stream_idle_timeout_s
-        self.fiber.set_deadline(min(self.fiber.deadline, self.deadline, idle_until))
+        self.fiber.set_deadline(min(self.try_until, self.deadline, idle_until))
+
+    def head_dribbles(self, now: float) -> None:
+        """A response head comes in pieces: the upstream is not idle."""
+        if self.body is None or self.body.complete:
+            idle_until = now + self.context.settings.stream_idle_timeout_s
+            self.fiber.set_deadline(min(self.try_until, self.deadline, idle_until))

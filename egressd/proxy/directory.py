@@ -23,7 +23,7 @@ from egressd.routing.authorization import POLICIES_KEY, compile_authorizer
 from egressd.routing.table import ClusterKey, RouteTable
 from egressd.telemetry.stats import ClusterStats, Series
 from egressd.upstream.address_policy import DENIED, ClientAddresses
-from egressd.upstream.cluster import Cluster
+from egressd.upstream.cluster import Cluster, Endpoint
 from egressd.upstream.compile import UnknownCluster, compile_cluster
 from egressd.upstream.dns import host_names, resolved_endpoints, without_denied
 from egressd.upstream.pool import Pool
@@ -47,6 +47,9 @@ class Names(Protocol):
     async def first(self, name: str) -> None: ...
 
 
+OnUnasked = Callable[[ClusterKey, Endpoint], None]
+
+
 class ClusterRuntime:
     """A cluster in use with what a worker keeps beside it."""
 
@@ -67,11 +70,16 @@ class ClusterRuntime:
     )
 
     def __init__(
-        self, loop: Readiness, cluster: Cluster, stats: ClusterStats, tls_cache: ContextCache
+        self,
+        loop: Readiness,
+        cluster: Cluster,
+        stats: ClusterStats,
+        tls_cache: ContextCache,
+        on_unasked: OnUnasked,
     ) -> None:
         self.cluster = cluster
         self.key = cluster.spec.key
-        self.pool = Pool(loop, cluster)
+        self.pool = Pool(loop, cluster, lambda endpoint: on_unasked(self.key, endpoint))
         self.stats = stats
         self.series: dict[tuple[str, int, str], Series] = {}  # (route, status, flags)
         self.failure = ""  # why the cluster cannot be used (flag NC); "" = it can
@@ -172,8 +180,11 @@ class Directory:
         *,
         profile: NodeProfile = DEFAULT_PROFILE,
         addresses: ClientAddresses | None = None,
+        on_unasked: OnUnasked = lambda key, endpoint: None,
     ) -> None:
+        """`on_unasked` hears of endpoints that sent what no request had asked for."""
         self._addresses = addresses
+        self._on_unasked = on_unasked
         self._view = view
         self._loop = loop
         self._dns = names
@@ -282,7 +293,11 @@ class Directory:
 
     def _keep(self, spec: ClusterSpec) -> ClusterRuntime:
         runtime = ClusterRuntime(
-            self._loop, self._make_cluster(spec), self._stats_of(str(spec.key)), self._tls_cache
+            self._loop,
+            self._make_cluster(spec),
+            self._stats_of(str(spec.key)),
+            self._tls_cache,
+            self._on_unasked,
         )
         self.clusters[spec.key] = runtime
         runtime.follow_names(self._dns)

@@ -216,11 +216,11 @@ async def _one_try(x: Exchange, endpoint: Endpoint, head: bytes) -> Attempt:
     runtime.stats.requests_total += 1
     now = monotonic()
     per_try = route.retry.per_try_timeout_s if route.retry is not None else None
-    try_until = _NEVER if per_try is None else now + per_try
+    x.try_until = _NEVER if per_try is None else now + per_try
     # While the body is still coming its own fiber watches for idleness, see `body_done`.
     idle_s = x.context.settings.stream_idle_timeout_s
     idle_until = now + idle_s if x.body is None or x.body.complete else _NEVER
-    x.fiber.set_deadline(min(x.deadline, try_until, idle_until))
+    x.fiber.set_deadline(min(x.deadline, x.try_until, idle_until))
     try:
         this = await attempt(x, endpoint, head)
     except Overflow:
@@ -238,13 +238,14 @@ async def _one_try(x: Exchange, endpoint: Endpoint, head: bytes) -> Attempt:
         now = monotonic()
         if now >= x.deadline:
             raise
-        if now < try_until:
+        if now < x.try_until:
             raise LocalReply(
                 504, "stream timeout", flag="SI", details="stream_idle_timeout"
             ) from None
         raise AttemptFailed(
             Failure.PER_TRY_TIMEOUT, "UT", "upstream request timeout (perTryTimeout)", status=504
         ) from None
+    x.try_until = _NEVER
     response = this.response
     assert response is not None
     if cluster.spec.outlier is not None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from contextlib import suppress
 from time import monotonic
 
-from egressd.net.fiber import Deadline, Fiber
+from egressd.net.fiber import REQUEST_COST, Deadline, Fiber
 from egressd.net.stream import StreamClosed
 from egressd.proxy.addresses import preface_of
 from egressd.proxy.context import Exchange, WorkerContext
 from egressd.proxy.directory import ClusterRuntime
 from egressd.proxy.http1.fields import MalformedMessage
-from egressd.proxy.http1.response import UNTIL_CLOSE, parse_response
+from egressd.proxy.http1.response import UNTIL_CLOSE, HeadLimits, ResponseHead, take_response
 from egressd.routing.table import Mirror
 from egressd.upstream.cluster import Outcome
 from egressd.upstream.connection import UpstreamConnection
@@ -113,7 +113,8 @@ async def _send(
             if connection is None:
                 tls = await runtime.origination(fiber)
                 connection = await runtime.pool.open_new(fiber, endpoint, tls, preface)
-            status = await _talk(runtime, connection, fiber, data, method)
+            limits = context.settings.response_limits
+            status = await _talk(runtime, connection, fiber, data, method, limits)
             cluster.report_status(endpoint, status, monotonic())
         except ConnectFailed:
             cluster.report(endpoint, Outcome.LOCAL_ORIGIN, monotonic())
@@ -132,6 +133,7 @@ async def _talk(
     fiber: Fiber,
     data: bytes,
     method: bytes,
+    limits: HeadLimits,
 ) -> int:
     """Send, and read the answer away; a short one leaves the connection to be used again. Returns
     the answer's status."""
@@ -139,7 +141,7 @@ async def _talk(
     try:
         connection.requests += 1
         await connection.stream.send_all(fiber, data)
-        keep, status = await _read_away(connection, fiber, method)
+        keep, status = await _read_away(connection, fiber, method, limits)
         return status
     finally:
         if keep:
@@ -149,25 +151,45 @@ async def _talk(
 
 
 async def _read_away(
-    connection: UpstreamConnection, fiber: Fiber, method: bytes
+    connection: UpstreamConnection, fiber: Fiber, method: bytes, limits: HeadLimits
 ) -> tuple[bool, int]:
-    stream = connection.stream
-    buffer, connection.buffer = connection.buffer, b""
-    while (end := buffer.find(b"\r\n\r\n")) < 0:
-        data = await stream.recv(fiber)
-        if not data or len(buffer) > _MOST_ANSWER:
-            raise StreamClosed("no response head")
-        buffer += data
-    response = parse_response(buffer[: end + 4], method)
-    left = response.length - (len(buffer) - end - 4)
-    if response.chunked or response.length == UNTIL_CLOSE or not 0 <= left <= _MOST_ANSWER:
+    """Read an answer to its end. Returns whether the connection may be used again, and the status."""
+    response = await _read_head(connection, fiber, method, limits)
+    left = response.length - len(connection.buffer)
+    if response.chunked or response.length == UNTIL_CLOSE or left > _MOST_ANSWER:
         return False, response.status
+    connection.buffer = connection.buffer[response.length :]
     with suppress(StreamClosed):
         while left > 0:
-            data = await stream.recv(fiber)
+            data = await connection.stream.recv(fiber)
             if not data:
                 return False, response.status
+            connection.buffer = data[left:]
             left -= len(data)
-        keep = response.keep_alive and left == 0 and response.status >= 200
-        return keep, response.status
+        return response.keep_alive, response.status
     return False, response.status
+
+
+async def _read_head(
+    connection: UpstreamConnection, fiber: Fiber, method: bytes, limits: HeadLimits
+) -> ResponseHead:
+    """The final response head; interim ones are passed over."""
+    looked_at = 0
+    while True:
+        buffer = connection.buffer
+        taken = take_response(buffer, method, limits, looked_at) if buffer else None
+        if taken is not None:
+            response, end = taken
+            connection.buffer = buffer[end:]
+            if response.status >= 200:
+                return response
+            if response.status == 101:
+                raise MalformedMessage("101 without an Upgrade request")
+            fiber.budget -= REQUEST_COST
+            looked_at = 0
+            continue
+        looked_at = len(buffer)
+        data = await connection.stream.recv(fiber)
+        if not data:
+            raise StreamClosed("no response head")
+        connection.buffer = buffer + data

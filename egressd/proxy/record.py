@@ -10,6 +10,7 @@ import structlog
 from egressd.proxy.context import Exchange, Session
 from egressd.proxy.downstream import Downstream
 from egressd.routing.authorization import Verdict
+from egressd.routing.table import ClusterKey
 from egressd.telemetry.access_log import AccessEntry, AccessLog
 from egressd.telemetry.stats import Series, SeriesLabels, TcpLabels, TcpSeries, WorkerStats
 from egressd.upstream.cluster import Endpoint
@@ -17,6 +18,9 @@ from egressd.upstream.cluster import Endpoint
 _LOGGED = re.compile(
     rb"(?:^|\r\n)(user-agent|x-forwarded-for):[ \t]*+([^\r]*+)", re.IGNORECASE
 ).findall
+
+_UNASKED_EVERY_S = 60.0
+_MOST_UNASKED = 1000
 
 log = structlog.get_logger("egressd.worker")
 
@@ -29,6 +33,7 @@ class TrafficRecorder:
         self._log = access_log
         self._node_id = node_id
         self._unrouted: dict[tuple[int, str], Series] = {}
+        self._unasked_at: dict[tuple[str, str], float] = {}
 
     def finished(self, x: Exchange) -> None:
         """An exchange ended, however."""
@@ -138,6 +143,23 @@ class TrafficRecorder:
 
     def protocol_error(self, side: str) -> None:
         self._stats.process.protocol_error(side)
+
+    def unasked(self, cluster: ClusterKey, endpoint: Endpoint) -> None:
+        """An endpoint sent bytes that no request had asked for; its connection was closed. Logged once
+        a minute for each."""
+        self.protocol_error("upstream")
+        known = (str(cluster), endpoint.id)
+        now = monotonic()
+        if now - self._unasked_at.get(known, -_UNASKED_EVERY_S) < _UNASKED_EVERY_S:
+            return
+        if len(self._unasked_at) >= _MOST_UNASKED:
+            self._unasked_at.clear()
+        self._unasked_at[known] = now
+        log.warning(
+            "upstream protocol error: bytes behind an answer, connection closed",
+            cluster=known[0],
+            endpoint=endpoint.id,
+        )
 
     def fault_injected(self, kind: str) -> None:
         self._stats.process.fault(kind)

@@ -48,7 +48,7 @@ async def _send_known(x: Exchange, this: Attempt, data: bytes, length: int) -> b
     settings = x.context.settings
     buffered = connection.buffer
     if len(buffered) > length:
-        connection.buffer = buffered[length:]  # more than was announced: not reused
+        connection.buffer = buffered[length:]  # more than was announced
         buffered = buffered[:length]
     else:
         connection.buffer = b""
@@ -117,7 +117,7 @@ def _finish(x: Exchange, this: Attempt, response: ResponseHead, clean: bool) -> 
     if x.uploads is not None and x.uploads.is_busy:
         x.uploads.cancel()
         uploading = True  # the last of the body may not have gone out
-    if clean and response.keep_alive and not uploading and not connection.buffer:
+    if clean and response.keep_alive and not uploading:
         runtime.pool.release(connection)
     else:
         runtime.pool.discard(connection)

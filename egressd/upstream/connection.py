@@ -21,6 +21,7 @@ class UpstreamConnection:
         "buffer",
         "endpoint",
         "generation",
+        "idle_pass",
         "idle_since",
         "on_idle_end",
         "opened",
@@ -44,6 +45,7 @@ class UpstreamConnection:
         self.generation = generation  # of the cluster's connection settings
         self.opened = monotonic()
         self.idle_since = 0.0
+        self.idle_pass = 0  # of the loop, in which it became idle
         self.requests = 0
         self.preface = preface  # PROXY header: the connection is for that client alone
         self.ticket = ticket  # of a connection whose TLS is originated
@@ -62,21 +64,22 @@ class UpstreamConnection:
         self.queued = False
         if self.on_idle_end is None:
             return
-        try:
-            # TLS 1.3 session tickets are read here and are no data: still idle then.
-            idle = self.stream.recv_now(1) is None
-        except StreamClosed:
-            idle = False
-        if not idle:
+        # TLS 1.3 session tickets are read here and are no data: still idle then.
+        if not self.stream.is_quiet():
             ended, self.on_idle_end = self.on_idle_end, None
             ended(self)
 
     def close(self) -> None:
         """Close at once. Idempotent."""
-        self.on_idle_end = None
+        self.on_idle_end = self.stream.read_waiter = None
         if self.ticket is not None:
             self.ticket.end()
         self.stream.close()
+
+    @property
+    def has_unasked_bytes(self) -> bool:
+        """Whether a connection that is not quiet has bytes that no request asked for; else it ended."""
+        return bool(self.buffer) or not (self.stream.ended or self.stream.dead)
 
 
 async def connect(

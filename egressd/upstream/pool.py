@@ -8,6 +8,7 @@ node's (`Cluster.admit_connection`); who finds none free waits in line, bounded 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 
 from egressd.net.fiber import Fiber
@@ -31,10 +32,23 @@ class Overflow(Exception):
 class Pool:
     """Idle and open connections of one cluster, all endpoints."""
 
-    __slots__ = ("_line", "cluster", "generation", "idle", "loop", "open", "opened")
+    __slots__ = (
+        "_line",
+        "_on_unasked",
+        "cluster",
+        "generation",
+        "idle",
+        "loop",
+        "open",
+        "opened",
+    )
 
-    def __init__(self, loop: Readiness, cluster: Cluster) -> None:
+    def __init__(
+        self, loop: Readiness, cluster: Cluster, on_unasked: Callable[[Endpoint], None]
+    ) -> None:
+        """`on_unasked` hears of an endpoint that sent bytes which no request had asked for."""
         self.loop = loop
+        self._on_unasked = on_unasked
         self.cluster = cluster
         self.generation = 0
         self.idle: dict[Endpoint, list[UpstreamConnection]] = {}
@@ -55,11 +69,23 @@ class Pool:
             connection = idle.pop()
             connection.on_idle_end = None
             connection.stream.read_waiter = None
-            if connection.stream.ended or connection.stream.dead:
-                self.discard(connection)
-                continue
-            return connection
+            if self._is_quiet(connection):
+                return connection
+            self._close_unquiet(connection)
         return None
+
+    def _is_quiet(self, connection: UpstreamConnection) -> bool:
+        """Whether it is known that nothing has come since the last answer. What came in the pass in
+        which the connection became idle, no event has told of yet."""
+        stream = connection.stream
+        if connection.idle_pass == self.loop.passes and stream.has_more():
+            stream.readable = True
+        return stream.is_quiet()
+
+    def _close_unquiet(self, connection: UpstreamConnection) -> None:
+        if connection.has_unasked_bytes:
+            self._on_unasked(connection.endpoint)
+        self.discard(connection)
 
     async def open_new(
         self,
@@ -118,15 +144,16 @@ class Pool:
             self._line[0].wake()
 
     def release(self, connection: UpstreamConnection) -> None:
-        """Take a connection back whose last exchange ended cleanly."""
+        """Take a connection back whose last exchange ended cleanly. It is kept only when it is known
+        that nothing has come behind the answer: whoever used it next would get that as its own."""
+        if connection.buffer or not connection.stream.is_quiet():
+            self._close_unquiet(connection)
+            return
         limits = self.cluster.spec.limits
         maximum = limits.max_requests_per_connection
         longest = limits.max_connection_duration_s
-        stream = connection.stream
         if (
-            stream.ended
-            or stream.dead
-            or connection.generation != self.generation
+            connection.generation != self.generation
             or connection.endpoint.draining
             or (maximum is not None and connection.requests >= maximum)
             or (longest is not None and monotonic() - connection.opened >= longest)
@@ -134,13 +161,12 @@ class Pool:
         ):
             self.discard(connection)
             return
-        if stream.is_tls:
-            stream.readable = False
         endpoint = connection.endpoint
         idle = self.idle.get(endpoint)
         if idle is None:
             idle = self.idle[endpoint] = []
         idle.append(connection)
+        connection.idle_pass = self.loop.passes
         connection.watch(self._idle_ended)
         if self._line:
             self._call_next()
@@ -158,10 +184,17 @@ class Pool:
             self._call_next()
 
     def _idle_ended(self, connection: UpstreamConnection) -> None:
+        self._forget_idle(connection)
+        self._close_unquiet(connection)
+
+    def _close_idle(self, connection: UpstreamConnection) -> None:
+        self._forget_idle(connection)
+        self.discard(connection)
+
+    def _forget_idle(self, connection: UpstreamConnection) -> None:
         idle = self.idle.get(connection.endpoint)
         if idle is not None and connection in idle:
             idle.remove(connection)
-        self.discard(connection)
 
     def _close_one_idle(self) -> bool:
         """Make room: close the oldest idle connection of any endpoint."""
@@ -171,7 +204,7 @@ class Pool:
                 oldest = idle[0]
         if oldest is None:
             return False
-        self._idle_ended(oldest)
+        self._close_idle(oldest)
         return True
 
     def sweep(self, now: float | None = None) -> None:
@@ -189,7 +222,7 @@ class Pool:
                     or now - connection.idle_since >= limits.idle_timeout_s
                     or (longest is not None and now - connection.opened >= longest)
                 ):
-                    self._idle_ended(connection)
+                    self._close_idle(connection)
             if not idle:
                 del self.idle[endpoint]
 
@@ -202,5 +235,5 @@ class Pool:
         """Close all idle connections."""
         for idle in tuple(self.idle.values()):
             for connection in tuple(idle):
-                self._idle_ended(connection)
+                self._close_idle(connection)
         self.idle.clear()

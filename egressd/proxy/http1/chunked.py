@@ -18,7 +18,7 @@ class ChunkedDecoder:
     end, `trailers` the field lines that may be forwarded.
     """
 
-    __slots__ = ("_buffer", "_left", "_state", "rest", "trailers")
+    __slots__ = ("_buffer", "_left", "_state", "chunks", "rest", "trailers")
 
     SIZE, DATA, DATA_END, TRAILERS, DONE = range(5)
 
@@ -26,6 +26,7 @@ class ChunkedDecoder:
         self._state = self.SIZE
         self._buffer = b""
         self._left = 0
+        self.chunks = 0  # in the last input
         self.rest = b""
         self.trailers = b""
 
@@ -73,6 +74,7 @@ class ChunkedDecoder:
             else:
                 self.rest += data[position:]
                 break
+        self.chunks = len(pieces)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _keep(self, data: bytes, position: int, limit: int, reason: str) -> None:

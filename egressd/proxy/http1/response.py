@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from egressd.proxy.http1.fields import (
     FIELD_LINES,
@@ -23,6 +24,12 @@ _SPECIAL = re.compile(
 ).findall
 _NONE: frozenset[bytes] = frozenset()
 _PLAIN_KEEP_ALIVE = b"\r\nConnection: keep-alive\r\n"
+
+# An example that a beginning is completed with, to see whether it can become a status line.
+_EXAMPLE = b"HTTP/1.1 200 "
+_CAN_BEGIN = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}[ \r\n]").fullmatch
+_END_OF_HEAD = re.compile(rb"\n\r?\n").search
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 UNTIL_CLOSE = -1
 
@@ -65,6 +72,53 @@ class ResponseHead:
         return lines
 
 
+class HeadLimits(NamedTuple):
+    """Bounds of a response head (Envoy `max_response_headers_kb`, `max_headers_count`)."""
+
+    most_bytes: int
+    most_fields: int
+
+
+ENVOY_LIMITS = HeadLimits(60 * 1024, 100)
+"""Envoy's defaults."""
+
+
+def take_response(
+    buffer: bytes, method: bytes, limits: HeadLimits, looked_at: int = 0
+) -> tuple[ResponseHead, int] | None:
+    """The head at the beginning of what an upstream sent, and where it ends; None: more is needed.
+
+    Lines may end in a bare LF (RFC 9112 2.2), as Envoy, nginx and HAProxy take them. Nothing is waited
+    for behind bytes that cannot become a status line. `looked_at` is how much of `buffer` an earlier
+    call has seen. Raises `MalformedMessage`.
+    """
+    end = buffer.find(b"\r\n\r\n", max(0, looked_at - 3)) + 4
+    parts = _HEAD(buffer[:end]) if end >= 4 else None
+    if parts is None:
+        found = _END_OF_HEAD(buffer) if end >= 4 else _END_OF_HEAD(buffer, max(0, looked_at - 2))
+        if found is None:
+            _check_beginning(buffer)
+            if len(buffer) > limits.most_bytes:
+                raise MalformedMessage(f"response head of more than {limits.most_bytes} bytes")
+            return None
+        end = found.end()
+        parts = _HEAD(_BARE_LF.sub(b"\r\n", buffer[:end]))
+        if parts is None:
+            raise MalformedMessage("malformed response head")
+    if end > limits.most_bytes:
+        raise MalformedMessage(f"response head of more than {limits.most_bytes} bytes")
+    response = _response_of(parts, method)
+    if response.lines.count(b"\n") > limits.most_fields:
+        raise MalformedMessage(f"response head of more than {limits.most_fields} fields")
+    return response, end
+
+
+def _check_beginning(buffer: bytes) -> None:
+    begun = buffer[: len(_EXAMPLE)]
+    if _CAN_BEGIN(begun + _EXAMPLE[len(begun) :]) is None:
+        raise MalformedMessage(f"no HTTP/1 status line: {buffer[:16]!r}")
+
+
 def parse_response(head: bytes, method: bytes) -> ResponseHead:
     """Parse a whole head; `method` is the request's, which decides on the body (RFC 9112 6.3).
 
@@ -73,6 +127,10 @@ def parse_response(head: bytes, method: bytes) -> ResponseHead:
     parts = _HEAD(head)
     if parts is None:
         raise MalformedMessage("malformed response head")
+    return _response_of(parts, method)
+
+
+def _response_of(parts: re.Match[bytes], method: bytes) -> ResponseHead:
     minor, status, reason, lines = parts.groups()
     # The one hop-by-hop line that nearly every server sends, taken out without splitting.
     plain = _PLAIN_KEEP_ALIVE in lines
