@@ -20,6 +20,10 @@ from egressd.net.readiness import Readiness
 _COUNT = bytearray(4)
 
 
+def _nothing(size: int) -> bytes:
+    return b""
+
+
 def _waiting_bytes(fd: int) -> int:
     """Bytes in the kernel's receive buffer (FIONREAD), 0 where it does not say."""
     try:
@@ -233,11 +237,18 @@ class Stream:
                 self.sock.send(self._last)
                 return
             if isinstance(self.sock, ssl.SSLSocket):
-                # A close_notify without waiting for the peer's: unwrap() would block on its answer.
-                self.sock.settimeout(0)
-                with suppress(ssl.SSLError):
-                    self.sock.unwrap()
-            self.sock.shutdown(socket.SHUT_WR)
+                self._close_notify(self.sock)
+            # Not the TLS socket's own method, which forgets the TLS: what is read after it would be
+            # what came on the wire.
+            socket.socket.shutdown(self.sock, socket.SHUT_WR)
+
+    def _close_notify(self, sock: ssl.SSLSocket) -> None:
+        sock.settimeout(0)  # without waiting for the peer's: unwrap() would block on its answer
+        with suppress(ssl.SSLError):
+            sock.unwrap()
+            # The peer had ended, too. The TLS is gone, and whatever comes now is no data.
+            self.ended = True
+            self._recv = _nothing
 
     def close(self) -> None:
         """Close at once. Idempotent. Whoever waits on the stream finds it closed."""
