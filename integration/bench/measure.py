@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,15 +42,24 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: list[str], core: str, port: int, log: Path) -> Iterator[int]:
+def running(
+    command: list[str],
+    core: str,
+    port: int,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    within_s: float = _START_S,
+) -> Iterator[int]:
     """A process (group) pinned to a core until the block ends; yields its pid once it listens."""
     with log.open("wb") as out:
         process = subprocess.Popen(
             ["taskset", "-c", core, *command],
             stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True,
+            env=environment,
         )  # fmt: skip
     try:
-        _wait_for(port, process, log)
+        _wait_for(port, process, log, within_s)
         yield process.pid
     finally:
         try:
@@ -64,8 +74,8 @@ def running(command: list[str], core: str, port: int, log: Path) -> Iterator[int
         process.wait()
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + _START_S
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path, within_s: float) -> None:
+    until = time.monotonic() + within_s
     while time.monotonic() < until:
         if process.poll() is not None:
             break
@@ -114,20 +124,32 @@ def tree_cpu_s(root: int) -> float:
     return total / _TICKS
 
 
-def run_wrk(scenario: Scenario, script: Path, port: int, pid: int, seconds: int) -> Sample:
+def run_wrk(scenario: Scenario, script: Path, port: int, pid: int, seconds: float) -> Sample:
     """Warm up, then measure."""
+    warm_up(scenario, script, port)
+    return measure_wrk(scenario, script, port, pid, seconds)
+
+
+def _wrk(scenario: Scenario, script: Path, port: int, seconds: float) -> str:
     command = [
         "taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{scenario.connections}", "--timeout", "10s",
-        "-s", str(script), f"http://127.0.0.1:{port}",
+        "-s", str(script), f"http://127.0.0.1:{port}", "-d", f"{math.ceil(seconds)}s",
     ]  # fmt: skip
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def warm_up(scenario: Scenario, script: Path, port: int) -> None:
+    """Wait until the last host is served, then load for two seconds."""
     _wait_until_served(port, host_name(scenario.hosts - 1))
-    subprocess.run([*command, "-d", "2s"], check=True, capture_output=True)
+    _wrk(scenario, script, port, 2)
+
+
+def measure_wrk(scenario: Scenario, script: Path, port: int, pid: int, seconds: float) -> Sample:
+    """One run of wrk (whole seconds) against a warm proxy."""
     before = tree_cpu_s(pid)
-    done = subprocess.run(
-        [*command, "-d", f"{seconds}s"], check=True, capture_output=True, text=True
-    )
+    output = _wrk(scenario, script, port, seconds)
     cpu = tree_cpu_s(pid) - before
-    line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))
+    line = next(line for line in output.splitlines() if line.startswith("RESULT"))
     requests, duration, p50, p99, wrong, verified, errors = (int(x) for x in line.split()[1:])
     return Sample(
         cost=_cost(scenario, cpu, requests),
@@ -148,25 +170,29 @@ def _cost(scenario: Scenario, cpu_s: float, requests: int) -> float:
     return cpu_s * 1e6 / requests
 
 
-def run_tunnel(scenario: Scenario, port: int, origin: int, pid: int, seconds: int) -> Sample:
+def open_tunnel(port: int, origin: int) -> socket.socket:
+    """A CONNECT tunnel through the proxy to the origin. Raises RuntimeError where it is refused."""
+    host = host_name(1)
+    tunnel = socket.create_connection(("127.0.0.1", port), 30)
+    tunnel.sendall(f"CONNECT {host}:{origin} HTTP/1.1\r\nHost: {host}:{origin}\r\n\r\n".encode())
+    answer = tunnel.recv(4096)
+    if b" 200 " not in answer:
+        tunnel.close()
+        raise RuntimeError(f"CONNECT refused: {answer!r}")
+    return tunnel
+
+
+def run_tunnel(scenario: Scenario, port: int, origin: int, pid: int, seconds: float) -> Sample:
     """Read large bodies through one CONNECT tunnel; the client runs on the load core."""
     os.sched_setaffinity(0, {int(LOAD_CORE)})
     size = scenario.bytes_per_request
-    host = host_name(1)
-    with socket.create_connection(("127.0.0.1", port), 10) as tunnel:
-        tunnel.sendall(
-            f"CONNECT {host}:{origin} HTTP/1.1\r\nHost: {host}:{origin}\r\n\r\n".encode()
-        )
-        answer = tunnel.recv(4096)
-        if b" 200 " not in answer:
-            raise RuntimeError(f"CONNECT refused: {answer!r}")
-        request = f"GET /large HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
-        _read_body(tunnel, request, size)
+    with open_tunnel(port, origin) as tunnel:
+        read_body(tunnel, size)
         before = tree_cpu_s(pid)
         started = time.monotonic()
         count = wrong = 0
         while time.monotonic() - started < seconds:
-            wrong += _read_body(tunnel, request, size) != size
+            wrong += read_body(tunnel, size) != size
             count += 1
         elapsed = time.monotonic() - started
         cpu = tree_cpu_s(pid) - before
@@ -174,8 +200,9 @@ def run_tunnel(scenario: Scenario, port: int, origin: int, pid: int, seconds: in
     return Sample(_cost(scenario, cpu, count), count / elapsed, each, each, count, wrong, count)
 
 
-def _read_body(tunnel: socket.socket, request: bytes, size: int) -> int:
-    tunnel.sendall(request)
+def read_body(tunnel: socket.socket, size: int) -> int:
+    """Ask for the large body through a tunnel; how many bytes came."""
+    tunnel.sendall(f"GET /large HTTP/1.1\r\nHost: {host_name(1)}\r\n\r\n".encode())
     data = tunnel.recv(65536)
     while b"\r\n\r\n" not in data:
         data += tunnel.recv(65536)

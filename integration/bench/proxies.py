@@ -101,7 +101,7 @@ def _egressd_host(setup: Setup, host: str) -> list[dict[str, object]]:
     name = host.partition(".")[0]
     ports = [{"number": 80, "name": "http", "protocol": "HTTP"}]
     if setup.scenario.name == "connect":
-        ports = [{"number": setup.origin, "name": "http", "protocol": "HTTP"}]
+        ports = [{"number": setup.origin, "name": "http", "protocol": "TCP"}]
     endpoint = {"address": "127.0.0.1", "ports": {"http": setup.upstream}}
     policy: dict[str, object] = {
         "outlierDetection": {"consecutive5xxErrors": 5, "interval": "10s"},

@@ -41,6 +41,8 @@ SCENARIOS = (
     Scenario("vhosts", "small GETs, 2,000 virtual hosts of 20 routes", 64, hosts=2000, routes=20),
 )
 
+LARGE_SCENARIOS = {scenario.name for scenario in SCENARIOS if scenario.bytes_per_request}
+
 
 def host_name(number: int) -> str:
     """One of the benchmark's virtual hosts."""
