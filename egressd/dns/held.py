@@ -7,7 +7,7 @@ that worked has no records any more is believed only when its servers have said 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from egressd.dns.answer import Answer
 
@@ -47,6 +47,7 @@ class Held:
     refresh_at: float = 0.0
     error: str = ""  # why the last answer is not taken; "" = all is well
     gone_since: float = 0.0  # when servers first said that a name that worked has no records
+    heard_at: float = 0.0  # when a server last said anything, 0 = not by this clock
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -78,7 +79,8 @@ def next_state(
         since = held.gone_since or now
         if now - since < bounds.gone_s:
             error = f"{said_none[0].outcome}: no records any more, the last ones stand for now"
-            return _again(held.parts, held.failures, error, now, jitter, since)
+            again = _again(held.parts, held.failures, error, now, jitter, since)
+            return replace(again, heard_at=now)
     failed = [
         answer
         for part, answer in zip(parts, answers, strict=True)
@@ -86,10 +88,35 @@ def next_state(
         if answer.is_failed and (not has_records or (part is not None and part.records))
     ]
     if failed:
-        return _again(parts, held.failures, failed[0].reason, now, jitter, 0.0)
+        has_news = any(not answer.is_failed for answer in answers)
+        again = _again(parts, held.failures, failed[0].reason, now, jitter, 0.0)
+        return replace(again, heard_at=now if has_news else held.heard_at)
     ttls = [_bounded(answer, bounds) for answer in answers if answer.records]
     ttls = ttls or [_bounded(answer, bounds) for answer in said_none]
-    return Held(parts, refresh_at=now + min(ttls) * (0.9 + jitter / 10))
+    return Held(parts, refresh_at=now + min(ttls) * (0.9 + jitter / 10), heard_at=now)
+
+
+def latest(own: Held, other: Held) -> Held:
+    """What a process holds when another one tells what it holds: that of which a server spoke last, with
+    the parts that only the other knows."""
+    if other.heard_at <= own.heard_at:
+        return own
+    parts = tuple(
+        new if new is not None else old for old, new in zip(own.parts, other.parts, strict=True)
+    )
+    return replace(other, parts=parts)
+
+
+def is_usable(held: Held, told_at: float, now: float, bounds: Bounds) -> bool:
+    """Whether what another process told at `told_at` serves at once: it is fresh, or that process says
+    that no server answers and lives on it. Else servers are asked first."""
+    if any(part is not None and now < part.good_until for part in held.parts):
+        return True
+    is_failing = held.failures > 0 and now - told_at < 2 * MAX_RETRY_S
+    return is_failing and any(
+        part is not None and part.records and now < part.good_until + bounds.stale_s
+        for part in held.parts
+    )
 
 
 def _part(part: Part | None, answer: Answer, now: float, bounds: Bounds) -> Part | None:

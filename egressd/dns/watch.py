@@ -6,13 +6,13 @@ import heapq
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 import trio
 
 from egressd.dns.answer import Answer
-from egressd.dns.held import DEFAULT_BOUNDS, Bounds, Held, next_state
+from egressd.dns.held import DEFAULT_BOUNDS, Bounds, Held, is_usable, latest, next_state
 
 STALE_AFTER_S = 1.8
 """How long an answer from before a restart waits for a fresh one (RFC 8767 5)."""
@@ -20,6 +20,8 @@ RESOLUTION_DELAY_S = 0.05
 """How long addresses of one family wait for the other's, the first time (RFC 8305 3)."""
 AT_ONCE = 64
 """Questions under way at a time."""
+FOLLOW_S = 1.0
+"""How long a process waits for the one from which it has an answer to renew it, at most."""
 _LOGGED = 10
 _PENDING = Answer(outcome="pending", reason="no answer yet")
 
@@ -33,6 +35,23 @@ class Question(NamedTuple):
 
     name: str
     kinds: tuple[str, ...] = ("A", "AAAA")
+
+
+class Told(NamedTuple):
+    """What a process holds of a question, and when it said so."""
+
+    held: Held
+    at: float
+
+
+class Shared(Protocol):
+    """What other processes know (`egressd.dns.shared_answers`)."""
+
+    def find(self, question: Question) -> Told | None:
+        """What any process knows of a question."""
+
+    def tell(self, question: Question, held: Held) -> None:
+        """What this process knows now. Never blocks."""
 
 
 class _Entry:
@@ -52,7 +71,8 @@ class _Entry:
 
 class Watch:
     """Keeps questions answered. `ask` is `Resolver.ask`; `rng` gives numbers in [0, 1); `remembered`
-    is what `answers` gave before a restart, for the time in which no server answers."""
+    is what `answers` gave before a restart, for the time in which no server answers; `shared` what other
+    processes know: `heard` is to be called with their news."""
 
     def __init__(
         self,
@@ -60,10 +80,12 @@ class Watch:
         bounds: Bounds = DEFAULT_BOUNDS,
         rng: Callable[[], float] = random.random,
         remembered: Mapping[Question, Held] | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self._ask = ask
         self._bounds = bounds
         self._rng = rng
+        self._shared = shared
         self._entries: dict[Question, _Entry] = {}
         self._queue: list[tuple[float, int, Question]] = []
         self._serial = count()
@@ -103,7 +125,7 @@ class Watch:
         entry = self._entries.get(question)
         if entry is None:
             entry = self._entries[question] = _Entry(question)
-            self._schedule(question, entry, 0.0)
+            self._schedule(question, entry, self._begin(question, entry))
         entry.listeners.append(on_change)
 
     def unwatch(self, question: Question, on_change: Callable[[], None]) -> None:
@@ -117,6 +139,38 @@ class Watch:
             del self._entries[question]
             self._failing.discard(question)
             entry.renewed.set()
+
+    def _begin(self, question: Question, entry: _Entry) -> float:
+        """Go on with what other processes know. Returns when to ask."""
+        told = self._shared.find(question) if self._shared is not None else None
+        if told is None:
+            return 0.0
+        if is_usable(told.held, told.at, trio.current_time(), self._bounds):
+            entry.held = told.held
+            self._note(question, Held(()), told.held)
+            return self._follow(told.held)
+        if told.held.records:
+            self._remembered.setdefault(question, told.held)
+        return 0.0
+
+    def _follow(self, held: Held) -> float:
+        """When to ask for what another process has asked for: it renews it first, while it lives."""
+        if held.refresh_at <= trio.current_time():
+            return 0.0
+        return held.refresh_at + FOLLOW_S * (0.5 + self._rng() / 2)
+
+    def heard(self, question: Question, held: Held) -> None:
+        """Another process told what it holds of a question."""
+        entry = self._entries.get(question)
+        if entry is None:
+            return
+        before, after = entry.held, latest(entry.held, held)
+        if after is before:
+            return
+        self._remembered.pop(question, None)
+        self._change(question, entry, after)
+        if not entry.under_way:
+            self._schedule(question, entry, self._follow(after))
 
     async def first(self, question: Question) -> None:
         """Wait until a watched question has been asked once, well or not."""
@@ -184,9 +238,13 @@ class Watch:
             return
         before = entry.held
         known = self._remembered.pop(question, before)
-        entry.held = after = next_state(
-            known, answers, trio.current_time(), self._rng(), self._bounds
-        )
+        after = next_state(known, answers, trio.current_time(), self._rng(), self._bounds)
+        if self._shared is not None and after.is_answered and after != before:
+            self._shared.tell(question, after)
+        self._change(question, entry, after)
+
+    def _change(self, question: Question, entry: _Entry, after: Held) -> None:
+        before, entry.held = entry.held, after
         self._note(question, before, after)
         if _news(after) != _news(before):
             for listener in tuple(entry.listeners):

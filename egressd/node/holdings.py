@@ -9,6 +9,8 @@ from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 
+from egressd.dns.shared_answers import create as create_names
+from egressd.node.bells import ring
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.inherited import Inherited
 from egressd.node.lifeline import DESK_FD, PULSE_FD, PULSE_SLOT, READY_FD, Pulses
@@ -22,8 +24,6 @@ from egressd.node.sockets import (
 )
 from egressd.node.stray_output import StrayOutput
 from egressd.upstream.node_state import create as create_node_state
-
-_BELL = (1).to_bytes(8, "little")
 
 
 class Holdings:
@@ -53,6 +53,8 @@ class Holdings:
         self._undo.append(self.admin.close)
         self.health_fd = create_node_state()
         self._undo.append(lambda: os.close(self.health_fd))
+        self.names_fd = create_names()
+        self._undo.append(lambda: os.close(self.names_fd))
         self.stray = StrayOutput()
         self._undo.append(self.stray.close)
         self.pulses = Pulses()
@@ -71,9 +73,7 @@ class Holdings:
 
     def ring(self) -> None:
         """Let every worker look whether the registry has a new version."""
-        for bell in self.bells:
-            with suppress(BlockingIOError):
-                os.write(bell, _BELL)
+        ring(self.bells)
 
     def for_worker(
         self, index: int, share: tuple[Named, ...], ready_fd: int, pulse_slot: int, desk_fd: int
@@ -84,6 +84,7 @@ class Holdings:
             listeners,
             tuple(self.bells),
             self.health_fd,
+            self.names_fd,
             None,
             {**self._extra(ready_fd, pulse_slot), DESK_FD: desk_fd},
         )
@@ -91,7 +92,12 @@ class Holdings:
     def for_registry(self, ready_fd: int, pulse_slot: int) -> Inherited:
         """What the registry process gets: the admin socket, no listeners."""
         return Inherited(
-            (), tuple(self.bells), self.health_fd, self.admin, self._extra(ready_fd, pulse_slot)
+            (),
+            tuple(self.bells),
+            self.health_fd,
+            self.names_fd,
+            self.admin,
+            self._extra(ready_fd, pulse_slot),
         )
 
     def _extra(self, ready_fd: int, pulse_slot: int) -> dict[str, int]:

@@ -17,7 +17,8 @@ class Inherited:
     listeners: tuple[
         tuple[tuple[str, socket.socket], ...], ...
     ]  # [worker][n] = (name, listening socket)
-    bells: tuple[int, ...]  # one eventfd a worker: readable = the registry has a new version
+    bells: tuple[int, ...]  # one eventfd a worker: readable = the registry or the names have news
     health_fd: int  # memfd of `egressd.upstream.node_state`: ejections and circuit breaker counts
+    names_fd: int  # memfd of `egressd.dns.shared_answers`: what workers know of names
     admin: socket.socket | None = None
     extra: dict[str, int] = field(default_factory=dict)

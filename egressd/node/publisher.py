@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from time import time
@@ -11,6 +10,7 @@ import structlog
 import trio
 
 from egressd.api.resource import Problem
+from egressd.node.bells import ring
 from egressd.node.bootstrap_model import AdapterConfig, Bootstrap, EndpointsMode
 from egressd.node.debounce import Debounce
 from egressd.node.registry_state import RegistryState
@@ -25,7 +25,6 @@ _FIRST_VERSION_S = 3.0
 _NOTE_S = 30.0
 _SETTLE_S = 0.1
 _WRITE_AGAIN_S = 1.0
-_BELL = (1).to_bytes(8, "little")
 _LOGGED_CONFLICTS = 20
 
 
@@ -256,10 +255,3 @@ class Publisher:
         if len(new) > _LOGGED_CONFLICTS:
             log.warning("more conflicts", count=len(new) - _LOGGED_CONFLICTS)
         self._state.conflicts = conflicts
-
-
-def ring(bells: Sequence[int]) -> None:
-    """Wake every worker: there is a new version. Never blocks."""
-    for bell in bells:
-        with suppress(BlockingIOError):
-            os.write(bell, _BELL)

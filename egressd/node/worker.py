@@ -26,7 +26,7 @@ from egressd.node.log import log_descriptor
 from egressd.node.profile import client_addresses, node_profile
 from egressd.node.socket_desk import child_line
 from egressd.node.worker_control import serve_control
-from egressd.node.worker_names import NameFile, remembered
+from egressd.node.worker_names import NameFile, remembered, shared_answers
 from egressd.node.worker_ports import GatewayPorts
 from egressd.node.worker_report import WorkerReport
 from egressd.proxy.context import ProxySettings, WorkerContext
@@ -96,10 +96,12 @@ class Worker:
         self.loop = Readiness(_report_crash)
         config = bootstrap.dns
         self.resolver = Resolver(config.nameservers, config.search_domains)
+        self.shared_names = shared_answers(inherited, index)
         self.dns = Watch(
             self.resolver.ask,
             Bounds(config.min_ttl, config.max_ttl, config.stale_for, config.gone_after),
             remembered=remembered(bootstrap.state_dir),
+            shared=self.shared_names,
         )
         self.names = NameFile(bootstrap.state_dir, index, self.dns)
         log_config = bootstrap.access_log
@@ -131,10 +133,13 @@ class Worker:
     # -- tasks -------------------------------------------------------------------------------
 
     async def follow_registry(self) -> None:
-        """Drop what each new version changed. The bell is an eventfd of this worker's own."""
+        """Drop what each new version changed, and hear what other workers learnt of names. The bell is
+        an eventfd of this worker's own."""
         bell = self.inherited.bells[self.index]
         while True:
             self.catch_up()
+            for question, held in self.shared_names.catch_up():
+                self.dns.heard(question, held)
             await trio.lowlevel.wait_readable(bell)
             with suppress(BlockingIOError):
                 os.read(bell, 8)

@@ -1,5 +1,5 @@
-"""What a worker's names resolved to, kept in a file: a worker that starts while no name server answers
-goes on with what its predecessors knew, as with the registry."""
+"""What the node's workers know of names: in shared memory while it runs, and in files over a restart, so
+that what one of them has learnt serves all, also while no name server answers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,34 @@ import os
 from collections.abc import Callable, Mapping
 from glob import escape, glob
 from pathlib import Path
-from time import time
+from time import monotonic, time
 
 import structlog
 import trio
 
 from egressd.dns.held import Held
 from egressd.dns.memory import decode_answers, encode_answers
+from egressd.dns.shared_answers import SharedAnswers
 from egressd.dns.watch import Question, Watch
+from egressd.node.bells import ring
+from egressd.node.inherited import Inherited
 
 _SAVE_S = 30.0
 
 log = structlog.get_logger("egressd.dns")
+
+
+def shared_answers(inherited: Inherited, index: int) -> SharedAnswers:
+    """What all workers know; one's own answers go there, and the others' bells are rung for them."""
+    others = [bell for at, bell in enumerate(inherited.bells) if at != index]
+    return SharedAnswers(
+        inherited.names_fd,
+        index,
+        len(inherited.bells),
+        lambda: ring(others),
+        trio.current_time,
+        monotonic() - trio.current_time(),
+    )
 
 
 def remembered(directory: str) -> Mapping[Question, Held]:

@@ -11,7 +11,7 @@ import trio.testing
 from egressd.dns.answer import Answer
 from egressd.dns.held import Bounds, Held, Part
 from egressd.dns.memory import decode_answers, encode_answers
-from egressd.dns.watch import AT_ONCE, Question, Watch
+from egressd.dns.watch import AT_ONCE, FOLLOW_S, Question, Told, Watch
 
 NONE = Answer((), 60.0, "nodata")
 FAILED = Answer(outcome="timeout", reason="no answer")
@@ -204,3 +204,120 @@ async def test_answers_are_remembered_until_they_are_too_old(
 
 def test_bytes_that_are_no_answers_hold_none() -> None:
     assert decode_answers(b"{", 0.0) == decode_answers(b"[1]", 0.0) == {}
+
+
+class Table:
+    """What processes share, and that of a test: what was told."""
+
+    def __init__(self) -> None:
+        self.known: dict[Question, Told] = {}
+        self.peers: list[Watch] = []
+
+    def find(self, question: Question) -> Told | None:
+        return self.known.get(question)
+
+    def tell(self, question: Question, held: Held) -> None:
+        self.known[question] = Told(held, trio.current_time())
+        for peer in self.peers:
+            peer.heard(question, held)
+
+
+@asynccontextmanager
+async def two_watching(servers: Servers) -> AsyncIterator[tuple[Watch, Watch]]:
+    """Two processes that tell each other."""
+    tables = Table(), Table()
+    tables[1].known = tables[0].known
+    one, other = (
+        Watch(servers.ask, Bounds(), lambda: 0.999999, None, shared=table) for table in tables
+    )
+    tables[0].peers.append(other)
+    tables[1].peers.append(one)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.run)
+        nursery.start_soon(other.run)
+        yield one, other
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_name_that_another_process_knows_is_known_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    servers = Servers(x_A=Answer(("10.0.0.1",), 10.0))
+    async with two_watching(servers) as (one, other):
+        one.watch(X, lambda: None)
+        await one.first(X)
+        servers.table.update(x_A=FAILED, x_AAAA=FAILED)
+        other.watch(X, lambda: None)
+        assert records(other, "x") == ("10.0.0.1",)
+        one.unwatch(X, print)
+        await trio.sleep(300)  # long after its end, while no server answers
+        third = Watch(servers.ask, shared=_table(other))
+        third.watch(X, lambda: None)
+        assert records(third, "x") == ("10.0.0.1",)
+
+
+def _table(watch: Watch) -> Table:
+    table = watch._shared
+    assert isinstance(table, Table)
+    return table
+
+
+async def test_one_process_asks_for_all(autojump_clock: trio.testing.MockClock) -> None:
+    servers = Servers(x_A=Answer(("10.0.0.1",), 100.0))
+    told: list[str] = []
+    async with two_watching(servers) as (one, other):
+        one.watch(X, lambda: None)
+        await one.first(X)
+        other.watch(X, lambda: told.append("changed"))
+        servers.table["x_A"] = Answer(("10.0.0.2",), 100.0)
+        await trio.sleep(950)
+        assert records(other, "x") == records(one, "x") == ("10.0.0.2",)
+    assert told == ["changed"]
+    assert len([kind for _, kind in servers.asked if kind == "A"]) == 10
+
+
+async def test_the_others_go_on_when_the_one_that_asked_is_gone(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    servers = Servers(x_A=Answer(("10.0.0.1",), 100.0))
+    async with two_watching(servers) as (one, other):
+        listener = print
+        one.watch(X, listener)
+        await one.first(X)
+        other.watch(X, lambda: None)
+        one.unwatch(X, listener)
+        servers.table["x_A"] = Answer(("10.0.0.2",), 100.0)
+        await trio.sleep(100 + FOLLOW_S)
+        assert records(other, "x") == ("10.0.0.2",)
+
+
+async def test_an_answer_that_another_process_got_ends_an_outage(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    good = Answer(("10.0.0.1",), 10.0)
+    servers = Servers(x_A=FAILED, x_AAAA=FAILED)
+    told: list[float] = []
+    async with two_watching(servers) as (one, other):
+        other.watch(X, lambda: told.append(trio.current_time()))
+        await trio.sleep(100)
+        assert (records(other, "x"), other.failing) == ((), 1)
+        servers.table.update(x_A=good, x_AAAA=NONE)
+        one.watch(X, lambda: None)
+        await one.first(X)
+        assert (records(other, "x"), other.failing) == (("10.0.0.1",), 0)
+
+
+async def test_an_old_answer_that_nobody_lives_on_waits_for_a_fresh_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    servers = Servers(x_A=Answer(("10.0.0.2",), 10.0))
+    table = Table()
+    table.known[X] = Told(Held((Part(("10.0.0.1",), -500.0), None), heard_at=-510.0), -510.0)
+    watch = Watch(servers.ask, shared=table)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch.run)
+        watch.watch(X, lambda: None)
+        assert records(watch, "x") == ()
+        await watch.first(X)
+        assert records(watch, "x") == ("10.0.0.2",)
+        nursery.cancel_scope.cancel()
