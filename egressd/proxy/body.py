@@ -8,6 +8,7 @@ it is written out before anybody else runs.
 from __future__ import annotations
 
 from time import monotonic
+from typing import Protocol
 
 from egressd.net.fiber import Deadline, Fiber
 from egressd.net.stream import Stream, StreamClosed
@@ -134,12 +135,24 @@ async def upload(fiber: Fiber, body: RequestBody, stream: Stream, idle_timeout_s
                 return
 
 
-async def relay_length(
-    fiber: Fiber, source: Stream, target: Stream, left: int, idle_timeout_s: float, limit: float
-) -> int:
-    """Move `left` bytes. Returns how many the source failed to deliver (0 = all came).
+class Progress(Protocol):
+    """Where bytes of a body are counted that went to the client."""
 
-    `limit` is the exchange's own deadline. Raises `ClientGone`, `StreamClosed`, `Deadline`.
+    bytes_sent: int
+
+
+async def relay_length(
+    fiber: Fiber,
+    source: Stream,
+    target: Stream,
+    left: int,
+    idle_timeout_s: float,
+    limit: float,
+    progress: Progress,
+) -> None:
+    """Move `left` bytes. `limit` is the exchange's own deadline.
+
+    Raises `ClientGone`, `StreamClosed` (also when the source ends before), `Deadline`.
     """
     while left:
         if fiber.budget <= 0:
@@ -150,11 +163,11 @@ async def relay_length(
             await source.wait_readable(fiber)
             continue
         if count == 0:
-            return left
+            raise StreamClosed("the upstream ended before the announced length")
         left -= count
         fiber.budget -= count
         await send_downstream(fiber, target, _SHARED[:count], idle_timeout_s, limit)
-    return 0
+        progress.bytes_sent += count
 
 
 async def send_downstream(
@@ -181,14 +194,13 @@ async def relay_decoded(
     encode: bool,
     idle_timeout_s: float,
     limit: float,
-) -> tuple[int, bytes | None]:
+    progress: Progress,
+) -> bytes:
     """Move a body whose length is not known: chunked (`decoder`) or ended by the close.
 
-    Returns the body bytes moved, and what came behind the end (None: the source broke off; with
-    `encode` the target then sees no last chunk). Raises `ClientGone`, `StreamClosed`, `Deadline`,
-    `MalformedMessage`.
+    Returns what came behind its end. Raises `ClientGone`, `StreamClosed` (also when the source breaks
+    off; with `encode` the target then sees no last chunk), `Deadline`, `MalformedMessage`.
     """
-    moved = 0
     data = first
     while True:
         piece = data
@@ -198,19 +210,19 @@ async def relay_decoded(
             ended = decoder.done
             fiber.budget -= decoder.chunks * CHUNK_COST
         if piece or ended:
-            moved += len(piece)
             out = encode_chunk(piece) if encode and piece else piece
             if ended and encode and decoder is not None:
                 out += encode_last(decoder.trailers)
             if out:
                 await send_downstream(fiber, target, out, idle_timeout_s, limit)
+            progress.bytes_sent += len(piece)
         if ended and decoder is not None:
-            return moved, decoder.rest
+            return decoder.rest
         fiber.set_deadline(min(limit, monotonic() + idle_timeout_s))
         data = await source.recv(fiber, _READ)
         if not data:
             if decoder is not None or source.truncated:
-                return moved, None
+                raise StreamClosed("the upstream broke off its response")
             if encode:
                 await send_downstream(fiber, target, encode_last(), idle_timeout_s, limit)
-            return moved, b""
+            return b""

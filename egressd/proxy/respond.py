@@ -52,18 +52,12 @@ async def _send_known(x: Exchange, this: Attempt, data: bytes, length: int) -> b
         buffered = buffered[:length]
     else:
         connection.buffer = b""
-    x.bytes_sent = length
-    await send_downstream(
-        x.fiber, x.stream, data + buffered, settings.stream_idle_timeout_s, x.deadline
-    )
+    idle_s = settings.stream_idle_timeout_s
+    await send_downstream(x.fiber, x.stream, data + buffered, idle_s, x.deadline)
+    x.bytes_sent = len(buffered)
     left = length - len(buffered)
     if left:
-        missing = await relay_length(
-            x.fiber, connection.stream, x.stream, left, settings.stream_idle_timeout_s, x.deadline
-        )
-        if missing:
-            x.bytes_sent = length - missing
-            raise StreamClosed("the upstream ended before the announced length")
+        await relay_length(x.fiber, connection.stream, x.stream, left, idle_s, x.deadline, x)
     return True
 
 
@@ -75,7 +69,7 @@ async def _send_unknown(
     await send_downstream(x.fiber, x.stream, data, settings.stream_idle_timeout_s, x.deadline)
     first, connection.buffer = connection.buffer, b""
     decoder = ChunkedDecoder() if response.chunked else None
-    x.bytes_sent, rest = await relay_decoded(
+    connection.buffer = await relay_decoded(
         x.fiber,
         connection.stream,
         x.stream,
@@ -84,10 +78,8 @@ async def _send_unknown(
         reencode,
         settings.stream_idle_timeout_s,
         x.deadline,
+        x,
     )
-    if rest is None:
-        raise StreamClosed("the upstream broke off its response")
-    connection.buffer = rest
     return decoder is not None
 
 

@@ -46,8 +46,6 @@ _UNMENDED = {
         "SSLSocket.shutdown ends TLS for reading, too",
     ),
     "a tunnel whose client resets": "over TLS a reset is not seen",
-    "an answer cut short by a reset": "bytes are counted that were never sent",
-    "an answer of HTTP/1.0 that is cut short": "bytes that were sent are not counted",
 }
 
 
