@@ -12,7 +12,7 @@ from time import monotonic
 from egressd.net.fiber import Deadline
 from egressd.net.stream import StreamClosed
 from egressd.proxy.authorization import authorize_session
-from egressd.proxy.client_hello import MOST_BYTES, NotTls, server_name
+from egressd.proxy.client_hello import MOST_PEEKED, HelloReader, NotTls
 from egressd.proxy.context import Session
 from egressd.proxy.directory import ClusterRuntime
 from egressd.proxy.l4_target import L4Target
@@ -34,27 +34,42 @@ async def peek_server_name(session: Session) -> str:
     """
     sock, stream, fiber = session.stream.sock, session.stream, session.fiber
     fiber.set_deadline(monotonic() + _HELLO_TIMEOUT_S)
+    reader, waking_at = HelloReader(), 1
     try:
-        while True:
-            try:
-                data = sock.recv(MOST_BYTES, socket.MSG_PEEK)
-            except BlockingIOError:
-                data = None
-            except OSError:
-                raise ClientGone from None
-            if data is not None:
-                if not data:
-                    raise ClientGone
-                name = server_name(data)
-                if name is not None:
-                    return name
-                if stream.ended or stream.dead:
-                    raise ClientGone
+        while (name := _peek(sock, reader)) is None:
+            if stream.ended or stream.dead:
+                raise ClientGone
+            if reader.has_begun and reader.wanted != waking_at:
+                waking_at = reader.wanted
+                _wake_at(sock, waking_at)
             await stream.wait_readable(fiber)
+        if waking_at != 1:
+            _wake_at(sock, 1)
+        return name
     except NotTls as error:
         raise LocalReply(400, str(error), flag="DPE", details="tls_inspector") from None
     except Deadline:
         raise LocalReply(408, "no ClientHello came", flag="DPE", details="tls_inspector") from None
+
+
+def _peek(sock: socket.socket, reader: HelloReader) -> str | None:
+    """The SNI as far as it came; None while more is needed. Raises `ClientGone`, `NotTls`."""
+    try:
+        data = sock.recv(MOST_PEEKED, socket.MSG_PEEK)
+    except BlockingIOError:
+        return None
+    except OSError:
+        raise ClientGone from None
+    if not data:
+        raise ClientGone
+    return reader.read(data)
+
+
+def _wake_at(sock: socket.socket, size: int) -> None:
+    """Be told when so many bytes wait (socket(7) SO_RCVLOWAT), instead of at every one of a client that
+    sends them singly. A client that ends before is told of in any case."""
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
 
 async def serve_session(session: Session, find: Find) -> None:
