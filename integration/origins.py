@@ -79,7 +79,9 @@ class Origin:
         self._thread.join(5)
 
 
-def service_entry(name: str, *ports: int, labels: str = "", port: int = 80) -> str:
+def service_entry(
+    name: str, *ports: int, labels: str = "", port: int = 80, protocol: str = "HTTP"
+) -> str:
     """A ServiceEntry `NAME.example` whose endpoints are loopback ports."""
     endpoints = "".join(
         f"\n  - {{address: 127.0.0.1, ports: {{http: {number}}}{labels}}}" for number in ports
@@ -90,7 +92,7 @@ kind: ServiceEntry
 metadata: {{name: {name}}}
 spec:
   hosts: [{name}.example]
-  ports: [{{number: {port}, name: http, protocol: HTTP}}]
+  ports: [{{number: {port}, name: http, protocol: {protocol}}}]
   resolution: STATIC
   endpoints:{endpoints or " []"}
 """

@@ -50,11 +50,11 @@ class Client:
 _names = iter(range(1000))
 
 
-def serve(node: Node, *ports: int, extra: str = "") -> bytes:
+def serve(node: Node, *ports: int, extra: str = "", protocol: str = "HTTP") -> bytes:
     """A fresh service name for these origins; returns the Host line of requests to it."""
     name = f"s{next(_names)}"
     version = node.admin_json("/status")["registry_version"]  # type: ignore[call-overload,index]
-    text = service_entry(name, *ports)
+    text = service_entry(name, *ports, protocol=protocol)
     node.write(f"{name}.yaml", text + extra.replace("NAME", name))
     until = time.monotonic() + 10
     while node.admin_json("/status")["registry_version"] == version:  # type: ignore[call-overload,index]

@@ -112,8 +112,9 @@ def test_principals_of_the_mesh_are_told_apart_in_every_mode(
                 "sleep": "200", "two": "200", "other": "403", "robot": "200", "stranger": "",
             }  # fmt: skip
         assert (ask(mesh, None), ask(optional, None)) == ("", "403")
-        # A CONNECT is addressed to the port of the Gateway, whatever port it names.
-        assert ask(optional, tmp_path / "other", b"CONNECT a.example:80 HTTP/1.1") == "200"
+        # A CONNECT is addressed to the port of the Gateway, whatever port it names: allowed, and then
+        # refused, since only http routes are bound.
+        assert ask(optional, tmp_path / "other", b"CONNECT a.example:80 HTTP/1.1") == "405"
         assert ask(mesh, tmp_path / "other", b"CONNECT a.example:80 HTTP/1.1") == "403"
 
 

@@ -84,7 +84,7 @@ def test_allow_by_address_keeps_others_out(node: Node) -> None:
 
 def test_a_tunnel_is_denied_before_it_opens(node: Node) -> None:
     with Origin("a") as origin:
-        node.write("a.yaml", service_entry("a", origin.port))
+        node.write("a.yaml", service_entry("a", origin.port, protocol="TCP"))
         spec = (
             "{action: DENY, rules: [{to: [{operation: {hosts: ['a.example:*'], ports: ['80']}}]}]}"
         )

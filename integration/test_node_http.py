@@ -253,7 +253,7 @@ def test_connect_tunnels_bytes_both_ways_with_half_close(node: Node) -> None:
         talk.send(b"got " + got)
 
     with ScriptedOrigin(script) as origin, Client(node) as client:
-        host = serve(node, origin.port)
+        host = serve(node, origin.port, protocol="TCP")
         name = host[6:-2]
         client.send(b"CONNECT " + name + b":80 HTTP/1.1\r\nHost: " + name + b":80\r\n\r\nearly ")
         assert client.until(b"\r\n\r\n").startswith(b"HTTP/1.1 200")

@@ -23,6 +23,7 @@ from egressd.explain.question import BadQuestion, Node, NodeListener, Question
 from egressd.explain.text import render_text
 from egressd.explain.walk import explain as explain_question
 from egressd.node.bootstrap_model import Bootstrap
+from egressd.node.http_options import allowed_methods, path_normalizer, upgrade_types
 from egressd.node.profile import client_addresses, node_profile
 from egressd.node.status import read_status
 from egressd.registry.view import RegistryView
@@ -169,6 +170,9 @@ def _node(
         gateway_ports={int(port): to for port, to in bootstrap.gateways.ports.items()},
         connect_ports=bootstrap.limits.connect_ports,
         addresses=client_addresses(bootstrap.limits),
+        paths=path_normalizer(bootstrap),
+        methods=allowed_methods(bootstrap),
+        upgrades=upgrade_types(bootstrap),
     )
 
 

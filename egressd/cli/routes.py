@@ -9,9 +9,8 @@ import msgspec
 
 from egressd.cli.node_access import load_node, node_options, open_view, output_option, print_json
 from egressd.node.profile import node_profile
-from egressd.proxy.http1.fields import MalformedMessage
-from egressd.proxy.http1.request import split_authority
 from egressd.registry.sidecar import mesh_scope
+from egressd.routing.authority import InvalidName, parse_authority
 from egressd.routing.compile import compile_routes
 from egressd.routing.table import Route
 from egressd.routing.words import render_table
@@ -26,9 +25,9 @@ def routes(host: str, config: Path | None, bootstrap_path: Path | None, output: 
     """Print the compiled route table of HOST (or HOST:PORT), as the node's own clients see it. Exit 1
     when nothing claims it."""
     try:
-        name, port = split_authority(host.encode())
-    except MalformedMessage as error:
-        raise click.ClickException(error.reason) from None
+        name, port, _ = parse_authority(host.encode())
+    except InvalidName as error:
+        raise click.ClickException(str(error)) from None
     profile = node_profile(load_node(bootstrap_path))
     with open_view(bootstrap_path, config) as view:
         table = compile_routes(mesh_scope(view, profile).view, name, port, profile=profile)

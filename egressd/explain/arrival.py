@@ -16,6 +16,7 @@ from egressd.proxy.scope import Scope
 from egressd.registry.claims import kind_key
 from egressd.registry.exposure import exposes
 from egressd.registry.sidecar import MeshScope, mesh_scope
+from egressd.routing.authority import InvalidName, parse_server_name
 from egressd.routing.gateway import (
     GatewayListener,
     GatewayServer,
@@ -52,6 +53,7 @@ class Arrival:
 
 def arrive(node: Node, question: Question) -> Arrival:
     """The listener that the client reaches. Raises `BadQuestion`, `Ended`."""
+    question = _with_server_name(question)
     listeners, problems = compile_listeners(
         node.view, node.profile, bind=node.gateway_address, ports=dict(node.gateway_ports)
     )
@@ -70,6 +72,17 @@ def arrive(node: Node, question: Question) -> Arrival:
             if one.port == question.listener:
                 return _at_sidecar(node, question, one)
     return _in_mesh(node, question)
+
+
+def _with_server_name(question: Question) -> Question:
+    """The question with its server name in the form that the node reads it in."""
+    if not question.sni:
+        return question
+    try:
+        return replace(question, sni=parse_server_name(question.sni.encode()))
+    except InvalidName as error:
+        step = Step("listener", "the ClientHello is refused")
+        raise Ended(step, str(error), "DPE", "tls_inspector") from None
 
 
 # -- the node's own listeners --------------------------------------------------------------------

@@ -15,6 +15,7 @@ from egressd.proxy.http1.request import RequestHead
 from egressd.proxy.mirror import shadow_authority
 from egressd.proxy.reply import LocalReply
 from egressd.registry.visibility import VisibleView
+from egressd.routing.path import PathNormalizer
 from egressd.routing.request import Request
 from egressd.routing.table import HeaderOps, Match, Route, WeightedCluster
 from egressd.routing.words import fault_text, ops_lines
@@ -35,6 +36,7 @@ class Going:
     path: bytes
     query: bytes
     sent_authority: bytes
+    paths: PathNormalizer
     route: Route | None = None
     match: Match | None = None
     destination: WeightedCluster | None = None
@@ -92,7 +94,7 @@ def sent_to(going: Going, destination: WeightedCluster) -> Sent:
     """The head that one destination gets."""
     authority = going.sent_authority
     going.destination = destination
-    lines = upstream_head(going, _as_written).partition(b"\r\n")[2]
+    lines = upstream_head(going, _as_written, going.paths).partition(b"\r\n")[2]
     sent = Sent(
         going.head.method.decode("latin-1"),
         going.sent_target.decode("latin-1"),

@@ -6,9 +6,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from egressd.admin.state import ClusterView
+from egressd.proxy.http1.request import METHODS
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.view import RegistryView
 from egressd.routing.gateway import Speech
+from egressd.routing.path import PathNormalizer
 from egressd.upstream.address_policy import ClientAddresses
 
 
@@ -41,6 +43,9 @@ class Node:
     gateway_ports: Mapping[int, int] = field(default_factory=dict)
     connect_ports: Collection[int] = (443,)
     addresses: ClientAddresses | None = None
+    paths: PathNormalizer = field(default_factory=PathNormalizer)
+    methods: frozenset[bytes] = METHODS
+    upgrades: frozenset[bytes] = frozenset({b"websocket"})
     clusters: Mapping[str, ClusterView] | None = None
 
 

@@ -30,6 +30,7 @@ from egressd.explain.policies import authorization
 from egressd.explain.policy import route_sections
 from egressd.explain.question import Node, Question
 from egressd.explain.routes import Written, name_step, route_step
+from egressd.explain.spellings import with_spellings
 from egressd.explain.visibility import visibility
 from egressd.proxy.authorization import add_request, denial
 from egressd.proxy.directory import key_by_name
@@ -39,14 +40,22 @@ from egressd.proxy.exchange import (
     no_route,
     passed_through,
     unknown_refusal,
+    upgrade_refusal,
 )
 from egressd.proxy.http1.fields import MalformedMessage
-from egressd.proxy.http1.request import RequestHead, parse_request, split_authority, split_target
+from egressd.proxy.http1.request import (
+    RequestHead,
+    parse_request,
+    read_authority,
+    read_target,
+    settle_upgrade,
+)
 from egressd.proxy.l4_target import (
     L4Target,
     Routes,
     auto_passthrough_target,
     choose_cluster,
+    connect_routes,
     connect_target,
     tcp_routes,
     tcp_target,
@@ -83,7 +92,7 @@ def explain(node: Node, question: Question) -> Explanation:
         if is_plain:
             way = _connection(node, question, arrival, steps)
         else:
-            head = parse_request(question.head)
+            head = parse_request(question.head, node.methods)
             lines = head.lines
             if head.method == b"CONNECT":
                 way = _connect(node, question, arrival, head, steps)
@@ -105,15 +114,18 @@ def explain(node: Node, question: Question) -> Explanation:
 def _request(
     node: Node, question: Question, arrival: Arrival, head: RequestHead, steps: list[Step]
 ) -> _Way:
-    authority, path, query = split_target(head)
-    host, port = split_authority(authority)
+    spelling, path, query, compared = read_target(head, node.paths)
     scope = arrival.scope
-    entry = scope.lookup(authority)
+    name = scope.lookup(spelling)
+    host, port, text = name.authority
+    steps[-1] = with_spellings(steps[-1], node, head, spelling, text, path)
+    entry = name.entry
     steps.append(visibility(node, arrival, _meant(node, arrival, host)))
-    addressed = addressed_port(scope, authority, entry)
-    facts = _facts(question, arrival, addressed)
-    add_request(facts, head, authority, path, query, is_mesh=scope.is_mesh)
+    facts = _facts(question, arrival, addressed_port(scope, name))
+    add_request(facts, head, name.authority, compared, query, is_mesh=scope.is_mesh)
     _authorize(node, facts, steps)
+    if head.upgrade and not settle_upgrade(head, node.upgrades):
+        raise upgrade_refusal(head)
     steps.append(name_step(node, arrival, host, port, entry.table if entry is not None else None))
     is_unknown = entry is None
     if entry is None:
@@ -127,14 +139,14 @@ def _request(
         source_labels=node.profile.labels,
         source_namespace=node.profile.namespace,
     )  # fmt: skip
-    fill_request(request, head, authority, path, query, entry)
+    fill_request(request, head, name, compared, query, entry)
     matched = entry.index.match(request)
     step = route_step(node, entry, request, matched)
     steps.append(step)
     if matched is None:
         raise no_route(entry.table)
     route, match = matched
-    going = Going(head, request, path, query, authority, route, match)
+    going = Going(head, request, path, query, text, node.paths, route, match)
     filter_steps(going, route, step.by, steps)
     sent = [sent_to(going, destination) for destination in route.destinations]
     steps.append(send_step(going, route, sent, step.by))
@@ -149,16 +161,18 @@ def _request(
 def _connect(
     node: Node, question: Question, arrival: Arrival, head: RequestHead, steps: list[Step]
 ) -> _Way:
-    host, port = split_authority(head.target)
+    authority = read_authority(head.target)
+    host, port, text = authority
     if port is None:
         raise LocalReply(400, "CONNECT needs host:port", flag="DPE")
     scope = arrival.scope
+    steps[-1] = with_spellings(steps[-1], node, head, head.target, text, b"")
     steps.append(visibility(node, arrival, host))
     facts = _facts(question, arrival, port if scope.is_mesh else scope.port)
-    add_request(facts, head, head.target, b"", b"", is_mesh=scope.is_mesh)
+    add_request(facts, head, authority, b"", b"", is_mesh=scope.is_mesh)
     _authorize(node, facts, steps)
     connection = _connection_of(node, arrival, host, port, "")
-    found = tls_routes(scope, connection)
+    found = connect_routes(scope, connection)
     target: L4Target | None = None
     try:
         target = connect_target(scope, connection, node.connect_ports)

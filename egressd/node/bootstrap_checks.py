@@ -15,10 +15,15 @@ from egressd.api.names import is_fqdn, is_host, is_ip
 from egressd.api.report import Report, quoted
 from egressd.dns.servers import split_server
 from egressd.node.bootstrap_model import FILES_ADAPTER, Bootstrap
+from egressd.routing.path import EscapedSlashes, PathNormalization
 from egressd.upstream.address_policy import network_of
 
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _NAME_EXPECTED = "a name of lower-case letters, digits and '-', at most 63 characters"
+_METHOD = re.compile(r"[A-Z][-A-Z0-9]{0,39}")
+_METHOD_EXPECTED = "a method of upper-case letters, digits and '-', at most 40 characters"
+_PROTOCOL = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,40}(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,40})?")
+_NEVER_TUNNELLED = ("h2c", "tls/")
 _UNIX_PATH_MAX = 107  # sun_path of Linux is 108 bytes with its NUL (unix(7))
 _LONGEST_SOCKET_NAME = "/worker-127.sock"
 
@@ -29,6 +34,7 @@ def check_bootstrap(config: Bootstrap, report: Report) -> None:
     _check_listeners(config, report)
     _check_adapters(config, report)
     _check_registry(config, report)
+    _check_http(config, report)
     _check_admin(config, report)
     _check_limits(config, report)
     _check_dns(config, report)
@@ -99,6 +105,30 @@ def _check_registry(config: Bootstrap, report: Report) -> None:
             f"{registry.debounce_max:g}s",
             "at least registry.debounceQuiet",
             given=("registry.debounceQuiet",),
+        )
+
+
+def _check_http(config: Bootstrap, report: Report) -> None:
+    for index, method in enumerate(config.http.extension_methods):
+        if not _METHOD.fullmatch(method):
+            report.error(f"http.extensionMethods[{index}]", quoted(method), _METHOD_EXPECTED)
+    for index, protocol in enumerate(config.http.upgrade_types):
+        if not _PROTOCOL.fullmatch(protocol) or protocol.lower().startswith(_NEVER_TUNNELLED):
+            report.error(
+                f"http.upgradeTypes[{index}]",
+                quoted(protocol),
+                "the name of a protocol, such as websocket; h2c and TLS cannot be tunnelled",
+            )
+    escaped = config.http.escaped_slashes
+    if (
+        config.path_normalization is PathNormalization.DECODE_AND_MERGE_SLASHES
+        and escaped is EscapedSlashes.REJECT
+    ):
+        report.error(
+            "http.escapedSlashes",
+            quoted(str(escaped)),
+            "left out, or DECODE: pathNormalization DECODE_AND_MERGE_SLASHES decodes them",
+            given=("pathNormalization",),
         )
 
 

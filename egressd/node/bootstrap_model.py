@@ -17,6 +17,7 @@ import msgspec
 from egressd.api.message import Duration, Message
 from egressd.node.debounce import LONGEST_S, QUIET_S
 from egressd.node.options import decode_options
+from egressd.routing.path import EscapedSlashes, PathNormalization
 from egressd.upstream.address_policy import DENIED_ADDRESSES
 from egressd.upstream.node_state import MAX_WORKERS
 
@@ -154,6 +155,14 @@ class OutboundTrafficPolicy(Message, frozen=True):
     mode: OutboundMode = OutboundMode.REGISTRY_ONLY
 
 
+class HttpConfig(Message, frozen=True):
+    """What of HTTP/1.1 the node's clients may say."""
+
+    escaped_slashes: EscapedSlashes = EscapedSlashes.KEEP  # %2F and %5C in paths
+    extension_methods: tuple[str, ...] = ()  # besides those of IANA's registry
+    upgrade_types: tuple[str, ...] = ("websocket",)  # protocols that a 101 may make a tunnel of
+
+
 class AdminConfig(Message, frozen=True):
     """Where admin HTTP listens: "unix:/path" or a loopback "address:port" (no authentication)."""
 
@@ -249,6 +258,8 @@ class Bootstrap(Message, frozen=True):
     registry: RegistryConfig = RegistryConfig()
     resources: tuple[str, ...] = ()  # files or directories: a static adapter named "files"
     outbound_traffic_policy: OutboundTrafficPolicy = OutboundTrafficPolicy()
+    path_normalization: PathNormalization = PathNormalization.BASE  # as Istio's mesh config
+    http: HttpConfig = HttpConfig()
     admin: AdminConfig = AdminConfig()
     access_log: AccessLogConfig = AccessLogConfig()
     log: LogConfig = LogConfig()

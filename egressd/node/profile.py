@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from egressd.node.bootstrap_model import Bootstrap, Limits, OutboundMode
 from egressd.registry.profile import NodeProfile
+from egressd.routing.path import PathNormalization
 from egressd.upstream.address_policy import ClientAddresses
 
 
@@ -16,6 +17,7 @@ def node_profile(bootstrap: Bootstrap) -> NodeProfile:
         labels=node.labels,
         locality=node.locality_parts,
         allow_any=bootstrap.outbound_traffic_policy.mode is OutboundMode.ALLOW_ANY,
+        normalizes_paths=bootstrap.path_normalization is not PathNormalization.NONE,
         always_eject_one=bootstrap.outlier.always_eject_one,
         credentials_dir=bootstrap.tls.credentials_dir,
         identity_dir=bootstrap.tls.identity_dir,

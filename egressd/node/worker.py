@@ -20,6 +20,7 @@ from egressd.dns.resolver import Resolver
 from egressd.dns.watch import Watch
 from egressd.net.readiness import Readiness
 from egressd.node.bootstrap_model import AccessLogFormat, Bootstrap, ListenerProtocol
+from egressd.node.http_options import allowed_methods, path_normalizer, upgrade_types
 from egressd.node.inherited import Inherited
 from egressd.node.lifeline import DESK_FD
 from egressd.node.log import log_descriptor
@@ -78,6 +79,9 @@ def proxy_settings(bootstrap: Bootstrap) -> ProxySettings:
         connect_ports=frozenset(limits.connect_ports),
         source_labels=bootstrap.node.labels,
         namespace=bootstrap.node.namespace,
+        paths=path_normalizer(bootstrap),
+        methods=allowed_methods(bootstrap),
+        upgrades=upgrade_types(bootstrap),
     )
 
 

@@ -8,39 +8,43 @@ from __future__ import annotations
 
 from egressd.proxy.context import Exchange, Session
 from egressd.proxy.http1.fields import header_map
-from egressd.proxy.http1.request import RequestHead, split_authority
+from egressd.proxy.http1.request import RequestHead
 from egressd.proxy.reply import LocalReply
-from egressd.routing.authorization import (
-    Authorizer,
-    Facts,
-    Verdict,
-    comparable_authority,
-    normalized_path,
-    parse_address,
-)
+from egressd.routing.authority import Authority
+from egressd.routing.authorization import Authorizer, Facts, Verdict, parse_address
 from egressd.routing.request import BETWEEN_VALUES
 
 FLAG = "UAEX"
 
 
-def authorize_request(x: Exchange, authorizer: Authorizer, authority: bytes, port: int) -> None:
-    """Raises `LocalReply` 403 for a request that the policies deny. `port` is the addressed one."""
+def authorize_request(
+    x: Exchange, authorizer: Authorizer, authority: Authority, port: int, path: bytes
+) -> None:
+    """Raises `LocalReply` 403 for a request that the policies deny. `port` is the addressed one, `path`
+    the one that is compared."""
     facts = _facts(x, port)
-    add_request(facts, x.head, authority, x.path, x.query, is_mesh=x.downstream.scope.is_mesh)
+    add_request(facts, x.head, authority, path, x.query, is_mesh=x.downstream.scope.is_mesh)
     _decide(x, authorizer, facts)
 
 
 def add_request(
-    facts: Facts, head: RequestHead, authority: bytes, path: bytes, query: bytes, *, is_mesh: bool
+    facts: Facts,
+    head: RequestHead,
+    authority: Authority,
+    path: bytes,
+    query: bytes,
+    *,
+    is_mesh: bool,
 ) -> None:
     """What a request says, besides what its connection does."""
     facts.method = head.method.decode("latin-1")
-    facts.authority = comparable_authority(authority.decode("latin-1"))
-    facts.path = normalized_path(path.decode("latin-1"))
+    facts.authority = authority.text.decode()
+    facts.host = authority.without_port
+    facts.path = path.decode("latin-1")
     facts.query = query.decode("latin-1")
     facts.headers = header_map(head.lines, BETWEEN_VALUES)
     if facts.destination is None and is_mesh:
-        facts.destination = parse_address(split_authority(authority)[0].strip("[]"))
+        facts.destination = parse_address(authority.host)
 
 
 def denial(verdict: Verdict) -> LocalReply | None:

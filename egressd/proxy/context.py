@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from egressd.net.fiber import FiberGroup
 from egressd.net.readiness import Readiness
+from egressd.proxy.http1.request import METHODS
 from egressd.proxy.http1.response import ENVOY_LIMITS, HeadLimits
+from egressd.routing.path import PathNormalizer
 
 if TYPE_CHECKING:
     from egressd.proxy.body import RequestBody
@@ -38,6 +40,9 @@ class ProxySettings:
     connect_ports: frozenset[int] = frozenset({443})
     source_labels: Mapping[str, str] = field(default_factory=dict)
     namespace: str = "default"
+    paths: PathNormalizer = field(default_factory=PathNormalizer)
+    methods: frozenset[bytes] = METHODS
+    upgrades: frozenset[bytes] = frozenset({b"websocket"})  # lower case
 
 
 class Recorder(Protocol):

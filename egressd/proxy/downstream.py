@@ -149,7 +149,7 @@ class Downstream:
             raise MalformedMessage("request head too large", 431)
         if head.count(b"\r\n") > settings.max_headers + 2:
             raise MalformedMessage("too many header fields", 431)
-        return parse_request(head)
+        return parse_request(head, settings.methods)
 
     async def _rest_of_head(self, buffer: bytes) -> tuple[bytes, int]:
         """Read on, slowly arriving heads bounded in time and size. -1: the client went away."""

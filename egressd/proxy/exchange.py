@@ -13,9 +13,9 @@ from egressd.proxy.forward import forward
 from egressd.proxy.header_values import with_values
 from egressd.proxy.heads import own_answer_fields
 from egressd.proxy.http1.fields import MalformedMessage, header_map
-from egressd.proxy.http1.request import RequestHead, split_authority, split_target
+from egressd.proxy.http1.request import RequestHead, read_target, settle_upgrade
 from egressd.proxy.reply import ClientGone, LocalReply, as_grpc, is_grpc, render_reply
-from egressd.proxy.scope import HostEntry, Scope
+from egressd.proxy.scope import HostEntry, Name, Scope
 from egressd.proxy.tunnel import connect_tunnel
 from egressd.routing.match import choose_destination, redirect_location
 from egressd.routing.request import BETWEEN_VALUES, Request
@@ -52,18 +52,19 @@ async def serve_exchange(x: Exchange) -> bool:
 
 
 async def _run(x: Exchange) -> None:
-    authority, path, query = split_target(x.head)
-    x.path, x.query = path, query
-    x.sent_authority = authority
-    entry = x.downstream.scope.lookup(authority)
+    head, settings = x.head, x.context.settings
+    spelling, x.path, x.query, compared = read_target(head, settings.paths)
+    name = x.downstream.scope.lookup(spelling)
+    x.sent_authority = name.authority.text
     authorizer = x.context.directory.authorizer
     if authorizer is not None:
-        port = addressed_port(x.downstream.scope, authority, entry)
-        authorize_request(x, authorizer, authority, port)
-    if entry is None:
-        entry = _unknown_name(x, authority)
+        port = addressed_port(x.downstream.scope, name)
+        authorize_request(x, authorizer, name.authority, port, compared)
+    if head.upgrade and not settle_upgrade(head, settings.upgrades):
+        raise upgrade_refusal(head)
+    entry = name.entry or _passed(x, name)
     request = x.request
-    fill_request(request, x.head, authority, path, query, entry)
+    fill_request(request, head, name, compared, x.query, entry)
     matched = entry.index.match(request)
     if matched is None:
         raise no_route(entry.table)
@@ -88,11 +89,22 @@ async def _run(x: Exchange) -> None:
         raise
 
 
-def addressed_port(scope: Scope, authority: bytes, entry: HostEntry | None) -> int:
+def addressed_port(scope: Scope, name: Name) -> int:
     """The port of the service that the client addresses; on a Gateway the server's."""
     if not scope.is_mesh:
         return scope.port
-    return entry.port if entry is not None else split_authority(authority)[1] or 80
+    return name.entry.port if name.entry is not None else name.authority.port or 80
+
+
+def upgrade_refusal(head: RequestHead) -> LocalReply:
+    """The answer to a protocol that is not tunnelled (Envoy: 403, `upgrade_failed`): what is spoken
+    behind a 101 is seen by no route and no policy."""
+    return LocalReply(
+        403,
+        f"upgrade to {head.upgrade.decode('latin-1')[:40]} is not allowed (http.upgradeTypes)",
+        flag="NR",
+        details="upgrade_failed",
+    )
 
 
 def _apply_cors(x: Exchange, cors: Cors) -> None:
@@ -105,33 +117,33 @@ def _apply_cors(x: Exchange, cors: Cors) -> None:
 
 
 def fill_request(
-    request: Request,
-    head: RequestHead,
-    authority: bytes,
-    path: bytes,
-    query: bytes,
-    entry: HostEntry,
+    request: Request, head: RequestHead, name: Name, path: bytes, query: bytes, entry: HostEntry
 ) -> None:
-    """A connection has one request object, filled anew: routing keeps nothing of it."""
+    """A connection has one request object, filled anew: routing keeps nothing of it. `path` is the one
+    that is compared."""
     request.method = head.method
     request.path = path
     request.query = query
-    request.authority = authority
+    request.authority = name.authority.text
     request.host = entry.host
     request.port = entry.port
     request.gateway = entry.table.gateway
     if entry.table.needs_headers:
         request.headers = header_map(head.lines, BETWEEN_VALUES)
+        request.headers[b"host"] = name.authority.text
 
 
-def _unknown_name(x: Exchange, authority: bytes) -> HostEntry:
-    host, port = split_authority(authority)
+def _passed(x: Exchange, name: Name) -> HostEntry:
+    """The way of a name that nothing claims. Raises `LocalReply` where there is none."""
+    host, port, _ = name.authority
     scope = x.downstream.scope
     if (refusal := unknown_refusal(scope, host)) is not None:
         raise refusal
-    runtime = x.context.directory.unknown(scope, host, port or 80)
-    entry = passed_through(host, port or 80, runtime.key)
-    entry.clusters[runtime.key] = runtime
+    entry = name.passed
+    if entry is None:
+        runtime = x.context.directory.unknown(scope, host, port or 80)
+        entry = name.passed = passed_through(host, port or 80, runtime.key)
+        entry.clusters[runtime.key] = runtime
     return entry
 
 

@@ -62,7 +62,7 @@ async def _forward_admitted(x: Exchange) -> None:
     by = x.cluster.cluster.spec.hash_policy
     if by is not None:
         x.hash_value = hash_value(x, by)
-    head = upstream_head(x, lambda ops: with_values(ops, x))
+    head = upstream_head(x, lambda ops: with_values(ops, x), x.context.settings.paths)
     mirrors = x.route.mirrors
     early = bool(mirrors) and (x.body is None or x.body.complete)
     if early:

@@ -8,11 +8,12 @@ from typing import Protocol
 
 from egressd.proxy.context import Exchange
 from egressd.proxy.header_values import with_values
-from egressd.proxy.http1.fields import join_fields, split_fields
+from egressd.proxy.http1.fields import MalformedMessage, join_fields, split_fields
 from egressd.proxy.http1.request import RequestHead
 from egressd.proxy.http1.response import ResponseHead
 from egressd.proxy.reply import connection_line, reason_phrase
-from egressd.routing.match import apply_header_ops, rewrite_target
+from egressd.routing.match import apply_header_ops, rewrite_path
+from egressd.routing.path import InvalidPath, PathNormalizer
 from egressd.routing.request import Request
 from egressd.routing.table import HeaderOps, Match, Route, WeightedCluster
 
@@ -58,18 +59,20 @@ class Outgoing(Protocol):
     request_id: bytes
 
 
-def upstream_head(x: Outgoing, valued: Valued) -> bytes:
+def upstream_head(x: Outgoing, valued: Valued, paths: PathNormalizer) -> bytes:
     """The head as the endpoint gets it: rewritten, hop-by-hop fields off, framing and id on. `valued`
-    replaces the commands in the values of header operations."""
+    replaces the commands in the values of header operations. Raises `MalformedMessage` for a path that
+    a rewrite leads out of where it should stay."""
     route, head, destination = x.route, x.head, x.destination
     assert route is not None and destination is not None
     authority = x.sent_authority
     if route.rewrite is not None:
-        target = rewrite_target(route, x.match, x.request)
+        path = _rewritten(x, route, paths)
         if route.rewrite.authority is not None:
             authority = route.rewrite.authority
     else:
-        target = b"%b?%b" % (x.path, x.query) if x.query else x.path
+        path = x.path
+    target = b"%b?%b" % (path, x.query) if x.query else path
     lines = head.end_to_end_lines()
     if route.request_headers or destination.request_headers:
         all_ops = (route.request_headers, destination.request_headers)
@@ -86,6 +89,18 @@ def upstream_head(x: Outgoing, valued: Valued) -> bytes:
     if head.upgrade:
         extra += b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
     return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (head.method, target, lines, extra)
+
+
+def _rewritten(x: Outgoing, route: Route, paths: PathNormalizer) -> bytes:
+    path = x.request.path
+    made = rewrite_path(route, x.match, path)
+    if made == path:
+        return x.path
+    try:
+        paths.check_rewritten(made)
+    except InvalidPath as error:
+        raise MalformedMessage(str(error)) from None
+    return made
 
 
 def _with_ops(lines: bytes, authority: bytes, all_ops: list[HeaderOps]) -> tuple[bytes, bytes]:

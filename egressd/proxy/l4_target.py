@@ -6,8 +6,11 @@ Every refusal is a `LocalReply`, though only a CONNECT has somebody to tell it t
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import NamedTuple
 
+from egressd.api.names import is_http
+from egressd.api.service_entry import ServicePort
 from egressd.proxy.reply import LocalReply
 from egressd.proxy.scope import Scope
 from egressd.registry.addresses import host_of_address, hosts_of_port
@@ -89,36 +92,62 @@ def wants_server_name(scope: Scope, address: str, port: int) -> bool:
     return any(p in _TLS for _, p in hosts_of_port(scope.view, port))
 
 
+def connect_routes(scope: Scope, connection: Connection) -> Routes:
+    """The routes of a CONNECT, by the name that the client means by its host."""
+    host = scope.meant(connection.sni)
+    table = scope.l4(host, connection.port)
+    return Routes(host, (*table.tls, *table.tcp))
+
+
 def connect_target(
     scope: Scope, connection: Connection, connect_ports: Collection[int]
 ) -> L4Target:
     """What a CONNECT leads to, its host being `connection.sni`: `tls` routes by the name, `tcp` ones by
     the port; a name that a VirtualService has only `http` routes for goes to its service, as do those
-    without one."""
-    port = connection.port
-    host, routes = tls_routes(scope, connection)
-    if routes:
-        route = match_l4(routes, connection)
-        if route is None or not route.destinations:
-            named = ", ".join(scope.l4(host, port).resources)
-            raise _refused(502, f"{host}: no tls or tcp route of {named} matches port {port}")
-        return L4Target(host, route)
+    without one. No tunnel leads to a port that carries HTTP: no route and no policy would see the
+    requests in it."""
+    port, named = connection.port, connection.sni
+    host, routes = connect_routes(scope, connection)
     service = scope.service(host)
+    declared = choose_port(service, port) if service is not None else None
+    if declared is not None and declared.number == port and _carries_http(declared):
+        raise _not_for_connect(f"port {port} of {host} carries {declared.protocol or 'HTTP'}")
+    if routes:
+        route = match_l4(routes, replace(connection, sni=host))
+        if route is None or not route.destinations:
+            resources = ", ".join(scope.l4(host, port).resources)
+            raise _refused(502, f"{host}: no tls or tcp route of {resources} matches port {port}")
+        return L4Target(named, route)
+    owners = scope.l4(host, port).resources
+    if owners and (service is None or not scope.is_mesh):
+        raise _not_for_connect(f"{host} has only http routes, of {', '.join(owners)}")
+    if not scope.is_mesh:
+        raise _refused(
+            404, f"{host}: no VirtualService bound to Gateway {scope.gateway} has this host"
+        )
     if service is None:
-        if not scope.allow_any:
-            raise _refused(
-                502,
-                f"{host}: no ServiceEntry names this host (outboundTrafficPolicy REGISTRY_ONLY)",
-            )
-        if port not in connect_ports:
-            raise LocalReply(
-                403, f"CONNECT to port {port} is not in limits.connectPorts", flag="NR", close=True
-            )
-        return L4Target(host)
-    declared = choose_port(service, port)
+        _check_free_connect(scope, host, port, connect_ports)
+        return L4Target(named)
     if declared is None or declared.number != port:
         raise _refused(502, f"{host}: its ServiceEntry has no port {port}")
-    return L4Target(host, key=ClusterKey(service.host, "", port))
+    return L4Target(named, key=ClusterKey(service.host, "", port))
+
+
+def _check_free_connect(scope: Scope, host: str, port: int, connect_ports: Collection[int]) -> None:
+    """Whether a tunnel to a name that nothing claims may open."""
+    if not scope.allow_any:
+        raise _refused(
+            502, f"{host}: no ServiceEntry names this host (outboundTrafficPolicy REGISTRY_ONLY)"
+        )
+    if port not in connect_ports:
+        raise LocalReply(
+            403, f"CONNECT to port {port} is not in limits.connectPorts", flag="NR", close=True
+        )
+
+
+def _carries_http(port: ServicePort) -> bool:
+    """Plain requests, which have routes. One that does not say is taken for it, as in `choose_port`."""
+    return not port.protocol or is_http(port.protocol)
 
 
 def choose_cluster(target: L4Target, point: float) -> ClusterKey | None:
@@ -153,6 +182,17 @@ def _target(
 
 def _no_route(what: str) -> LocalReply:
     return LocalReply(502, f"no route for {what}", flag="NR", details="filter_chain_not_found")
+
+
+def _not_for_connect(why: str) -> LocalReply:
+    return LocalReply(
+        405,
+        f"CONNECT: {why}: send the requests themselves",
+        flag="NR",
+        details="connect_not_allowed",
+        headers=((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"),),
+        close=True,
+    )
 
 
 def _refused(status: int, reason: str) -> LocalReply:

@@ -227,7 +227,10 @@ def _entry(x: Exchange, route: str, duration_s: float) -> AccessEntry:
         else:
             forwarded = value
     endpoint = x.endpoint
-    sent = x.sent_target or head.target
+    sent = asked = x.sent_target
+    if not sent or (x.route is not None and x.route.rewrite is not None):
+        asked = (b"%b?%b" % (x.path, x.query) if x.query else x.path) or head.target
+        sent = sent or asked
     return AccessEntry(
         start_time_s=time() - duration_s,
         method=head.method,
@@ -249,7 +252,7 @@ def _entry(x: Exchange, route: str, duration_s: float) -> AccessEntry:
         downstream_local_address=x.downstream.local,
         downstream_remote_address=x.downstream.remote,
         route_name=route,
-        original_path=head.target if sent != head.target else b"",
+        original_path=asked if sent != asked else b"",
         upstream_transport_failure_reason=x.transport_failure,
         requested_server_name=x.downstream.sni.encode() if x.downstream.sni else b"",
     )

@@ -6,16 +6,18 @@ was compiled from.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from typing import TYPE_CHECKING
 
-from egressd.proxy.http1.request import split_authority
+from egressd.proxy.http1.request import read_authority
 from egressd.registry.claims import MESH
 from egressd.registry.exposure import Exposure, exposes
-from egressd.registry.lookup import Service, find_service, host_key
+from egressd.registry.lookup import Service, find_service, host_key, meant_host
 from egressd.registry.profile import NodeProfile
 from egressd.registry.sidecar import MeshScope
 from egressd.registry.view import RegistryView
+from egressd.registry.visibility import VisibleView
+from egressd.routing.authority import Authority
 from egressd.routing.compile import compile_routes
 from egressd.routing.index import RouteIndex
 from egressd.routing.l4 import L4Table, compile_l4
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from egressd.proxy.directory import ClusterRuntime
 
 _MAX_NAMES = 20_000
-"""Spellings of names kept per scope; past it the table starts anew (a client may send anything)."""
+"""Names, and spellings of names, kept per scope; past it the table starts anew (a client may send
+anything)."""
 
 
 class HostEntry:
@@ -41,13 +44,26 @@ class HostEntry:
         self.clusters: dict[ClusterKey, ClusterRuntime] = {}
 
 
+class Name:
+    """What a client's name leads to, however it is spelled: `entry` is None where nothing claims it, and
+    `passed` then the way straight out that ALLOW_ANY made of it, once it was taken."""
+
+    __slots__ = ("authority", "entry", "passed")
+
+    def __init__(self, authority: Authority, entry: HostEntry | None) -> None:
+        self.authority = authority
+        self.entry = entry
+        self.passed: HostEntry | None = None
+
+
 class Scope:
     """A table of names. `exposures` are the servers of a Gateway's port, () for the mesh; names of
     `redirecting` ones get 301 to https."""
 
     __slots__ = (
-        "_by_authority",
+        "_by_spelling",
         "_l4",
+        "_names",
         "_profile",
         "allow_any",
         "draining",
@@ -77,7 +93,8 @@ class Scope:
         self.allow_any = self.is_mesh and profile.allow_any
         self.egress_proxy: ClusterKey | None = None  # Sidecar `egressProxy`, for unknown names
         self.draining = False  # connections end after the request that they are at
-        self._by_authority: dict[bytes, HostEntry | None] = {}
+        self._by_spelling: dict[bytes, Name] = {}
+        self._names: dict[bytes, Name] = {}  # by the one spelling that stands for all
         self._l4: dict[tuple[str, int], L4Table] = {}
 
     def expose(self, exposures: tuple[Exposure, ...], redirecting: tuple[Exposure, ...]) -> None:
@@ -98,22 +115,36 @@ class Scope:
         """The ServiceEntry side of a name, for connections that no HTTP route serves."""
         return find_service(self.view, host)
 
-    def lookup(self, authority: bytes) -> HostEntry | None:
-        """The entry of a name as the client spells it; None for a name that nothing claims.
+    def meant(self, host: str) -> str:
+        """The name that a client of the mesh means by a short name or a service's address."""
+        if not self.is_mesh:
+            return host
+        namespace = self._profile.namespace
+        return meant_host(VisibleView(self.view, namespace), host, namespace)
 
-        Raises `MalformedMessage` for what is no authority.
-        """
+    def lookup(self, spelling: bytes) -> Name:
+        """The name that a client spells so. Raises `MalformedMessage` for what is no authority."""
         try:
-            return self._by_authority[authority]
+            return self._by_spelling[spelling]
         except KeyError:
             pass
-        host, port = split_authority(authority)
-        table = self._compile(host, port)
-        entry = None if table is None else HostEntry(host, table.port, table)
-        if len(self._by_authority) >= _MAX_NAMES:
-            self._by_authority.clear()
-        self._by_authority[authority] = entry
-        return entry
+        authority = read_authority(spelling)
+        name = self._names.get(authority.text)
+        if name is None:
+            if len(self._names) >= _MAX_NAMES:
+                self._names.clear()
+                self._by_spelling.clear()
+            name = self._names[authority.text] = self._name(authority)
+        if len(self._by_spelling) >= _MAX_NAMES:
+            self._by_spelling.clear()
+        self._by_spelling[spelling] = name
+        return name
+
+    def _name(self, authority: Authority) -> Name:
+        table = self._compile(authority.host, authority.port)
+        if table is None:
+            return Name(authority, None)
+        return Name(authority, HostEntry(authority.host, table.port, table))
 
     def _compile(self, host: str, port: int | None) -> RouteTable | None:
         if self.is_mesh:
@@ -160,23 +191,37 @@ class Scope:
 
     def entries(self) -> list[HostEntry]:
         """The compiled names, for dumps."""
-        return [entry for entry in self._by_authority.values() if entry is not None]
+        return [name.entry for name in self._names.values() if name.entry is not None]
 
     def invalidate(self, names: Set[str] | None) -> None:
         """Forget what was compiled from these keys (None: everything)."""
         if names is None:
-            self._by_authority.clear()
+            self._by_spelling.clear()
+            self._names.clear()
             self._l4.clear()
             return
-        for authority, entry in tuple(self._by_authority.items()):
-            if entry is None or not names.isdisjoint(entry.table.depends_on):
-                del self._by_authority[authority]
+        self._forget_names(
+            lambda name: name.entry is None or not names.isdisjoint(name.entry.table.depends_on)
+        )
         for key, table in tuple(self._l4.items()):
             if not names.isdisjoint(table.depends_on):
                 del self._l4[key]
 
     def forget(self, runtime: ClusterRuntime) -> None:
         """Forget the names that lead to a cluster which is dropped."""
-        for authority, entry in tuple(self._by_authority.items()):
-            if entry is not None and runtime in entry.clusters.values():
-                del self._by_authority[authority]
+        self._forget_names(
+            lambda name: any(
+                entry is not None and runtime in entry.clusters.values()
+                for entry in (name.entry, name.passed)
+            )
+        )
+
+    def _forget_names(self, is_stale: Callable[[Name], bool]) -> None:
+        stale = {text for text, name in self._names.items() if is_stale(name)}
+        if not stale:
+            return
+        for text in stale:
+            del self._names[text]
+        for spelling, name in tuple(self._by_spelling.items()):
+            if name.authority.text in stale:
+                del self._by_spelling[spelling]

@@ -19,7 +19,7 @@ from egressd.proxy.addresses import address_of, preface_of
 from egressd.proxy.authorization import authorize_request
 from egressd.proxy.context import Exchange, Session
 from egressd.proxy.http1.fields import MalformedMessage
-from egressd.proxy.http1.request import split_authority
+from egressd.proxy.http1.request import read_authority
 from egressd.proxy.l4_target import L4Target, choose_cluster, connect_target
 from egressd.proxy.post_tunnel import start_bodies
 from egressd.proxy.reply import ClientGone, LocalReply
@@ -47,15 +47,16 @@ _NEVER = float("inf")
 async def connect_tunnel(x: Exchange) -> None:
     """Serve CONNECT: the authority names a host and port of the registry. Raises `LocalReply`."""
     x.keep_alive = False
-    host, port = split_authority(x.head.target)
-    x.sent_authority = x.sent_target = x.head.target
+    authority = read_authority(x.head.target)
+    host, port, text = authority
+    x.sent_authority = x.sent_target = text
     if port is None:
         raise LocalReply(400, "CONNECT needs host:port", flag="DPE", close=True)
     authorizer = x.context.directory.authorizer
     if authorizer is not None:
         scope = x.downstream.scope
         addressed = port if scope.is_mesh else scope.port
-        authorize_request(x, authorizer, x.head.target, addressed)
+        authorize_request(x, authorizer, authority, addressed, b"")
     runtime = x.cluster = _cluster_of(x, host, port)
     if runtime.failure:
         raise LocalReply(
@@ -196,7 +197,10 @@ async def tunnel(x: Exchange, this: Attempt) -> None:
     assert response is not None and x.cluster is not None
     x.keep_alive = False
     x.status = 101
-    upgrade = response.upgrade or x.head.upgrade
+    upgrade = x.head.upgrade
+    if response.upgrade.lower() != upgrade:
+        this.abandon(x)
+        raise LocalReply(502, "101 to another protocol than was asked for", flag="UPE")
     head = b"HTTP/1.1 101 %b\r\n%bconnection: upgrade\r\nupgrade: %b\r\n\r\n" % (
         response.reason or b"Switching Protocols",
         response.end_to_end_lines(),

@@ -16,6 +16,7 @@ class NodeProfile(msgspec.Struct, frozen=True, kw_only=True):
     network: str = ""
     root_namespace: str = "istio-system"  # Istio MeshConfig.rootNamespace
     allow_any: bool = False  # outboundTrafficPolicy ALLOW_ANY
+    normalizes_paths: bool = True  # pathNormalization is not NONE
     always_eject_one: bool = True  # node option outlier.alwaysEjectOne
     credentials_dir: str = ""  # where `credentialName` is looked up; "" = nowhere
     identity_dir: str = ""  # PEM files of the node's mesh identity; "" = it has none

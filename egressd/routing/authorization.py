@@ -8,7 +8,6 @@ with an ALLOW policy in force, what none allows is denied. AUDIT only marks. A p
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import dataclass
 
 from egressd.api.authorization_policy import DRY_RUN, Action, AuthorizationPolicy
@@ -20,7 +19,6 @@ from egressd.routing.authorization_rules import Address, CompiledRule, Facts, co
 
 POLICIES_KEY = kind_key(Kind.AUTHORIZATION_POLICY)
 _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))  # Go ParseBool
-_UNRESERVED = re.compile(r"%(2[dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aAeE])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,11 @@ def compile_authorizer(view: RegistryView, profile: NodeProfile) -> Authorizer |
         return None
     root = profile.root_namespace
     policies.sort(key=lambda r: (r.metadata.namespace != root, r.metadata.name))
-    return Authorizer(_engine(policies, plain=False), _engine(policies, plain=True))
+    normalizes = profile.normalizes_paths
+    return Authorizer(
+        _engine(policies, plain=False, normalizes=normalizes),
+        _engine(policies, plain=True, normalizes=normalizes),
+    )
 
 
 def policy_applies(resource: Resource, profile: NodeProfile) -> bool:
@@ -127,32 +129,37 @@ def is_dry_run(resource: Resource) -> bool:
     return resource.metadata.annotations.get(DRY_RUN, "") in _TRUE
 
 
-def _engine(policies: list[Resource], *, plain: bool) -> Engine:
+def _engine(policies: list[Resource], *, plain: bool, normalizes: bool) -> Engine:
+    def rules(of: list[Resource], action: Action) -> tuple[CompiledRule, ...]:
+        return _rules(of, action, plain, normalizes)
+
+    def rule_set(of: list[Resource]) -> RuleSet:
+        # No extension provider is known: Istio denies what a CUSTOM policy with an unknown one matches.
+        deny = (*rules(of, Action.CUSTOM), *rules(of, Action.DENY))
+        has_allow = any(_spec(policy).action is Action.ALLOW for policy in of)
+        return RuleSet(deny, rules(of, Action.ALLOW) if has_allow else None)
+
     shadow = [policy for policy in policies if is_dry_run(policy)]
     enforced = [policy for policy in policies if not is_dry_run(policy)]
     return Engine(
-        _rule_set(enforced, plain),
-        _rule_set(shadow, plain) if shadow else None,
-        _rules(enforced, Action.AUDIT, plain),
+        rule_set(enforced),
+        rule_set(shadow) if shadow else None,
+        rules(enforced, Action.AUDIT),
     )
 
 
-def _rule_set(policies: list[Resource], plain: bool) -> RuleSet:
-    # No extension provider is known: Istio denies what a CUSTOM policy with an unknown one matches.
-    deny = (*_rules(policies, Action.CUSTOM, plain), *_rules(policies, Action.DENY, plain))
-    has_allow = any(_spec(policy).action is Action.ALLOW for policy in policies)
-    return RuleSet(deny, _rules(policies, Action.ALLOW, plain) if has_allow else None)
-
-
-def _rules(policies: list[Resource], action: Action, plain: bool) -> tuple[CompiledRule, ...]:
+def _rules(
+    policies: list[Resource], action: Action, plain: bool, normalizes: bool
+) -> tuple[CompiledRule, ...]:
     compiled = []
     for policy in policies:
         spec = _spec(policy)
         if spec.action is not action:
             continue
         for index, rule in enumerate(spec.rules):
+            name, namespace = rule_id(policy, index), policy.metadata.namespace
             made = compile_rule(
-                rule, rule_id(policy, index), policy.metadata.namespace, action, plain=plain
+                rule, name, namespace, action, plain=plain, normalizes_paths=normalizes
             )
             if made is not None:
                 compiled.append(made)
@@ -183,47 +190,14 @@ def parse_address(text: str) -> Address | None:
     return address
 
 
-def comparable_authority(authority: str) -> str:
-    """Host[:port] as policies compare it: lower case; the dot that ends a full name says nothing."""
-    host, colon, port = authority.lower().rpartition(":")
-    if not colon or not port.isdigit():
-        return authority.lower().removesuffix(".")
-    return f"{host.removesuffix('.')}:{port}"
-
-
-def normalized_path(path: str) -> str:
-    """The path as policies compare it, so that no other spelling gets past them (Istio
-    `pathNormalization: BASE`): unreserved characters decoded, `\\` as `/`, dot segments resolved
-    (RFC 3986 5.2.4). What is forwarded stays as it was sent."""
-    if "%" in path:
-        path = _UNRESERVED.sub(lambda m: chr(int(m[1], 16)), path)
-    if "\\" in path:
-        path = path.replace("\\", "/")
-    if "/." not in path:
-        return path
-    kept: list[str] = []
-    parts = path.split("/")
-    for part in parts:
-        if part == "..":
-            if len(kept) > 1:
-                kept.pop()
-        elif part != ".":
-            kept.append(part)
-    if parts[-1] in (".", ".."):
-        kept.append("")
-    return "/".join(kept)
-
-
 __all__ = [
     "POLICIES_KEY",
     "Authorizer",
     "Facts",
     "Verdict",
-    "comparable_authority",
     "compile_authorizer",
     "inapplicable_reason",
     "is_dry_run",
-    "normalized_path",
     "parse_address",
     "policy_applies",
     "rule_id",

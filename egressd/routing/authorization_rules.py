@@ -16,6 +16,8 @@ import re2
 
 from egressd.api.authorization_policy import Action, Condition, Operation, Rule, Source
 from egressd.api.rules.authorization_policy import is_template
+from egressd.routing.authority import configured_authority
+from egressd.routing.path import configured_path
 from egressd.routing.request import BETWEEN_VALUES
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -37,12 +39,16 @@ class Facts:
     port: int = 0
     sni: str = ""
     method: str = ""
-    authority: str = ""  # as sent, with its port
-    path: str = ""  # without query, normalized
+    authority: str = ""  # `Authority.text`: with the port as far as one was sent
+    host: str = ""  # the same without port
+    path: str = ""  # without query; normalized, in the form that is compared
     query: str = ""
     scheme: str = ""
     headers: Mapping[bytes, bytes] = field(default_factory=dict)  # as in `Request`
 
+
+_AUTHORITY = (b":authority", b"host")
+_DENYING = (Action.DENY, Action.CUSTOM)
 
 Test = Callable[[Facts], bool]
 Group = tuple[Test, ...]  # all of them
@@ -81,10 +87,16 @@ class _HttpOnly(Exception):
 
 
 def compile_rule(
-    rule: Rule, id: str, namespace: str, action: Action, *, plain: bool
+    rule: Rule,
+    id: str,
+    namespace: str,
+    action: Action,
+    *,
+    plain: bool,
+    normalizes_paths: bool = True,
 ) -> CompiledRule | None:
     """The rule for requests, or for `plain` connections; None where it can match none of these."""
-    build = _Builder(namespace, plain, action is Action.ALLOW)
+    build = _Builder(namespace, plain, action, normalizes_paths)
     try:
         text = RuleText(
             tuple(build.source(one.source or Source()) for one in rule.from_) or ((),),
@@ -102,10 +114,14 @@ def _tests(group: Worded) -> Group:
 
 
 class _Builder:
-    def __init__(self, namespace: str, plain: bool, strict: bool) -> None:
+    def __init__(self, namespace: str, plain: bool, action: Action, normalizes_paths: bool) -> None:
         self._namespace = namespace
         self._plain = plain
-        self._strict = strict
+        self._strict = action is Action.ALLOW
+        # Whoever denies a host means it on every port; whoever allows one, as it is written.
+        self._hosts = _host_on_any_port if action in _DENYING else _host
+        self._other_hosts = _host_on_any_port if self._strict else _host
+        self._path_text = configured_path if normalizes_paths else str.encode
 
     def source(self, source: Source) -> Worded:
         s, account = source, self._account
@@ -123,9 +139,9 @@ class _Builder:
     def operation(self, operation: Operation) -> Worded:
         o = operation
         return (
-            *self._http("hosts", o.hosts, o.not_hosts, _host),
+            *self._http("hosts", o.hosts, o.not_hosts, self._hosts, self._other_hosts),
             *self._http("methods", o.methods, o.not_methods, _method),
-            *self._http("paths", o.paths, o.not_paths, _path),
+            *self._http("paths", o.paths, o.not_paths, self._path),
             *_both("ports", o.ports, o.not_ports, _port),
         )
 
@@ -133,6 +149,8 @@ class _Builder:
         key, values, not_values = condition.key, condition.values, condition.not_values
         if key.startswith("request.headers["):
             name = key.removeprefix("request.headers[").removesuffix("]").lower().encode()
+            if name in _AUTHORITY:
+                return self._http(key, values, not_values, self._hosts, self._other_hosts)
             return self._http(key, values, not_values, lambda value: _header(name, value))
         if key.startswith("request."):
             return self._http(key, values, not_values, _never)
@@ -144,12 +162,25 @@ class _Builder:
         values: tuple[str, ...],
         not_values: tuple[str, ...],
         make: Callable[[str], Test],
+        make_other: Callable[[str], Test] | None = None,
     ) -> Worded:
         if not self._plain or not (values or not_values):
-            return _both(field, values, not_values, make)
+            return _both(field, values, not_values, make, make_other)
         if self._strict:
             raise _HttpOnly
         return ()
+
+    def _path(self, value: str) -> Test:
+        if not is_template(value):
+            matches = _text(self._path_text(value).decode("latin-1"))
+            return lambda facts: matches(facts.path)
+        inner = {"{*}": "[^/]+", "{**}": ".*"}
+        parts = (
+            inner.get(part) or re.escape(self._path_text(part).decode("latin-1"))
+            for part in re.split(r"(\{\*\*?\})", value)
+        )
+        pattern = re2.compile("".join(parts))
+        return lambda facts: pattern.fullmatch(facts.path) is not None
 
     def _account(self, value: str) -> Test:
         namespace, slash, account = value.rpartition("/")
@@ -158,11 +189,15 @@ class _Builder:
 
 
 def _both(
-    field: str, values: tuple[str, ...], not_values: tuple[str, ...], make: Callable[[str], Test]
+    field: str,
+    values: tuple[str, ...],
+    not_values: tuple[str, ...],
+    make: Callable[[str], Test],
+    make_other: Callable[[str], Test] | None = None,
 ) -> Worded:
     """One of the values, and none of the others."""
     wanted = tuple(make(value) for value in values)
-    unwanted = tuple(make(value) for value in not_values)
+    unwanted = tuple((make_other or make)(value) for value in not_values)
     tests: list[tuple[str, str, Test]] = []
     if wanted:
         test = wanted[0] if len(wanted) == 1 else lambda f: any(test(f) for test in wanted)
@@ -231,28 +266,24 @@ def _port(value: str) -> Test:
 
 
 def _sni(value: str) -> Test:
-    matches = _text(value)
+    matches = _text(configured_authority(value))
     return lambda facts: matches(facts.sni)
 
 
 def _host(value: str) -> Test:
-    matches = _text(value.lower())
+    """Istio: compared with the port, where the client sent one."""
+    matches = _text(configured_authority(value))
     return lambda facts: matches(facts.authority)
+
+
+def _host_on_any_port(value: str) -> Test:
+    matches = _text(configured_authority(value))
+    return lambda facts: matches(facts.authority) or matches(facts.host)
 
 
 def _method(value: str) -> Test:
     matches = _text(value)
     return lambda facts: matches(facts.method)
-
-
-def _path(value: str) -> Test:
-    if not is_template(value):
-        matches = _text(value)
-        return lambda facts: matches(facts.path)
-    parts = re.split(r"(\{\*\*?\})", value)
-    inner = {"{*}": "[^/]+", "{**}": ".*"}
-    pattern = re2.compile("".join(inner.get(part) or re.escape(part) for part in parts))
-    return lambda facts: pattern.fullmatch(facts.path) is not None
 
 
 def _header(name: bytes, value: str) -> Test:

@@ -61,7 +61,7 @@ def compile_routes(
     """
     recording = RecordingView(VisibleView(view, profile.namespace))
     if exposures:
-        return _gateway_table(recording, host, requested_port or 80, exposures)
+        return _gateway_table(recording, host, requested_port or 80, exposures, profile)
     host = meant_host(recording, host, profile.namespace)
     service = find_service(recording, host)
     port = _addressed_port(service, requested_port)
@@ -70,7 +70,7 @@ def compile_routes(
         claim, record = found
         spec = record.resource.spec
         assert isinstance(spec, VirtualService)
-        routes = _compile_routes(recording, record.resource, port)
+        routes = _compile_routes(recording, record.resource, port, profile)
         return RouteTable(
             claim=claim,
             resource=record.resource.ref,
@@ -93,7 +93,11 @@ def compile_routes(
 
 
 def _gateway_table(
-    view: RecordingView, host: str, port: int, exposures: tuple[Exposure, ...]
+    view: RecordingView,
+    host: str,
+    port: int,
+    exposures: tuple[Exposure, ...],
+    profile: NodeProfile,
 ) -> RouteTable | None:
     """A name on a Gateway's port: only a bound VirtualService serves it (Istio); the port addressed
     is the server's."""
@@ -103,7 +107,7 @@ def _gateway_table(
     resource = found.record.resource
     spec = resource.spec
     assert isinstance(spec, VirtualService)
-    routes = _compile_routes(view, resource, port)
+    routes = _compile_routes(view, resource, port, profile)
     return RouteTable(
         claim=found.claim,
         resource=resource.ref,
@@ -139,18 +143,25 @@ def _needs_headers(routes: tuple[Route, ...]) -> bool:
     return any(match.needs_headers for route in routes for match in route.matches)
 
 
-def _compile_routes(view: RecordingView, resource: Resource, port: int) -> tuple[Route, ...]:
+def _compile_routes(
+    view: RecordingView, resource: Resource, port: int, profile: NodeProfile
+) -> tuple[Route, ...]:
     spec = resource.spec
     assert isinstance(spec, VirtualService)
     return tuple(
-        _compile_route(view, owner, place, route, port)
+        _compile_route(view, owner, place, route, port, profile)
         for index, written in enumerate(spec.http)
         for owner, place, route in expand(view, resource, index, written)
     )
 
 
 def _compile_route(
-    view: RecordingView, resource: Resource, place: str, route: HTTPRoute, port: int
+    view: RecordingView,
+    resource: Resource,
+    place: str,
+    route: HTTPRoute,
+    port: int,
+    profile: NodeProfile,
 ) -> Route:
     request = route.headers.request if route.headers else None
     response = route.headers.response if route.headers else None
@@ -161,7 +172,7 @@ def _compile_route(
         name=route.name,
         place=place,
         matches=tuple(
-            compile_match(match, n, resource.metadata.namespace)
+            compile_match(match, n, resource.metadata.namespace, profile.normalizes_paths)
             for n, match in enumerate(route.match)
         ),
         destinations=destinations,

@@ -9,25 +9,34 @@ from typing import Any
 import re2
 
 from egressd.api.message import StringMatch
+from egressd.api.names import is_authority
 from egressd.api.virtual_service import HTTPMatchRequest
 from egressd.registry.claims import qualified_gateways
+from egressd.routing.authority import configured_authority
+from egressd.routing.path import configured_path
 from egressd.routing.request import BETWEEN_VALUES, Request
 from egressd.routing.table import Match, Predicate
 
 ByteTest = Callable[[bytes], bool]
 
 
-def string_test(match: StringMatch, *, ignore_case: bool = False) -> ByteTest:
+def string_test(
+    match: StringMatch,
+    *,
+    ignore_case: bool = False,
+    form: Callable[[str], bytes] = str.encode,
+) -> ByteTest:
     """Istio `StringMatch`: exact, prefix, or RE2 over the whole value; empty = anything present, and so
-    is `regex: "*"`, which is no regular expression."""
+    is `regex: "*"`, which is no regular expression. `form` brings plain text to the form of what it is
+    compared with."""
     if match.exact is not None:
-        exact = match.exact.encode()
+        exact = form(match.exact)
         if ignore_case:
             lower = exact.lower()
             return lambda value: value.lower() == lower
         return lambda value: value == exact
     if match.prefix is not None:
-        prefix = match.prefix.encode()
+        prefix = form(match.prefix)
         if ignore_case:
             low = prefix.lower()
             return lambda value: value.lower().startswith(low)
@@ -79,14 +88,20 @@ def in_words(match: StringMatch) -> str:
     return "present"
 
 
-def compile_match(match: HTTPMatchRequest, index: int, namespace: str = "default") -> Match:
+def compile_match(
+    match: HTTPMatchRequest,
+    index: int,
+    namespace: str = "default",
+    normalizes_paths: bool = True,
+) -> Match:
     """One match block; its conditions are ANDed in a fixed order, the path first. `namespace` is that of
     the resource: gateways are named relative to it."""
     kind, path, path_predicate = "", b"", None
     text: list[tuple[str, str, Predicate]] = []
     place = f"match[{index}]"
     if match.uri is not None and match.uri != StringMatch():
-        kind, path, path_predicate, test = _path(match.uri, match.ignore_uri_case)
+        form = configured_path if normalizes_paths else str.encode
+        kind, path, path_predicate, test = _path(match.uri, match.ignore_uri_case, form)
         case = " ignoring case" if match.ignore_uri_case else ""
         text.append((f"{place}.uri", in_words(match.uri) + case, test))
     rest = _conditions(match, place, namespace)
@@ -102,8 +117,10 @@ def compile_match(match: HTTPMatchRequest, index: int, namespace: str = "default
     )
 
 
-def _path(uri: StringMatch, ignore_case: bool) -> tuple[str, bytes, Predicate | None, Predicate]:
-    test = string_test(uri, ignore_case=ignore_case)
+def _path(
+    uri: StringMatch, ignore_case: bool, form: Callable[[str], bytes]
+) -> tuple[str, bytes, Predicate | None, Predicate]:
+    test = string_test(uri, ignore_case=ignore_case, form=form)
 
     def predicate(request: Request) -> bool:
         return test(request.path)
@@ -111,8 +128,8 @@ def _path(uri: StringMatch, ignore_case: bool) -> tuple[str, bytes, Predicate | 
     if uri.regex is not None:
         return "regex", b"", predicate, predicate
     if uri.exact is not None:
-        return "exact", uri.exact.encode(), predicate if ignore_case else None, predicate
-    path = (uri.prefix or "").encode()
+        return "exact", form(uri.exact), predicate if ignore_case else None, predicate
+    path = form(uri.prefix or "")
     return "prefix", path, predicate if ignore_case else None, predicate
 
 
@@ -129,18 +146,20 @@ def _conditions(
     if match.scheme is not None:
         add("scheme", in_words(match.scheme), _on_scheme(string_test(match.scheme)))
     if match.authority is not None:
-        test = string_test(match.authority)
+        test = string_test(match.authority, form=_authority_form)
         add("authority", in_words(match.authority), _on_authority(test))
     if match.port:
         add("port", f"is {match.port}", _on_port(match.port))
     for name, value in match.headers.items():
-        add(f"headers[{name}]", in_words(value), _on_header(name, string_test(value)))
+        add(f"headers[{name}]", in_words(value), _on_header(name, _header_test(name, value)))
     for name, value in match.without_headers.items():
         words = f"not {in_words(value)}"
         # Istio: unless presence is asked for, a header that is not there counts as an empty one.
         missing = None if is_presence(value) else b""
         add(
-            f"withoutHeaders[{name}]", words, _negate(_on_header(name, string_test(value), missing))
+            f"withoutHeaders[{name}]",
+            words,
+            _negate(_on_header(name, _header_test(name, value), missing)),
         )
     for name, value in match.query_params.items():
         add(f"queryParams[{name}]", in_words(value), _on_query(name, string_test(value)))
@@ -156,6 +175,14 @@ def _conditions(
         source = match.source_namespace
         add("sourceNamespace", f"is {source}", _on_namespace(source))
     return found
+
+
+def _header_test(name: str, value: StringMatch) -> ByteTest:
+    return string_test(value, form=_authority_form if is_authority(name) else str.encode)
+
+
+def _authority_form(text: str) -> bytes:
+    return configured_authority(text).encode()
 
 
 def _on_method(test: ByteTest) -> Predicate:

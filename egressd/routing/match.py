@@ -97,12 +97,6 @@ def _replace_prefix(path: bytes, prefix: bytes, replacement: bytes) -> bytes:
     return replacement + path[len(prefix) :]
 
 
-def rewrite_target(route: Route, match: Match | None, request: Request) -> bytes:
-    """The path and query that go upstream; the query stays."""
-    path = rewrite_path(route, match, request.path)
-    return b"%b?%b" % (path, request.query) if request.query else path
-
-
 _DEFAULT_PORTS = {b"http": 80, b"https": 443}
 
 

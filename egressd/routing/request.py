@@ -1,4 +1,4 @@
-"""What routing sees of a request: bytes as they arrived, already strict."""
+"""What routing sees of a request: names and paths in their one form, the rest as it arrived."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Request:
     `BETWEEN_VALUES` between them."""
 
     method: bytes
-    path: bytes  # without the query string, as sent (not decoded)
+    path: bytes  # without the query string; normalized, in the form that is compared
     query: bytes  # without '?'; b"" when absent
-    authority: bytes  # Host as sent, or the absolute form's authority
-    host: str  # lower case, no port, no trailing dot
+    authority: bytes  # `Authority.text`
+    host: str  # `Authority.host`
     port: int  # the service port addressed
-    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    headers: dict[bytes, bytes] = field(default_factory=dict)
     scheme: bytes = b"http"
     gateway: str = "mesh"
     source_labels: Mapping[str, str] = field(default_factory=dict)

@@ -69,7 +69,7 @@ def _listener(port: int, hosts: list[Json]) -> Json:
         ".HttpConnectionManager",
         "stat_prefix": "egress",
         "route_config": {"virtual_hosts": hosts},
-        "normalize_path": False,
+        "normalize_path": True,
         "use_remote_address": False,
         "server_header_transformation": "PASS_THROUGH",
         "generate_request_id": True,

@@ -10,11 +10,11 @@ from egressd.explain.policies import authorization
 from egressd.explain.question import Node
 from egressd.explain.text import render_text
 from egressd.explain.walk import explain
-from egressd.proxy.http1.request import split_authority
 from egressd.registry.memory import MemoryView
 from egressd.registry.profile import NodeProfile
 from egressd.registry.records import Record
 from egressd.registry.view import RegistryView
+from egressd.routing.authority import parse_authority
 from egressd.routing.authorization import compile_authorizer
 from egressd.routing.compile import compile_routes
 from egressd.routing.table import RouteTable
@@ -26,7 +26,7 @@ from tests.routing.decisions_delegate import DELEGATES, DelegateRow
 from tests.routing.decisions_match import MATCH_ROWS
 from tests.routing.decisions_names import SEEN, SeenRow
 from tests.routing.test_authorization import PROFILE, facts, policies
-from tests.routing.test_decisions import decide, entry, request_of, view_of, virtual
+from tests.routing.test_decisions import ANY_METHOD, decide, entry, request_of, view_of, virtual
 from tests.routing.test_names import resource_text
 
 SHOP = NodeProfile(labels={"app": "shop"})
@@ -52,7 +52,7 @@ def agree(view: RegistryView, text: str) -> None:
     """The compiled table's decision and explain's outcome on one request."""
     wanted, port = request_of(text)
     decision = decide(compile_routes(view, wanted.host, port, profile=SHOP), wanted)
-    found = explain(Node(view, SHOP), request(text))
+    found = explain(Node(view, SHOP, methods=ANY_METHOD), request(text))
     clusters = {line.cluster for line in found.destinations}
     said = outcome(found)
     if clusters:
@@ -99,7 +99,7 @@ def test_on_names(row: NameRow) -> None:
         route = "[{route: [{destination: {host: x.example}}]}]"
         documents.append(virtual(name, hosts.split(","), route))
     view = view_of(*documents)
-    host, port = split_authority(row.host.encode())
+    host, port, _ = parse_authority(row.host.encode())
     _same_claim(compile_routes(view, host, port), explain(Node(view), request("GET /", row.host)))
 
 

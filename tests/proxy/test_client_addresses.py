@@ -95,7 +95,7 @@ def by_name(host: str, resolution: str = "NONE", more: str = "", protocol: str =
 
 def over_http(directory: Directory, authority: str) -> ClusterRuntime:
     """The cluster of a plain request."""
-    found = directory.mesh.lookup(authority.encode())
+    found = directory.mesh.lookup(authority.encode()).entry
     if found is None:
         host, _, port = authority.rpartition(":")
         return directory.unknown(directory.mesh, host, int(port))

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from egressd.proxy.http1.chunked import ChunkedDecoder, encode_chunk, encode_last
 from egressd.proxy.http1.fields import MalformedMessage, header_map
-from egressd.proxy.http1.request import parse_request, split_authority, split_target
+from egressd.proxy.http1.request import METHODS, parse_request, read_target, settle_upgrade
 from egressd.proxy.http1.response import UNTIL_CLOSE, parse_response
+from egressd.routing.path import PathNormalizer
 
 HOST = b"Host: a.example\r\n"
 
@@ -66,6 +67,8 @@ REFUSED: list[tuple[str, bytes, int]] = [
     ("Connection names Content-Length", request(HOST + b"Connection: content-length\r\n"), 400),
     ("Connection names Authorization", request(HOST + b"Connection: authorization\r\n"), 400),
     ("Connection with no token", request(HOST + b"Connection: a b\r\n"), 400),
+    ("Connection names X-Forwarded-For", request(HOST + b"Connection: X-Forwarded-For\r\n"), 400),
+    ("Connection names X-Forwarded-Proto", request(HOST + b"Connection: a, x-forwarded-proto\r\n"), 400),
     ("unknown expectation", request(HOST + b"Expect: 200-ok\r\n"), 417),
 ]  # fmt: skip
 
@@ -125,62 +128,91 @@ def test_hop_by_hop_fields_and_those_that_connection_names_end_here() -> None:
 
 
 @pytest.mark.parametrize(
-    ("authority", "host", "port"),
-    [
-        (b"A.Example", "a.example", None),
-        (b"a.example.", "a.example", None),
-        (b"a.example:8080", "a.example", 8080),
-        (b"[::1]:80", "::1", 80),
-        (b"[2001:db8::1]", "2001:db8::1", None),
-        (b"10.0.0.1:1", "10.0.0.1", 1),
-        (b"under_score.example", "under_score.example", None),
-    ],
-)
-def test_authority(authority: bytes, host: str, port: int | None) -> None:
-    assert split_authority(authority) == (host, port)
-
-
-@pytest.mark.parametrize(
-    "authority",
-    [
-        b"",
-        b"a b",
-        b"a@b",
-        b"a/b",
-        b"a:b",
-        b"a:0",
-        b"a:65536",
-        b"a:80:80",
-        b"[::1",
-        b"-a",
-        b"a,b",
-        b":80",
-    ],
-)
-def test_invalid_host_is_refused(authority: bytes) -> None:
-    with pytest.raises(MalformedMessage):
-        split_authority(authority)
-
-
-@pytest.mark.parametrize(
     ("start", "expected"),
     [
         (b"GET /a?b=c HTTP/1.1", (b"a.example", b"/a", b"b=c")),
+        (b"GET /a?b=c?d HTTP/1.1", (b"a.example", b"/a", b"b=c?d")),
+        (b"GET /a? HTTP/1.1", (b"a.example", b"/a", b"")),
+        (b"GET /%61/./b?../%61 HTTP/1.1", (b"a.example", b"/a/b", b"../%61")),
         (b"GET http://o.example/x?y HTTP/1.1", (b"o.example", b"/x", b"y")),
+        (b"GET HTTPS://o.example/x/../y HTTP/1.1", (b"o.example", b"/y", b"")),
         (b"GET http://o.example HTTP/1.1", (b"o.example", b"/", b"")),
         (b"GET http://o.example?q HTTP/1.1", (b"o.example", b"/", b"q")),
+        (b"GET //o.example/x HTTP/1.1", (b"a.example", b"//o.example/x", b"")),
         (b"OPTIONS * HTTP/1.1", (b"a.example", b"*", b"")),
         (b"OPTIONS http://o.example HTTP/1.1", (b"o.example", b"*", b"")),
     ],
 )
 def test_target(start: bytes, expected: tuple[bytes, bytes, bytes]) -> None:
-    assert split_target(parse_request(request(start=start))) == expected
+    authority, path, query, compared = read_target(
+        parse_request(request(start=start)), PathNormalizer()
+    )
+    assert (authority, path, query) == expected
+    assert compared == path
 
 
-@pytest.mark.parametrize("start", [b"GET * HTTP/1.1", b"GET x HTTP/1.1", b"GET ftp://x/ HTTP/1.1"])
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET * HTTP/1.1",
+        b"GET x HTTP/1.1",
+        b"GET \\x HTTP/1.1",
+        b"GET ../x HTTP/1.1",
+        b"GET ftp://x/ HTTP/1.1",
+        b"GET http:/x HTTP/1.1",
+        b"GET /%00 HTTP/1.1",
+        b"GET /%%32e%%32e/ HTTP/1.1",
+    ],
+)
 def test_invalid_target_is_refused(start: bytes) -> None:
     with pytest.raises(MalformedMessage):
-        split_target(parse_request(request(start=start)))
+        read_target(parse_request(request(start=start)), PathNormalizer())
+
+
+def test_a_host_field_is_refused_though_the_absolute_form_replaces_it() -> None:
+    head = parse_request(request(b"Host: a..b\r\n", start=b"GET http://o.example/ HTTP/1.1"))
+    with pytest.raises(MalformedMessage, match="empty label"):
+        read_target(head, PathNormalizer())
+
+
+@pytest.mark.parametrize("method", [b"get", b"Post", b"pOST", b"GETX", b"FOO", b"PRI", b"connect"])
+def test_a_method_that_is_not_known_as_it_is_written_is_refused(method: bytes) -> None:
+    with pytest.raises(MalformedMessage, match="unknown method") as caught:
+        parse_request(request(start=method + b" / HTTP/1.1"))
+    assert caught.value.status == 400
+
+
+def test_extension_methods_are_known_where_they_are_configured() -> None:
+    head = parse_request(request(start=b"FOO / HTTP/1.1"), METHODS | {b"FOO"})
+    assert head.method == b"FOO"
+
+
+UPGRADES: list[tuple[bytes, bool, bytes]] = [
+    (b"Upgrade: websocket\r\n", True, b"websocket"),
+    (b"Upgrade: WebSocket\r\n", True, b"websocket"),
+    (b"Upgrade: websocket, h2c\r\n", True, b"websocket"),
+    (b"Upgrade: h2c\r\nUpgrade: websocket\r\n", True, b"websocket"),
+    (b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n", True, b""),
+    (b"Upgrade: TLS/1.2\r\n", True, b""),
+    (b"Upgrade: TLS/1.2, H2C\r\n", True, b""),
+    (b"Upgrade: ,\r\n", True, b""),
+    (b"Upgrade: foo\r\n", False, b""),
+    (b"Upgrade: websocket/13\r\n", False, b""),
+    (b"Upgrade: websocket, foo\r\n", False, b""),
+    (b"Upgrade: websocket\r\nUpgrade: foo\r\n", False, b""),
+    (b"Upgrade: websocket websocket\r\n", False, b""),
+]
+
+
+@pytest.mark.parametrize(("lines", "is_allowed", "kept"), UPGRADES)
+def test_only_what_is_allowed_is_left_of_upgrade(
+    lines: bytes, is_allowed: bool, kept: bytes
+) -> None:
+    head = parse_request(request(HOST + b"Connection: Upgrade\r\n" + lines))
+    assert settle_upgrade(head, frozenset({b"websocket"})) is is_allowed
+    if is_allowed:
+        assert head.upgrade == kept
+    assert b"pgrade" not in head.end_to_end_lines()
 
 
 RESPONSES: list[tuple[bytes, bytes, int, bool]] = [

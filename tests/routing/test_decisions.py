@@ -7,17 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egressd.api.parse import parse_text
-from egressd.proxy.http1.request import split_authority
+from egressd.proxy.http1.request import METHODS, parse_request, read_target
 from egressd.registry.lookup import candidates
 from egressd.registry.memory import MemoryView
 from egressd.registry.records import Record
+from egressd.routing.authority import parse_authority
 from egressd.routing.compile import compile_routes
 from egressd.routing.match import (
     choose_destination,
     match_route,
     redirect_location,
-    rewrite_target,
+    rewrite_path,
 )
+from egressd.routing.path import PathNormalizer
 from egressd.routing.request import BETWEEN_VALUES, Request
 from egressd.routing.table import ClusterKey, Route, RouteTable, WeightedCluster
 from tests.routing.decisions import NAMES, ROWS, NameRow, Row
@@ -49,6 +51,9 @@ def view_of(*documents: str) -> MemoryView:
     return MemoryView([Record(resource=r, source="test") for r in parsed.resources])
 
 
+ANY_METHOD = METHODS | {b"post", b"PUTS", b"BREW"}
+
+
 def request_of(text: str, default_host: str = "vs.example") -> tuple[Request, int | None]:
     method, target, *words = text.split(" ")
     authority = default_host
@@ -60,10 +65,11 @@ def request_of(text: str, default_host: str = "vs.example") -> tuple[Request, in
         key = name.removesuffix(":").lower().encode()
         known = headers.get(key)
         headers[key] = value.encode() if known is None else known + BETWEEN_VALUES + value.encode()
-    path, _, query = target.partition("?")
-    host, port = split_authority(authority.encode())
+    head = parse_request(f"{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), ANY_METHOD)
+    _, _, query, path = read_target(head, PathNormalizer())
+    host, port, name = parse_authority(authority.encode())
     return Request(
-        method.encode(), path.encode(), query.encode(), authority.encode(), host, port or 80,
+        method.encode(), path, query, name, host, port or 80,
         headers, source_labels={"app": "shop"},
     ), port  # fmt: skip
 
@@ -81,7 +87,9 @@ def decide(table: RouteTable | None, request: Request) -> str:
         return f"{route.redirect.status} {location}"
     if route.direct_response is not None:
         return f"={route.direct_response.status}"
-    target = rewrite_target(route, match, request).decode()
+    target = rewrite_path(route, match, request.path).decode()
+    if request.query:
+        target = f"{target}?{request.query.decode()}"
     return f"{choose_destination(route, 0.5).key} {target}"
 
 
@@ -106,7 +114,7 @@ def test_name(row: NameRow) -> None:
         documents.append(
             virtual(name, hosts.split(","), "[{route: [{destination: {host: x.example}}]}]")
         )
-    host, port = split_authority(row.host.encode())
+    host, port, _ = parse_authority(row.host.encode())
     table = compile_routes(view_of(*documents), host, port)
     if table is None:
         assert row.decision == "502"

@@ -30,7 +30,18 @@ HOP_BY_HOP = frozenset(
 """Fields that end at this hop (RFC 9110 7.6.1); framing is written anew."""
 
 # A Connection option that names one of these would change the meaning of the message on the way.
-_NEVER_NOMINATED = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization"})
+# Nor may one take away what says where the request came from (Envoy `sanitizeConnectionHeader`).
+_NEVER_NOMINATED = frozenset(
+    {
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"authorization",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+    }
+)
 
 _FORBIDDEN_TRAILERS = HOP_BY_HOP | {
     b"host",

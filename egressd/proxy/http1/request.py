@@ -12,6 +12,8 @@ from egressd.proxy.http1.fields import (
     content_length,
     without_hop_by_hop,
 )
+from egressd.routing.authority import Authority, InvalidName, parse_authority
+from egressd.routing.path import PLAIN, InvalidPath, PathNormalizer, comparable_path
 
 # The target: visible characters but '#', which has no place on the wire (RFC 9112 3.2).
 _HEAD = re.compile(
@@ -24,6 +26,15 @@ _SPECIAL = re.compile(
     re.IGNORECASE,
 ).findall
 _NONE: frozenset[bytes] = frozenset()
+
+METHODS = frozenset(
+    b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE "
+    b"MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PROPFIND "
+    b"PROPPATCH PUT REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF "
+    b"VERSION-CONTROL M-SEARCH MSEARCH NOTIFY PURGE SOURCE SUBSCRIBE UNSUBSCRIBE".split()
+)
+"""Methods that a request may have: those of IANA's registry, and those that Envoy knows besides. They
+are compared with case (RFC 9110 9.1)."""
 
 
 class RequestHead:
@@ -73,12 +84,14 @@ class RequestHead:
         return without_hop_by_hop(self.lines, self.options)
 
 
-def parse_request(head: bytes) -> RequestHead:
+def parse_request(head: bytes, methods: frozenset[bytes] = METHODS) -> RequestHead:
     """Parse a whole head, final empty line included. Raises `MalformedMessage`."""
     parts = _HEAD(head)
     if parts is None:
         raise MalformedMessage("malformed request head", _status_of_malformed(head))
     method, target, minor, lines = parts.groups()
+    if method not in methods:
+        raise MalformedMessage(f"unknown method {method.decode()[:40]!r} (http.extensionMethods)")
     request = RequestHead(method, target, 1 if minor == b"1" else 0, lines[2:])
     hosts = lengths = 0
     for raw_name, raw_value in _SPECIAL(lines):
@@ -128,7 +141,7 @@ def _read_hop_by_hop(request: RequestHead, name: bytes, value: bytes) -> None:
             raise MalformedMessage("unknown transfer coding", 501)
         request.chunked = True
     elif name == b"upgrade":
-        request.upgrade = value
+        request.upgrade = b"%b,%b" % (request.upgrade, value) if request.upgrade else value
     elif name == b"te" and b"trailers" in value.lower():
         request.te_trailers = True
 
@@ -152,56 +165,77 @@ def _status_of_malformed(head: bytes) -> int:
     return 400
 
 
-_AUTHORITY = re.compile(
-    rb"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,252}[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
-).fullmatch
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*+)([^\r\n]*+)").fullmatch
 
 
-def split_authority(authority: bytes) -> tuple[str, int | None]:
-    """Host (lower case, without brackets and trailing dot) and port of an authority (RFC 3986 3.2).
-
-    Raises `MalformedMessage` for anything else than a DNS name or address with an optional port;
-    user information is refused (RFC 9110 4.2.4).
-    """
-    if _AUTHORITY(authority) is None:
-        raise MalformedMessage(f"invalid Host {authority.decode('latin-1')!r}")
-    text = authority.decode("ascii").lower()
-    port: int | None = None
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port_text = rest[1:]
-    else:
-        host, _, port_text = text.partition(":")
-        host = host.removesuffix(".")
-    if port_text:
-        port = int(port_text)
-        if not 0 < port < 65536:
-            raise MalformedMessage(f"invalid port {port}")
-    if not host:
-        raise MalformedMessage("empty Host")
-    return host, port
+def read_authority(raw: bytes) -> Authority:
+    """`parse_authority` for what a client sent. Raises `MalformedMessage`."""
+    try:
+        return parse_authority(raw)
+    except InvalidName as error:
+        raise MalformedMessage(str(error)) from None
 
 
-def split_target(request: RequestHead) -> tuple[bytes, bytes, bytes]:
-    """Authority, path and query of a request that is not CONNECT (RFC 9112 3.2).
+Target = tuple[bytes, bytes, bytes, bytes]
+"""What a request that is not CONNECT is for: authority, path, query, and the path as it is compared.
 
-    The absolute form's authority replaces Host (RFC 9112 3.2.2). Raises `MalformedMessage`.
-    """
+The authority is as it was sent; the absolute form's replaces Host (RFC 9112 3.2.2). The path is
+normalized, and goes on; routes and policies look at the last one, see `comparable_path`.
+"""
+
+
+def read_target(request: RequestHead, paths: PathNormalizer) -> Target:
+    """Raises `MalformedMessage` for what is no target (RFC 9112 3.2), or one whose path is refused."""
     target = request.target
-    authority = request.host
-    if target[0] != 0x2F:  # "/"
-        if target == b"*":
-            if request.method != b"OPTIONS":
-                raise MalformedMessage("target '*' is for OPTIONS only")
-            return authority, target, b""
-        parts = _ABSOLUTE(target)
-        if parts is None:
-            raise MalformedMessage("invalid request target")
-        authority, target = parts.groups()
-        if not target:
-            target = b"*" if request.method == b"OPTIONS" else b"/"
-        elif target[0] == 0x3F:  # "?"
-            target = b"/" + target
     path, _, query = target.partition(b"?")
-    return authority, path, query
+    if (
+        target[0] == 0x2F  # "/"
+        and path.translate(PLAIN).isalnum()
+        and (0x2E not in path or path.find(b"/.") < 0)
+        and (not paths.merges or path.find(b"//") < 0)
+    ):
+        return request.host, path, query, path
+    authority, target = _split_authority(request)
+    path, _, query = target.partition(b"?")
+    if path == b"*":
+        return authority, path, query, path
+    try:
+        path = paths(path)
+    except InvalidPath as error:
+        raise MalformedMessage(str(error)) from None
+    return authority, path, query, comparable_path(path)
+
+
+def _split_authority(request: RequestHead) -> tuple[bytes, bytes]:
+    target = request.target
+    if target[0] == 0x2F:  # "/"
+        return request.host, target
+    if target == b"*":
+        if request.method != b"OPTIONS":
+            raise MalformedMessage("target '*' is for OPTIONS only")
+        return request.host, target
+    parts = _ABSOLUTE(target)
+    if parts is None:
+        raise MalformedMessage("invalid request target")
+    if request.host:  # not looked at otherwise, and still to be refused (RFC 9112 3.2)
+        read_authority(request.host)
+    authority, target = parts.groups()
+    if not target:
+        target = b"*" if request.method == b"OPTIONS" else b"/"
+    elif target[0] == 0x3F:  # "?"
+        target = b"/" + target
+    return authority, target
+
+
+_GIVES_WAY = re.compile(rb"h2c|tls/.*").fullmatch
+
+
+def settle_upgrade(request: RequestHead, allowed: frozenset[bytes]) -> bool:
+    """Keep of Upgrade the one protocol that is allowed (RFC 9110 7.8). False: it asks for another.
+
+    h2c and TLS/x go unheeded, as in Envoy and Istio: the request is served as it is.
+    """
+    offered = [part.strip(b" \t") for part in request.upgrade.lower().split(b",")]
+    wanted = [one for one in offered if one and not _GIVES_WAY(one)]
+    request.upgrade = wanted[0] if wanted else b""
+    return not wanted or (len(wanted) == 1 and wanted[0] in allowed)
