@@ -18,7 +18,14 @@ import trio
 
 from egressd.api.parse import parse_text
 from egressd.api.resource import Kind, Problem, Resource, Severity
-from egressd.cli.node_access import given_options, load_node, node_options, parse_files, print_json
+from egressd.cli.node_access import (
+    given_options,
+    load_node,
+    node_options,
+    parse_files,
+    print_json,
+    resource_files,
+)
 from egressd.fleet.change import Action, Change
 from egressd.fleet.client import FleetClient, Outcome
 from egressd.fleet.commit import Note
@@ -162,7 +169,8 @@ def _noted(said: str, error: Exception, otherwise: str = "") -> str:
 
 
 def read_resources(paths: tuple[str, ...]) -> list[Resource]:
-    """The resources of files, directories and standard input. Refuses all when one is not valid."""
+    """The resources of files, directories and standard input. Refuses all when one is not valid, or when
+    a file is blank: it is being written, and what it should say is not known."""
     if not paths:
         raise click.UsageError("name resources with -f FILE")
     resources: list[Resource] = []
@@ -172,6 +180,7 @@ def read_resources(paths: tuple[str, ...]) -> list[Resource]:
             parsed = parse_text(sys.stdin.read(), "stdin")
             found, faults = list(parsed.resources), list(parsed.problems)
         elif Path(path).exists():
+            _refuse_blank([Path(path)])
             found, faults = parse_files([Path(path)])
         else:
             raise click.UsageError(f"-f {path}: no such file")
@@ -184,6 +193,18 @@ def read_resources(paths: tuple[str, ...]) -> list[Resource]:
     if not resources:
         raise click.ClickException("no resources in what was given")
     return resources
+
+
+def _refuse_blank(paths: list[Path]) -> None:
+    for file in resource_files(paths):
+        try:
+            is_blank = file.is_file() and not file.read_bytes().strip()
+        except OSError:
+            continue  # who parses it says why
+        if is_blank:
+            raise click.ClickException(
+                f"{file}: found an empty file, expected resources; nothing was written"
+            )
 
 
 def read_kind(text: str) -> Kind:

@@ -16,6 +16,7 @@ from egressd.node.bootstrap import (
     BootstrapError,
     LogConfig,
     load_bootstrap,
+    reload_bootstrap,
 )
 from egressd.node.log import capture_python_output, configure_log, flush_log, tell
 
@@ -83,7 +84,8 @@ def _supervise(bootstrap: Bootstrap, config: Path | None) -> int:
     from egressd.node.worker import run_worker
 
     def load() -> Bootstrap:
-        fresh = _load(config)
+        path = config or DEFAULT_PATH
+        fresh = reload_bootstrap(path) if path.exists() else _load(config)
         configure_log(fresh.log)
         return fresh
 

@@ -51,6 +51,7 @@ __all__ = [
     "OutboundTrafficPolicy",
     "OutlierConfig",
     "load_bootstrap",
+    "reload_bootstrap",
 ]
 
 DEFAULT_PATH = Path("/etc/egressd/egressd.yaml")
@@ -76,6 +77,21 @@ def load_bootstrap(path: Path | None) -> Bootstrap:
             (Problem(place=Place(str(path)), found=str(reason), expected="a readable YAML file"),)
         ) from None
     return parse_bootstrap(text, str(path))
+
+
+def reload_bootstrap(path: Path) -> Bootstrap:
+    """The configuration that a running node takes next. A file that is suddenly empty is being written,
+    or its disk is full: it is not that of a node of defaults. Raises BootstrapError."""
+    try:
+        is_blank = not path.read_bytes().strip()
+    except OSError:
+        is_blank = False  # `load_bootstrap` says why
+    if is_blank:
+        expected = "a configuration; a node that runs takes no empty one"
+        raise BootstrapError(
+            (Problem(place=Place(str(path)), found="an empty file", expected=expected),)
+        )
+    return load_bootstrap(path)
 
 
 def parse_bootstrap(text: str, file: str = "") -> Bootstrap:

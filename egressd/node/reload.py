@@ -29,6 +29,37 @@ class ReloadPlan:
     ignored: tuple[str, ...]  # changed fields that wait for a restart of the node
 
 
+STILL_S = 0.5
+"""How long the configuration file must not have changed before it is read."""
+_MOST_S = 5.0
+Stamp = tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Settling:
+    """Waits until a file that is to be read is still: a reload often follows a save at once, and a save
+    in place takes its time. `now` is in seconds of one clock."""
+
+    _begun: float | None = None
+    _stamp: Stamp | None = None
+    _since: float = 0.0
+
+    def left(self, stamp: Stamp | None, age_s: float, now: float) -> float:
+        """Seconds until the file is read; 0 = now, and the wait is over. `stamp` is what changes with
+        it, None when it cannot be looked at; `age_s` how long ago it changed by its own time."""
+        if self._begun is None:
+            self._begun = self._since = now
+            self._stamp = stamp
+        elif stamp != self._stamp:
+            self._stamp, self._since = stamp, now
+        is_old = stamp is None or age_s >= STILL_S
+        left = 0.0 if is_old else self._since + STILL_S - now
+        left = min(left, self._begun + _MOST_S - now)
+        if left <= 0:
+            self._begun = None
+        return max(0.0, left)
+
+
 def plan_reload(old: Bootstrap, new: Bootstrap) -> ReloadPlan:
     """Compare field by field."""
     changed = [

@@ -29,7 +29,7 @@ from egressd.node.children import Seat
 from egressd.node.fleet import Entries, Fleet
 from egressd.node.holdings import Holdings
 from egressd.node.log import dropped_lines
-from egressd.node.reload import ReloadPlan, plan_reload
+from egressd.node.reload import ReloadPlan, Settling, plan_reload
 from egressd.node.sd_notify import notifier_from_environment
 from egressd.node.signals import SignalPipe
 from egressd.node.sockets import StartError
@@ -105,6 +105,8 @@ class Supervisor:
         self._plan: ReloadPlan | None = None
         self._reload_wanted = False
         self._reload_until = 0.0
+        self._reload_due = inf  # one that waits until the configuration file is still
+        self._settling = Settling()
         self._cut_short = False
         self._started_at = time()
         self._lines_dropped = 0
@@ -146,7 +148,7 @@ class Supervisor:
 
     def _pause(self, now: float) -> float:
         due = inf if self._phase is Phase.STOPPING else self._fleet.next_due() - now
-        return max(0.0, min(_TICK_S, self._ping_interval(), due))
+        return max(0.0, min(_TICK_S, self._ping_interval(), due, self._reload_due - now))
 
     def _tick(self, now: float) -> None:
         if now - self._last_tick > _OVERSLEPT_S:
@@ -173,7 +175,7 @@ class Supervisor:
         elif self._phase is Phase.STOPPING and not self._fleet.leaving:
             registry = [seat for seat in self._fleet.seats if seat.role == "registry"]
             self._fleet.retire(registry, now, _REGISTRY_PATIENCE_S)
-        if self._reload_wanted and self._phase is Phase.READY:
+        if self._reload_wanted and self._phase is Phase.READY and self._is_config_still(now):
             self._begin_reload(now)
 
     def _is_over(self) -> bool:
@@ -201,6 +203,18 @@ class Supervisor:
                         child.send(signal.SIGUSR1)
 
     # -- reload ------------------------------------------------------------------------------
+
+    def _is_config_still(self, now: float) -> bool:
+        """Whether nobody seems to write to the configuration file."""
+        try:
+            found = os.stat(self._config_path)
+        except OSError:
+            left = self._settling.left(None, 0.0, now)
+        else:
+            stamp = (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
+            left = self._settling.left(stamp, time() - found.st_mtime, now)
+        self._reload_due = now + left if left else inf
+        return not left
 
     def _begin_reload(self, now: float) -> None:
         """Read the configuration; start what it asks for. A refused one changes nothing."""

@@ -12,6 +12,7 @@ from base64 import b64encode
 from contextlib import suppress
 from dataclasses import dataclass
 from os import stat
+from time import time
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -24,7 +25,7 @@ from egressd.upstream.credentials import (
     find_credential,
     mesh_identity,
 )
-from egressd.upstream.tls import TlsConfigError, names_match
+from egressd.upstream.tls import TlsConfigError, is_settled, names_match
 
 _RECHECK_S = 1.0
 Stamp = tuple[tuple[str, int, int, int], ...]
@@ -107,11 +108,12 @@ def _credentials(
 class ServerContextEntry:
     """The context of one server setting."""
 
-    __slots__ = ("checked", "context", "error", "stamp")
+    __slots__ = ("checked", "context", "error", "seen", "stamp")
 
     def __init__(self, context: ssl.SSLContext, stamp: Stamp, now: float) -> None:
         self.context = context
         self.stamp = stamp
+        self.seen = stamp  # of the last look
         self.checked = now
         self.error = ""  # why newer files are not in use
 
@@ -136,7 +138,8 @@ class ServerContextCache:
         entry.checked = now
         try:
             stamp = _stamp(spec)
-            if stamp != entry.stamp:
+            seen, entry.seen = entry.seen, stamp
+            if stamp != entry.stamp and is_settled(stamp, seen, time()):
                 entry.context, entry.stamp, entry.error = server_context(spec), stamp, ""
         except TlsConfigError as error:
             entry.error = str(error)

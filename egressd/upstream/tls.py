@@ -13,6 +13,7 @@ from typing import NamedTuple
 from egressd.upstream.spec import TlsSpec
 
 Stamp = tuple[tuple[str, int, int, int], ...]
+_STILL_S = 1.0
 """Name, modification time (ns), inode and size of each file."""
 
 
@@ -62,6 +63,13 @@ def files_stamp(key: ContextKey) -> Stamp:
                 raise TlsConfigError(f"{file!r}: {error}") from None
             stamps.append((file, found.st_mtime_ns, found.st_ino, found.st_size))
     return tuple(stamps)
+
+
+def is_settled(stamp: Stamp, seen: Stamp, now_s: float) -> bool:
+    """Whether files that changed are whole, as far as can be told: they were the same at the look before
+    (`seen`), or have not changed for a while by the wall clock (`now_s`). A bundle that is being written
+    loads with what it has so far, and a certificate is replaced before its key."""
+    return stamp == seen or all(now_s - changed / 1e9 >= _STILL_S for _, changed, _, _ in stamp)
 
 
 def client_context(key: ContextKey) -> ssl.SSLContext:

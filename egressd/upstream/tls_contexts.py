@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
+from time import time
 
 import trio
 
@@ -22,6 +23,7 @@ from egressd.upstream.tls import (
     client_context,
     context_key,
     files_stamp,
+    is_settled,
 )
 from egressd.upstream.tls_sessions import TlsSessions
 
@@ -37,11 +39,12 @@ Load = Callable[[ContextKey], Awaitable[ssl.SSLContext]]
 class ContextEntry:
     """The context of some files and flags, with the sessions made under it."""
 
-    __slots__ = ("checked", "context", "error", "sessions", "stamp")
+    __slots__ = ("checked", "context", "error", "seen", "sessions", "stamp")
 
     def __init__(self, context: ssl.SSLContext, stamp: Stamp, now: float) -> None:
         self.context = context
         self.stamp = stamp
+        self.seen = stamp  # of the last look
         self.checked = now
         self.error = ""  # why newer files are not in use
         self.sessions = TlsSessions()  # OpenSSL takes a session for its own context only
@@ -120,12 +123,13 @@ class ContextCache:
         if key in self._loading:
             return
         try:
-            changed = files_stamp(key) != entry.stamp
+            stamp = files_stamp(key)
         except TlsConfigError as error:
             entry.error = str(error)
             return
-        if changed:
+        if stamp != entry.stamp and is_settled(stamp, entry.seen, time()):
             self._start_load(key)
+        entry.seen = stamp
 
     def _start_load(self, key: ContextKey) -> _Loading:
         loading = self._loading[key] = _Loading()

@@ -77,7 +77,8 @@ def test_apply_says_what_becomes_of_each_resource(fleet: Fleet) -> None:
         (entry("a").replace("80", "0"), "spec.ports[0].number"),
         (route("second"), "VirtualService/shop/r has"),
         ("kind: nonsense", "kind"),
-        ("", "no resources in what was given"),
+        ("# nothing", "no resources in what was given"),
+        ("", "r.yaml: found an empty file"),
     ],
 )
 def test_what_is_not_valid_is_not_written(fleet: Fleet, text: str, says: str) -> None:
@@ -288,3 +289,12 @@ def test_a_rollback_does_not_undo_what_it_has_not_seen(
     code, output = fleet.run("rollback")
     assert (code, "somebody made version 3 meanwhile" in output) == (1, True)
     assert "0 resources" in fleet.run("get")[1]
+
+
+def test_a_file_that_is_empty_prunes_nothing(fleet: Fleet) -> None:
+    fleet.run("apply", "-f", fleet.file(entry("a"), route("r")))
+    before = dict(fleet.store.entries)
+    whole, half = fleet.file(entry("a"), name="a.yaml"), fleet.file("", name="r.yaml")
+    code, output = fleet.run("apply", "--prune", "-f", whole, "-f", half)
+    assert (code, fleet.store.entries) == (1, before)
+    assert "r.yaml: found an empty file, expected resources; nothing was written" in output

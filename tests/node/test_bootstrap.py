@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from egressd.node.bootstrap import Bootstrap, BootstrapError, OutboundMode, load_bootstrap
+from egressd.node.bootstrap import (
+    Bootstrap,
+    BootstrapError,
+    OutboundMode,
+    load_bootstrap,
+    reload_bootstrap,
+)
 from egressd.node.bootstrap import parse_bootstrap as parse
 
 EXAMPLE = Path(__file__).parents[2] / "systemd" / "egressd.yaml"
@@ -164,3 +170,13 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"node: {id: \xe9}")
     with pytest.raises(BootstrapError, match="UTF-8"):
         load_bootstrap(tmp_path / "latin")
+
+
+def test_an_empty_file_is_no_configuration_for_a_node_that_runs(tmp_path: Path) -> None:
+    path = tmp_path / "egressd.yaml"
+    path.write_text("\n")
+    assert load_bootstrap(path) == Bootstrap()
+    with pytest.raises(BootstrapError, match=r"egressd.yaml: found an empty file"):
+        reload_bootstrap(path)
+    path.write_text("workers: 3\n")
+    assert reload_bootstrap(path).workers == 3

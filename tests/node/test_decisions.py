@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from egressd.node.bootstrap import AdminConfig, Bootstrap, Limits
 from egressd.node.lifeline import is_stuck
-from egressd.node.reload import plan_reload
+from egressd.node.reload import STILL_S, Settling, plan_reload
 from egressd.node.restart import (
     CRASH_LOOP_AFTER,
     LONGEST_PAUSE_S,
@@ -100,3 +100,28 @@ def test_every_socket_has_a_worker_and_every_worker_a_socket(sockets: int, worke
     assert set(chain.from_iterable(shares)) == set(range(sockets))
     if sockets >= workers:  # no socket is shared
         assert sum(map(len, shares)) == sockets
+
+
+def test_a_configuration_that_has_long_been_as_it_is_is_read_at_once() -> None:
+    settling = Settling()
+    assert settling.left((1,), 60.0, 10.0) == 0.0
+    assert settling.left(None, 0.0, 10.0) == 0.0  # gone: whoever reads it says so
+    assert settling.left((1,), STILL_S, 10.0) == 0.0
+
+
+def test_a_configuration_that_is_being_written_is_waited_for() -> None:
+    settling = Settling()
+    assert settling.left((1,), 0.0, 10.0) == STILL_S
+    assert settling.left((2,), 0.0, 10.4) == STILL_S
+    assert 0 < settling.left((2,), 0.4, 10.8) < 0.2
+    assert settling.left((2,), 0.5, 10.9) == 0.0
+    assert settling.left((2,), 0.0, 20.0) == STILL_S  # another reload begins anew
+    assert settling.left((2,), -3600.0, 20.6) == 0.0  # a clock that was set back keeps nobody
+
+
+def test_a_configuration_that_is_never_still_is_read_in_the_end() -> None:
+    settling = Settling()
+    now, turn = 10.0, 0
+    while settling.left((turn,), 0.0, now):
+        now, turn = now + 0.2, turn + 1
+        assert now < 20.0

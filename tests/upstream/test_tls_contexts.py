@@ -14,7 +14,14 @@ import trustme
 from egressd.net import Deadline, Fiber
 from egressd.upstream import tls_contexts
 from egressd.upstream.spec import TlsSpec
-from egressd.upstream.tls import ContextKey, TlsConfigError, client_context, context_key
+from egressd.upstream.tls import (
+    ContextKey,
+    Stamp,
+    TlsConfigError,
+    client_context,
+    context_key,
+    is_settled,
+)
 from egressd.upstream.tls_contexts import ContextCache, ContextEntry
 from tests.net.driver import Loop, it
 
@@ -197,6 +204,7 @@ def test_broken_new_files_leave_the_context_in_force(
     first = Asker(it, cache, spec).entry
     assert first is not None
     file.write_text("not yet")
+    os.utime(file, ns=(1, 1))
     it.advance(1.1)
     assert Asker(it, cache, spec).entry is first
     it.run()
@@ -205,11 +213,47 @@ def test_broken_new_files_leave_the_context_in_force(
     it.advance(1.1)
     assert Asker(it, cache, spec).entry is first
     trustme.CA().cert_pem.write_to_path(file)
+    os.utime(file, ns=(2, 2))
     it.advance(1.1)
     assert Asker(it, cache, spec).entry is first
     it.run()
     last = Asker(it, cache, spec).entry
     assert last is not None and last is not first and not last.error
+
+
+def test_files_that_are_being_written_are_left_alone(
+    it: Loop, loader: Loader, tmp_path: Path
+) -> None:
+    """Half of a bundle is a bundle."""
+    file = tmp_path / "ca.pem"
+    authorities = [trustme.CA().cert_pem.bytes() for _ in range(4)]
+    file.write_bytes(authorities[0])
+    cache = ContextCache(it.loop)
+    loader.let()
+    spec = replace(SIMPLE, ca_file=str(file))
+    first = Asker(it, cache, spec).entry
+    for count in (1, 2, 3):
+        file.write_bytes(b"".join(authorities[:count]))
+        os.utime(file, ns=(2**62, 2**62 + count))  # whatever the clock says
+        it.advance(1.1)
+        assert Asker(it, cache, spec).entry is first
+    assert len(loader.asked) == 1
+    it.advance(1.1)
+    Asker(it, cache, spec)
+    it.run()
+    assert Asker(it, cache, spec).entry is not first
+
+
+@pytest.mark.parametrize(
+    ("stamp", "seen", "settled"),
+    [((("a", 99, 1, 1),), (("a", 99, 1, 1),), True), ((("a", 99, 1, 1),), (), False),
+     ((("a", 98, 1, 1),), (), True), ((("a", 98, 1, 1), ("b", 99, 1, 1)), (), False),
+     ((("a", 500, 1, 1),), (), False)],
+)  # fmt: skip
+def test_when_files_are_settled(stamp: Stamp, seen: Stamp, settled: bool) -> None:
+    in_ns = tuple((name, at * 10**9, inode, size) for name, at, inode, size in stamp)
+    seen_ns = tuple((name, at * 10**9, inode, size) for name, at, inode, size in seen)
+    assert is_settled(in_ns, seen_ns, 99.5) is settled
 
 
 def test_the_context_unused_for_longest_is_forgotten(
