@@ -183,6 +183,13 @@ class LogConfig(Message, frozen=True):
     format: LogFormat = LogFormat.auto
 
 
+class OverLimit(enum.StrEnum):
+    """What becomes of a connection past `limits.maxDownstreamConnections`."""
+
+    REFUSE = "REFUSE"  # accepted and closed at once (Envoy `global_downstream_max_connections`)
+    WAIT = "WAIT"  # left in the kernel's queue until another one closes
+
+
 class Limits(Message, frozen=True):
     """Bounds that keep one client, or one bad moment, from taking the node. Bytes and seconds."""
 
@@ -197,6 +204,7 @@ class Limits(Message, frozen=True):
     heartbeat_timeout: Duration = 15.0  # a worker silent this long is killed; 0 = never
     retry_buffer_bytes: Count = 65536  # of a request's body, kept for a second attempt
     max_downstream_connections: Count = 0  # of the node; 0 = as many as the process may open
+    over_max_downstream_connections: OverLimit = OverLimit.REFUSE  # what becomes of one more
     connect_ports: tuple[PortNumber, ...] = (443,)  # where CONNECT may go under ALLOW_ANY
     denied_addresses: tuple[str, ...] = DENIED_ADDRESSES  # where no name of a client may lead
     allowed_addresses: Mapping[str, tuple[str, ...]] = msgspec.field(
@@ -289,10 +297,3 @@ class Bootstrap(Message, frozen=True):
     def worker_socket(self, index: int) -> str:
         """Unix socket where worker `index` answers with its counters."""
         return f"{self.run_dir}/worker-{index}.sock"
-
-    @property
-    def connections_per_worker(self) -> int:
-        """A worker's share of `limits.maxDownstreamConnections`; the shares never exceed it.
-        0 = no limit."""
-        limit = self.limits.max_downstream_connections
-        return limit // self.workers

@@ -164,6 +164,8 @@ class Fleet:
         if child.line is not None:
             self.desk.close_line(child.line)
         self._holdings.pulses.give_back(child.pulse_slot)
+        if seat.role == "worker":  # what it held of the node's limits is free
+            self._holdings.node_state.forget_worker(seat.index)
         self.changed = True
         if seat.child is child:
             self._vacated(seat, child, reason)

@@ -23,6 +23,7 @@ from egressd.node.sockets import (
     take_passed_sockets,
 )
 from egressd.node.stray_output import StrayOutput
+from egressd.upstream.node_state import NodeState
 from egressd.upstream.node_state import create as create_node_state
 
 
@@ -55,6 +56,8 @@ class Holdings:
         self._undo.append(lambda: os.close(self.health_fd))
         self.names_fd = create_names()
         self._undo.append(lambda: os.close(self.names_fd))
+        self.node_state = NodeState(self.health_fd, None)
+        self._undo.append(self.node_state.close)
         self.stray = StrayOutput()
         self._undo.append(self.stray.close)
         self.pulses = Pulses()
@@ -107,6 +110,7 @@ class Holdings:
         """Close in a fresh child what is not in its share: a socket that some child has open by
         accident would still take connections after the supervisor and its worker closed theirs."""
         os.close(self.lock_fd)
+        self.node_state.close()
         own = {sock for share in inherited.listeners for _, sock in share}
         for sock in self.listeners.all():
             if sock not in own:

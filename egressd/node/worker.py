@@ -6,7 +6,6 @@ import gc
 import math
 import os
 import signal
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
@@ -19,7 +18,7 @@ from egressd.dns.held import Bounds
 from egressd.dns.resolver import Resolver
 from egressd.dns.watch import Watch
 from egressd.net.readiness import Readiness
-from egressd.node.bootstrap_model import AccessLogFormat, Bootstrap, ListenerProtocol
+from egressd.node.bootstrap_model import AccessLogFormat, Bootstrap, OverLimit
 from egressd.node.http_options import allowed_methods, path_normalizer, upgrade_types
 from egressd.node.inherited import Inherited
 from egressd.node.lifeline import DESK_FD
@@ -27,13 +26,14 @@ from egressd.node.log import log_descriptor
 from egressd.node.profile import client_addresses, node_profile
 from egressd.node.socket_desk import child_line
 from egressd.node.worker_control import serve_control
+from egressd.node.worker_listeners import WorkerListeners
 from egressd.node.worker_names import NameFile, remembered, shared_answers
 from egressd.node.worker_ports import GatewayPorts
 from egressd.node.worker_report import WorkerReport
 from egressd.proxy.context import ProxySettings, WorkerContext
 from egressd.proxy.directory import Directory
+from egressd.proxy.downstream_limit import DownstreamLimit
 from egressd.proxy.http1.response import HeadLimits
-from egressd.proxy.listener import Listener, handle_http, handle_tcp, handle_tls
 from egressd.proxy.record import TrafficRecorder
 from egressd.registry.claims import kind_key
 from egressd.registry.store import StoreError, StoreReader
@@ -55,12 +55,6 @@ _SWEEP_ALL_EVERY = 10
 _LAG_S = 0.5
 _DRAIN_POLL_S = 0.05
 _PORT_KEYS = {kind_key(Kind.GATEWAY), kind_key(Kind.SIDECAR)}
-_HANDLERS = {
-    ListenerProtocol.HTTP: handle_http,
-    ListenerProtocol.TLS: handle_tls,
-    ListenerProtocol.TCP: handle_tcp,
-}
-
 log = structlog.get_logger("egressd.worker")
 
 
@@ -75,7 +69,6 @@ def proxy_settings(bootstrap: Bootstrap) -> ProxySettings:
         idle_timeout_s=limits.downstream_idle_timeout or math.inf,
         stream_idle_timeout_s=limits.stream_idle_timeout or math.inf,
         retry_buffer_bytes=limits.retry_buffer_bytes,
-        max_connections=bootstrap.connections_per_worker,
         connect_ports=frozenset(limits.connect_ports),
         source_labels=bootstrap.node.labels,
         namespace=bootstrap.node.namespace,
@@ -124,6 +117,13 @@ class Worker:
             on_unasked=recorder.unasked,
         )
         self.context = WorkerContext(self.loop, self.directory, proxy_settings(bootstrap), recorder)
+        limits = bootstrap.limits
+        self.context.admission = DownstreamLimit(
+            self.node_state,
+            limits.max_downstream_connections,
+            limits.over_max_downstream_connections is OverLimit.WAIT,
+        )
+        self.listeners = WorkerListeners(self.context, bootstrap)
         desk_fd = inherited.extra.get(DESK_FD)
         self.ports = GatewayPorts(
             self.context,
@@ -168,6 +168,7 @@ class Worker:
                 await trio.sleep(_SWEEP_S)
                 self.directory.sweep_limited(monotonic())
             self.directory.sweep(monotonic())
+            self.context.accepts.settle(monotonic())
             self.directory.forget_retired({one.scope for one in self.context.connections})
 
     async def measure_lag(self, beat: Callable[[], None]) -> None:
@@ -178,21 +179,25 @@ class Worker:
             self.stats.process.observe_lag(max(0.0, trio.current_time() - before - _LAG_S))
             beat()
 
-    async def drain(self, stop_accepting: trio.Event) -> None:
-        """Take no new connections, let requests finish within the drain timeout. A connection
-        between two requests gets a moment for one more, whose answer says close."""
+    async def drain(self, nursery: trio.Nursery) -> None:
+        """Take no new connections but those that are queued, let requests finish within the drain
+        timeout. A connection between two requests gets a moment for one more, whose answer says
+        close."""
         self.context.draining = True
         self.directory.drain()
-        stop_accepting.set()
-        self.ports.drain()
         self.names.save()
-        await trio.lowlevel.checkpoint()
         for downstream in tuple(self.context.connections):
             downstream.drain()
+        self.listeners.stop(nursery)
+        self.ports.drain()
         with trio.move_on_after(self.bootstrap.limits.drain_timeout):
             await trio.sleep(_DRAIN_POLL_S)
-            while self.context.connections:  # noqa: ASYNC110 - ended by fibers, not by tasks
+            while self._is_serving():  # noqa: ASYNC110 - ended by fibers, not by tasks
                 await trio.sleep(_DRAIN_POLL_S)
+
+    def _is_serving(self) -> bool:
+        taking = self.listeners.is_taking or self.ports.is_taking
+        return taking or bool(self.context.connections)
 
 
 def _report_crash(error: Exception) -> None:
@@ -231,8 +236,7 @@ async def serve_worker(
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         async with trio.open_nursery() as nursery:
-            stop_accepting = trio.Event()
-            sink = _start(nursery, worker, stop_accepting, beat)
+            sink = _start(nursery, worker, beat)
             await worker.ports.first(_FIRST_PORTS_S)
             ready()
             async for number in signals:
@@ -240,14 +244,13 @@ async def serve_worker(
                     if sink is not None:
                         sink.reopen()
                     continue
-                await worker.drain(stop_accepting)
+                await worker.drain(nursery)
                 nursery.cancel_scope.cancel()
 
 
 def _start(
     nursery: trio.Nursery,
     worker: Worker,
-    stop_accepting: trio.Event,
     beat: Callable[[], None],
 ) -> AccessLogSink | None:
     bootstrap = worker.bootstrap
@@ -266,27 +269,8 @@ def _start(
         path = bootstrap.access_log.path
         sink = AccessLogSink(worker.access_log, path, log_descriptor())
         nursery.start_soon(sink.run)
-    for name, listener in worker.inherited.listeners[worker.index]:
-        nursery.start_soon(_accept, worker, stop_accepting, name, listener)
+    worker.listeners.serve(nursery, worker.inherited.listeners[worker.index])
     return sink
-
-
-async def _accept(
-    worker: Worker, stop_accepting: trio.Event, name: str, listener: socket.socket
-) -> None:
-    """Accept until told to stop; then take what is queued already, and close: the supervisor has
-    closed its copy, and nobody else would answer these clients."""
-    protocol = next(
-        (one.protocol for one in worker.bootstrap.listeners if one.name == name),
-        ListenerProtocol.HTTP,
-    )
-    served = Listener(worker.context, name, worker.directory.mesh, _HANDLERS[protocol])
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(served.serve, listener)
-        await stop_accepting.wait()
-        nursery.cancel_scope.cancel()
-    served.accept_waiting(listener)
-    listener.close()
 
 
 def run_worker(

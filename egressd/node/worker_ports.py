@@ -14,6 +14,7 @@ import trio
 from egressd.api.resource import Problem
 from egressd.net.handshakes import GRACE_S
 from egressd.node.socket_desk import Answer, Place, Wants
+from egressd.node.worker_listeners import Accepting
 from egressd.proxy.context import WorkerContext
 from egressd.proxy.gateway import GatewayPort
 from egressd.proxy.sidecar import SidecarPort
@@ -35,12 +36,11 @@ log = structlog.get_logger("egressd.worker")
 
 
 class _Open:
-    """A port that is served: its socket, and what ends the accepting."""
+    """A port that is served on a socket."""
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: Port, sock: socket.socket) -> None:
         self.port = port
-        self.sock: socket.socket | None = None
-        self.accepting = trio.CancelScope()
+        self.accepting = Accepting(sock, lambda: self.port.listener)
         self.released = trio.Event()
 
 
@@ -69,6 +69,7 @@ class GatewayPorts:
         self._waiting: dict[Key, Port] = {}  # asked for, no socket yet
         self._closing: dict[Key, _Open] = {}
         self._nursery: trio.Nursery | None = None
+        self._stopping = 0
         self._unanswered: set[Key] = set()
         self._answered = trio.Event()
         self.problems: tuple[Problem, ...] = ()
@@ -119,8 +120,8 @@ class GatewayPorts:
         """Say every place that is wanted; the desk answers for those that are new."""
         if self._line is None:
             return
-        keys = [*self._open.items(), *((k, _Open(p)) for k, p in self._waiting.items())]
-        places = tuple(Place(*key, opened.port.spec.owner) for key, opened in keys)
+        wanted = {key: opened.port for key, opened in self._open.items()} | self._waiting
+        places = tuple(Place(*key, port.spec.owner) for key, port in wanted.items())
         self._unanswered = set(self._waiting)
         if not self._waiting:
             self._answered.set()
@@ -176,14 +177,8 @@ class GatewayPorts:
         if port is None or self._nursery is None:
             sock.close()  # not wanted any more
             return
-        opened = self._open[key] = _Open(port)
-        opened.sock = sock
-        self._nursery.start_soon(self._accept, opened, sock)
-
-    async def _accept(self, opened: _Open, sock: socket.socket) -> None:
-        with opened.accepting:
-            sock.setblocking(False)
-            await opened.port.listener.serve(sock, lambda: opened.port.listener)
+        opened = self._open[key] = _Open(port, sock)
+        self._nursery.start_soon(opened.accepting.run)
 
     async def _close(self, key: Key, opened: _Open) -> None:
         """The desk lets no new handshake begin and closes its copy; those under way finish and are
@@ -191,29 +186,33 @@ class GatewayPorts:
         with trio.move_on_after(_RELEASE_S):
             await opened.released.wait()
         await trio.sleep(GRACE_S)
-        self._stop(opened)
+        await self._stop(opened)
         if self._closing.get(key) is opened:
             del self._closing[key]
 
-    @staticmethod
-    def _stop(opened: _Open) -> None:
-        opened.accepting.cancel()
-        if opened.sock is not None:
-            opened.port.listener.accept_waiting(opened.sock)
-            opened.sock.close()
+    async def _stop(self, opened: _Open) -> None:
+        self._stopping += 1
+        await opened.accepting.stop()
         opened.port.retire()
+        self._stopping -= 1
 
     def drain(self) -> None:
-        """The worker stops: take what is queued, then close."""
+        """The worker stops: take what is queued, then close; `is_taking` until it is done."""
         for opened in (*self._open.values(), *self._closing.values()):
-            self._stop(opened)
+            assert self._nursery is not None
+            self._nursery.start_soon(self._stop, opened)
         self._open.clear()
         self._closing.clear()
         self._waiting.clear()
 
+    @property
+    def is_taking(self) -> bool:
+        """Whether queued connections may still come."""
+        return self._stopping > 0
+
     def sockets(self) -> list[socket.socket]:
         """The open sockets, for tests and the loop guard."""
-        return [one.sock for one in self._open.values() if one.sock is not None]
+        return [one.accepting.sock for one in self._open.values()]
 
 
 def _follows(port: Port, spec: Spec) -> bool:

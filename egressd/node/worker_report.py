@@ -41,6 +41,8 @@ class WorkerReport:
         if worker.access_log is not None:
             worker.stats.process.access_log_dropped = worker.access_log.dropped
         worker.stats.process.log_lines_dropped = dropped_lines()
+        worker.stats.process.accept_errors = worker.context.accepts.errors
+        worker.stats.process.downstream_overflows = worker.context.accepts.overflows
         worker.stats.process.dns_look_ups = worker.resolver.counts
         worker.stats.process.dns_names = len(worker.dns)
         worker.stats.process.dns_failing = worker.dns.failing

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from egressd.net.fiber import FiberGroup
 from egressd.net.readiness import Readiness
+from egressd.proxy.accept_report import AcceptReport
+from egressd.proxy.downstream_limit import Admission, Unlimited
 from egressd.proxy.http1.request import METHODS
 from egressd.proxy.http1.response import ENVOY_LIMITS, HeadLimits
 from egressd.routing.path import PathNormalizer
@@ -36,7 +38,6 @@ class ProxySettings:
     idle_timeout_s: float = 3600.0
     stream_idle_timeout_s: float = 300.0
     retry_buffer_bytes: int = 65536
-    max_connections: int = 0  # downstream, this worker; 0 = no limit
     connect_ports: frozenset[int] = frozenset({443})
     source_labels: Mapping[str, str] = field(default_factory=dict)
     namespace: str = "default"
@@ -81,6 +82,8 @@ class WorkerContext:
     directory: Directory
     settings: ProxySettings
     recorder: Recorder
+    admission: Admission = field(default_factory=Unlimited)
+    accepts: AcceptReport = field(default_factory=AcceptReport)
     rng: Callable[[], float] = random.random
     bits: Callable[[int], int] = random.getrandbits
     connections: set[Downstream] = field(default_factory=set)

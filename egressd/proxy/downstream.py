@@ -97,6 +97,7 @@ class Downstream:
             self.stream.close()
             context.connections.discard(self)
             context.recorder.connection_closed()
+            context.admission.release()
 
     async def serve_http(self) -> None:
         """Requests one after the other until one side ends it."""

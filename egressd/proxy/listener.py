@@ -3,15 +3,15 @@ spoken on it."""
 
 from __future__ import annotations
 
-import errno
+import enum
 import socket
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
-import structlog
 import trio
 
 from egressd.net.stream import Stream
+from egressd.proxy.accept import AcceptFault, fault_of
 from egressd.proxy.context import Session, WorkerContext
 from egressd.proxy.downstream import Downstream
 from egressd.proxy.l4 import original_destination, peek_server_name, serve_session
@@ -19,14 +19,33 @@ from egressd.proxy.l4_target import tcp_target, tls_target, wants_server_name
 from egressd.proxy.reply import LocalReply
 from egressd.proxy.scope import Scope
 
-_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE_S = 0.1
+_FULL_PAUSE_S = 0.02
+_BROKEN_PAUSE_S = 1.0
 _ACCEPTS = 256
 """Accepted in one go before other tasks get their turn."""
+_FAILURES = 16
+"""Connections lost in one go; a refusal that never ends must not take the loop."""
 
 Handler = Callable[[Downstream], Awaitable[None]]
 
-log = structlog.get_logger("egressd.worker")
+
+class Taken(enum.Enum):
+    """How a round of accepting ended, and how long to wait for the next one, seconds."""
+
+    ALL = 0.0  # nobody waits
+    MORE = 0.0001
+    FULL = _FULL_PAUSE_S  # the node has as many connections as it may
+    SHORT = _PAUSE_S  # descriptors or memory, or one failure after the other
+    BROKEN = _BROKEN_PAUSE_S  # the listening socket itself
+
+
+_PAUSES = (Taken.FULL, Taken.SHORT, Taken.BROKEN)
+_ENDS = {
+    AcceptFault.NOTHING: Taken.ALL,
+    AcceptFault.SHORTAGE: Taken.SHORT,
+    AcceptFault.LISTENER: Taken.BROKEN,
+}
 
 
 class Listener:
@@ -43,7 +62,8 @@ class Listener:
     async def serve(
         self, listener: socket.socket, current: Callable[[], Listener] | None = None
     ) -> None:
-        """Accept until cancelled. Out of descriptors, it waits: the kernel's queue holds the rest.
+        """Accept until cancelled. Where connections cannot be had it waits: the kernel's queue holds
+        them.
 
         `current` says what new connections get, where that may change.
         """
@@ -56,43 +76,70 @@ class Listener:
                 # Woken, and cancelled in the same round: whoever cancelled may have closed it.
                 await trio.lowlevel.checkpoint_if_cancelled()
                 served = self if current is None else current()
-                if not served.accept_waiting(listener):
-                    await trio.sleep(_PAUSE_S)
+                taken = served.accept_waiting(listener)
+                if taken in _PAUSES:
+                    await trio.sleep(taken.value)
         finally:
             listening.remove(place)
 
-    def accept_waiting(self, listener: socket.socket) -> bool:
-        """Start to serve the connections that wait now, a bounded number. False: no more can be had."""
+    async def take_queue(self, listener: socket.socket, within_s: float) -> None:
+        """Accept all that waits, for a listener that is about to close: nobody else would answer
+        these clients. `within_s` bounds it where they come without end, or cannot be had."""
+        with trio.move_on_after(within_s):
+            while True:
+                taken = self.accept_waiting(listener)
+                if taken in (Taken.ALL, Taken.BROKEN):
+                    return
+                await trio.sleep(taken.value)
+
+    def accept_waiting(self, listener: socket.socket) -> Taken:
+        """Start to serve the connections that wait now, a bounded number."""
+        context = self.context
+        admission = context.admission
+        failures = 0
         for _ in range(_ACCEPTS):
-            if _is_full(self.context):
-                return False
+            # Who may wait is left in the queue while there is no room; else there has to be somebody
+            # whom to refuse.
+            admitted = admission.waits and admission.admit()
+            if admission.waits and not admitted:
+                context.accepts.full(self.name, admission.limit, True, monotonic())
+                return Taken.FULL
             try:
                 sock, address = listener.accept()
-            except (BlockingIOError, ConnectionError):
-                return True
             except OSError as error:
-                if error.errno not in _OUT_OF_DESCRIPTORS:
-                    raise
-                log.error("cannot accept", listener=self.name, reason=str(error))
-                return False
+                if admitted:
+                    admission.release()
+                fault = fault_of(error.errno)
+                if fault is not AcceptFault.NOTHING:
+                    context.accepts.failed(self.name, error, fault, monotonic())
+                failures += 1
+                if fault in _ENDS:
+                    return _ENDS[fault]
+                if failures >= _FAILURES:
+                    return Taken.SHORT
+                continue
+            if not admitted and not admission.admit():
+                sock.close()
+                context.accepts.full(self.name, admission.limit, False, monotonic())
+                continue
             self.start(sock, address)
-        return True
+        return Taken.MORE
 
     def start(self, sock: socket.socket, address: object) -> None:
-        """Begin to serve an accepted connection."""
-        loop = self.context.loop
+        """Begin to serve a connection that was accepted and admitted."""
+        context = self.context
         try:
             sock.setblocking(False)
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             local = _text(sock.getsockname())
+            stream = Stream(context.loop, sock)
         except OSError:
-            sock.close()  # the client went before it was served
+            sock.close()  # the client went before it was served, or no memory to watch it
+            context.admission.release()
             return
-        downstream = Downstream(
-            self.context, Stream(loop, sock), self.scope, self.handle, local, _text(address)
-        )
-        loop.spawn(downstream.serve)
+        downstream = Downstream(context, stream, self.scope, self.handle, local, _text(address))
+        context.loop.spawn(downstream.serve)
 
 
 async def handle_http(downstream: Downstream) -> None:
@@ -130,11 +177,6 @@ async def read_server_name(session: Session) -> bool:
         session.context.recorder.session_finished(session)
         return False
     return True
-
-
-def _is_full(context: WorkerContext) -> bool:
-    limit = context.settings.max_connections
-    return limit > 0 and len(context.connections) >= limit
 
 
 def _text(address: object) -> str:

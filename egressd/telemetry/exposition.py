@@ -179,6 +179,11 @@ def _process(totals: StatsSnapshot) -> Iterator[Metric]:
         yield GaugeMetricFamily(name, text, value=value)
     for name, value, text in (
         ("egressd_downstream_connections", process.downstream_total, "Clients accepted"),
+        (
+            "egressd_downstream_overflows",
+            process.downstream_overflows,
+            "Clients over limits.maxDownstreamConnections",
+        ),
         ("egressd_access_log_dropped", process.access_log_dropped, "Lines dropped"),
         ("egressd_series_overflows", process.series_overflows, "Label sets folded into other"),
     ):
@@ -186,6 +191,7 @@ def _process(totals: StatsSnapshot) -> Iterator[Metric]:
     for name, label, counts, text in (
         ("egressd_faults_injected", "kind", process.faults, "Faults injected"),
         ("egressd_protocol_errors", "side", process.protocol_errors, "Malformed messages"),
+        ("egressd_accept_errors", "errno", process.accept_errors, "Failures of accept(2)"),
         ("egressd_mirrored_requests", "result", process.mirrors, "Copies sent to mirrors"),
         ("egressd_rbac", "result", process.authorizations, "Verdicts of AuthorizationPolicies"),
         ("egressd_rbac_rule", "rule", process.authorization_rules, "Verdicts that name a rule"),

@@ -170,6 +170,8 @@ class ProcessStats(msgspec.Struct, array_like=True):
     lag_max_s: float = 0.0  # gauge: the worst since the worker started
     lags: list[int] = msgspec.field(default_factory=lambda: [0] * (len(LAG_BOUNDS_S) + 1))
     log_lines_dropped: int = 0  # of the worker's own log, not the access log
+    downstream_overflows: int = 0  # connections over limits.maxDownstreamConnections
+    accept_errors: dict[str, int] = {}  # by errno name
 
     def fault(self, kind: str) -> None:
         """One injected fault, "delay" or "abort"."""
@@ -215,6 +217,8 @@ class ProcessStats(msgspec.Struct, array_like=True):
         self.lag_max_s = max(self.lag_max_s, other.lag_max_s)
         _add_lists(self.lags, other.lags)
         self.log_lines_dropped += other.log_lines_dropped
+        self.downstream_overflows += other.downstream_overflows
+        _add_dicts(self.accept_errors, other.accept_errors)
 
 
 class StatsSnapshot(msgspec.Struct):

@@ -299,10 +299,12 @@ class NodeState:
         own = self._own(slot, which)
         self.words[own] = max(0, self.words[own] + count)
 
-    def forget_worker(self) -> None:
-        """Zero what a dead worker of this index held. Its replacement calls it before it serves."""
+    def forget_worker(self, worker: int | None = None) -> None:
+        """Zero what a worker of this index (None: one's own) held that has died: the supervisor, when
+        it hears of the end, and its replacement before it serves."""
         words = self.words
+        index = self._worker if worker is None else worker
         for slot in range(BREAKER_SLOTS):
             if words[_BREAKER_AT + slot]:
                 for which in range(4):
-                    words[self._own(slot, which)] = 0
+                    words[_COUNTS_AT + slot * _COUNTS_WORDS + which * MAX_WORKERS + index] = 0

@@ -67,7 +67,7 @@ def test_fields_are_read_with_their_units() -> None:
     assert config.node.locality_parts == ("eu", "a", "")
     assert config.node.root_namespace == "mesh"
     assert config.limits.head_timeout == 90.0
-    assert config.connections_per_worker == 3
+    assert config.limits.max_downstream_connections == 10
     assert config.outbound_traffic_policy.mode is OutboundMode.ALLOW_ANY
     assert config.adapters[0].source == "consul"
     assert config.adapters[0].options["tags"] == ["a", 1, {"deep": True}]
