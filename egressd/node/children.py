@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
+from time import monotonic
 from typing import NoReturn
 
 import structlog
@@ -73,6 +74,7 @@ class Seat:
     last_exit: str = ""
     slot: int = 0  # place among the workers of its generation: who has which listening socket
     replacing: bool = False  # its child was told to end: the next one is no restart
+    last_sign: float = field(default_factory=monotonic)  # of a child that serves, monotonic
 
     @property
     def is_serving(self) -> bool:

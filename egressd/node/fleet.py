@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import selectors
 import signal
+import socket
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.children import Child, Seat, fork_child, reap
 from egressd.node.holdings import Holdings
 from egressd.node.inherited import Inherited
+from egressd.node.lending import Holder, Lending
 from egressd.node.lifeline import Lifeline, is_stuck
-from egressd.node.socket_desk import Line, SocketDesk
+from egressd.node.socket_desk import Lent, Line, SocketDesk
 from egressd.node.status import ChildState, ChildStatus
 
 WorkerEntry = Callable[[Bootstrap, Inherited, int, Callable[[], None], Callable[[], None]], None]
@@ -61,6 +63,7 @@ class Fleet:
         self._entries = entries
         self._selector = selector
         self.desk = SocketDesk(selector, holdings.listeners.name_at, self._desk_changed)
+        self._lending = Lending(self.desk.send)
         self._leave_behind = leave_behind  # closes in a child what is only the supervisor's
 
     def _desk_changed(self) -> None:
@@ -263,6 +266,21 @@ class Fleet:
         child.aborted = True
         child.kill_at = now + ABORT_PATIENCE_S
         child.send(signal.SIGABRT)  # faulthandler writes where it stands
+
+    def attend(self, now: float) -> None:
+        """Let no accept queue wait for a worker that is stuck, or not there."""
+        holders = []
+        for seat in self.workers():
+            child = seat.child
+            if child is not None and child.state is ChildState.READY:
+                seat.last_sign = max(seat.last_sign, self._holdings.pulses.last(child.pulse_slot))
+            queues = {sock: Lent(0, name) for name, sock in seat.share}
+            for place, sock in self.desk.sockets_of(seat.slot):
+                if sock.family != socket.AF_UNIX:  # all workers have the same one
+                    queues[sock] = Lent(0, "", *place)
+            line = child.line if child is not None else None
+            holders.append(Holder(seat.index, line, seat.last_sign, seat.is_serving, queues))
+        self._lending.update(holders, now)
 
     # -- looking -----------------------------------------------------------------------------
 

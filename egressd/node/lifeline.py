@@ -1,4 +1,4 @@
-"""A child's line to the supervisor: it says when it serves, and every second that it still does.
+"""A child's line to the supervisor: it says when it serves, and every `BEAT_S` that it still does.
 
 The pulse is one word of shared memory a child: no system call, nothing to block on, and it goes
 on while the supervisor is busy.
@@ -19,6 +19,9 @@ SLOTS = 512
 
 _WORD = struct.Struct("<q")
 READY_FD, PULSE_FD, PULSE_SLOT = "ready_fd", "pulse_fd", "pulse_slot"
+BEAT_S = 0.25
+"""How often a child that serves says so."""
+
 DESK_FD = "desk_fd"
 """Keys of `Inherited.extra`."""
 
@@ -71,7 +74,7 @@ class Lifeline:
             self._ready_fd = -1
 
     def beat(self) -> None:
-        """The child's loop turns. Call about once a second; from the first call on the supervisor
+        """The child's loop turns. Call every `BEAT_S`; from the first call on the supervisor
         kills a child that has not called for `limits.heartbeatTimeout`."""
         if self._map is not None:
             _WORD.pack_into(self._map, self._at, time.monotonic_ns())

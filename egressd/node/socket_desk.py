@@ -60,6 +60,26 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
         return self.address, self.port
 
 
+class Lent(msgspec.Struct, frozen=True, tag="lent"):
+    """Desk to worker, with the descriptor: accept from this queue of another worker, too. `name` is
+    that of a bootstrap listener; "": the place is one that resources ask for."""
+
+    number: int
+    name: str = ""
+    address: str = ""
+    port: int = 0
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.address, self.port
+
+
+class Recalled(msgspec.Struct, frozen=True, tag="recalled"):
+    """Desk to worker: its owner takes from the queue again; close it."""
+
+    number: int
+
+
 _encode = msgspec.json.Encoder().encode
 _wants = msgspec.json.Decoder(Wants)
 
@@ -76,6 +96,11 @@ class Line:
         )
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
         self.child_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
+
+    @property
+    def is_open(self) -> bool:
+        """False: its child is gone."""
+        return self.sock.fileno() >= 0
 
 
 class SocketDesk:
@@ -184,6 +209,14 @@ class SocketDesk:
             line.given.discard(answer.key)
             log.error("a worker does not take its sockets", error=str(error))
 
+    def send(self, line: Line, message: Lent | Recalled, sock: socket.socket | None = None) -> bool:
+        """Whether the worker will get it."""
+        try:
+            socket.send_fds(line.sock, [_encode(message)], [] if sock is None else [sock.fileno()])
+        except OSError:
+            return False
+        return True
+
     # -- who wants what ----------------------------------------------------------------------
 
     def forget(self, seat: Hashable) -> None:
@@ -215,6 +248,10 @@ class SocketDesk:
         """Each wanted place with the reason why it is not open, "" when it is."""
         found = {key: place for _, places in self._wants.values() for key, place in places.items()}
         return [(place, self._errors.get(key, "")) for key, place in sorted(found.items())]
+
+    def sockets_of(self, slot: int) -> list[tuple[tuple[str, int], socket.socket]]:
+        """Place and socket of all that this worker slot accepts from."""
+        return [(key, sock) for (key, at), sock in self._sockets.items() if at == slot]
 
     def close_sockets(self) -> None:
         """The node stops: workers have their own copies."""

@@ -38,7 +38,7 @@ from egressd.node.status import ListenerStatus, SupervisorStatus, write_status
 __all__ = ["Entries", "ExitCode", "StartError", "Supervisor"]
 
 RELOAD_TIMEOUT_S = 45.0
-_TICK_S = 1.0
+_TICK_S = 0.2
 _FAULT_PAUSE_S = 0.05
 _OVERSLEPT_S = 3.0  # a tick this late: the machine stood still, old pulses prove nothing
 _DEATHS_THAT_REFUSE = 3  # of a new worker before it ever served
@@ -158,6 +158,8 @@ class Supervisor:
             self._fleet.fill_due(now)
         if self._fleet.watch(now, self._awake_since) and self._phase is Phase.STOPPING:
             self._cut_short = True
+        if self._phase is not Phase.STOPPING:
+            self._fleet.attend(now)
         self._proceed(now)
         self._ping(now)
         dropped = dropped_lines()

@@ -21,7 +21,7 @@ from egressd.net.readiness import Readiness
 from egressd.node.bootstrap_model import AccessLogFormat, Bootstrap, OverLimit
 from egressd.node.http_options import allowed_methods, path_normalizer, upgrade_types
 from egressd.node.inherited import Inherited
-from egressd.node.lifeline import DESK_FD
+from egressd.node.lifeline import BEAT_S, DESK_FD
 from egressd.node.log import log_descriptor
 from egressd.node.profile import client_addresses, node_profile
 from egressd.node.socket_desk import child_line
@@ -52,7 +52,6 @@ _FIRST_PORTS_S = 5.0
 """How long a starting worker waits for the ports of Gateways before it says that it serves."""
 _SWEEP_S = 0.1
 _SWEEP_ALL_EVERY = 10
-_LAG_S = 0.5
 _DRAIN_POLL_S = 0.05
 _PORT_KEYS = {kind_key(Kind.GATEWAY), kind_key(Kind.SIDECAR)}
 log = structlog.get_logger("egressd.worker")
@@ -130,6 +129,7 @@ class Worker:
             store,
             node_profile(bootstrap),
             None if desk_fd is None else child_line(desk_fd),
+            self.listeners,
             address=bootstrap.gateways.address,
             ports=bootstrap.gateways.ports,
         )
@@ -175,11 +175,11 @@ class Worker:
         """How late timed waits return; each return is also the worker's sign of life."""
         while True:
             before = trio.current_time()
-            await trio.sleep(_LAG_S)
-            self.stats.process.observe_lag(max(0.0, trio.current_time() - before - _LAG_S))
+            await trio.sleep(BEAT_S)
+            self.stats.process.observe_lag(max(0.0, trio.current_time() - before - BEAT_S))
             beat()
 
-    async def drain(self, nursery: trio.Nursery) -> None:
+    async def drain(self) -> None:
         """Take no new connections but those that are queued, let requests finish within the drain
         timeout. A connection between two requests gets a moment for one more, whose answer says
         close."""
@@ -188,7 +188,7 @@ class Worker:
         self.names.save()
         for downstream in tuple(self.context.connections):
             downstream.drain()
-        self.listeners.stop(nursery)
+        self.listeners.stop()
         self.ports.drain()
         with trio.move_on_after(self.bootstrap.limits.drain_timeout):
             await trio.sleep(_DRAIN_POLL_S)
@@ -244,7 +244,7 @@ async def serve_worker(
                     if sink is not None:
                         sink.reopen()
                     continue
-                await worker.drain(nursery)
+                await worker.drain()
                 nursery.cancel_scope.cancel()
 
 

@@ -62,6 +62,8 @@ class WorkerListeners:
         self._context = context
         self._listeners: dict[str, Listener] = {}
         self._open: list[Accepting] = []
+        self._lent: dict[int, Accepting] = {}  # of other workers, by number
+        self._nursery: trio.Nursery | None = None
         self._stopping = 0
 
     def at(self, name: str) -> Listener:
@@ -75,17 +77,36 @@ class WorkerListeners:
 
     def serve(self, nursery: trio.Nursery, sockets: tuple[Named, ...]) -> None:
         """Accept from these sockets until `stop`."""
+        self._nursery = nursery
         for name, sock in sockets:
             accepting = Accepting(sock, partial(self.at, name))
             self._open.append(accepting)
             nursery.start_soon(accepting.run)
 
-    def stop(self, nursery: trio.Nursery) -> None:
+    def borrow(self, number: int, sock: socket.socket, current: Callable[[], Listener]) -> None:
+        """Accept from another worker's socket, too, until `give_back`."""
+        if self._nursery is None:
+            sock.close()
+            return
+        self.give_back(number)
+        accepting = self._lent[number] = Accepting(sock, current)
+        self._nursery.start_soon(accepting.run)
+
+    def give_back(self, number: int) -> None:
+        """Its owner takes from it again."""
+        accepting = self._lent.pop(number, None)
+        if accepting is not None:
+            accepting.leave()
+
+    def stop(self) -> None:
         """Begin to take what is queued, and to close; `is_taking` until it is done."""
-        for accepting in self._open:
+        nursery, self._nursery = self._nursery, None
+        for accepting in (*self._open, *self._lent.values()):
+            assert nursery is not None
             self._stopping += 1
             nursery.start_soon(self._stop, accepting)
         self._open.clear()
+        self._lent.clear()
 
     async def _stop(self, accepting: Accepting) -> None:
         await accepting.stop()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 import structlog
@@ -13,10 +14,11 @@ import trio
 
 from egressd.api.resource import Problem
 from egressd.net.handshakes import GRACE_S
-from egressd.node.socket_desk import Answer, Place, Wants
-from egressd.node.worker_listeners import Accepting
+from egressd.node.socket_desk import Answer, Lent, Place, Recalled, Wants
+from egressd.node.worker_listeners import Accepting, WorkerListeners
 from egressd.proxy.context import WorkerContext
 from egressd.proxy.gateway import GatewayPort
+from egressd.proxy.listener import Listener
 from egressd.proxy.sidecar import SidecarPort
 from egressd.registry.profile import NodeProfile
 from egressd.registry.view import RegistryView
@@ -27,7 +29,7 @@ from egressd.upstream.server_tls import ServerContextCache
 _RETRY_S = 2.0
 _RELEASE_S = 1.0
 _MOST = 1 << 16
-_answer = msgspec.json.Decoder(Answer)
+_message = msgspec.json.Decoder(Answer | Lent | Recalled)
 Key = tuple[str, int]
 Port = GatewayPort | SidecarPort
 Spec = GatewayListener | SidecarListener
@@ -40,8 +42,12 @@ class _Open:
 
     def __init__(self, port: Port, sock: socket.socket) -> None:
         self.port = port
-        self.accepting = Accepting(sock, lambda: self.port.listener)
+        self.accepting = Accepting(sock, self.current)
         self.released = trio.Event()
+
+    def current(self) -> Listener:
+        """What new connections get."""
+        return self.port.listener
 
 
 class GatewayPorts:
@@ -54,6 +60,7 @@ class GatewayPorts:
         view: RegistryView,
         profile: NodeProfile,
         line: socket.socket | None,
+        listeners: WorkerListeners,
         *,
         address: str,
         ports: Mapping[str, int],
@@ -62,6 +69,7 @@ class GatewayPorts:
         self._view = view
         self._profile = profile
         self._line = line
+        self._listeners = listeners
         self._address = address
         self._port_map = {int(port): target for port, target in ports.items()}
         self._contexts = ServerContextCache()
@@ -160,17 +168,36 @@ class GatewayPorts:
             if not data:
                 self._line = None  # the supervisor is gone; SIGTERM follows
                 return
-            answer = _answer.decode(data)
-            if answer.released:
-                closing = self._closing.get(answer.key)
+            message = _message.decode(data)
+            sockets = [socket.socket(fileno=fd) for fd in fds]
+            if isinstance(message, Recalled):
+                self._listeners.give_back(message.number)
+            elif isinstance(message, Lent):
+                for sock in sockets:
+                    self._borrow(message, sock)
+            elif message.released:
+                closing = self._closing.get(message.key)
                 if closing is not None:
                     closing.released.set()
-                continue
-            for fd in fds:
-                self._take(answer.key, socket.socket(fileno=fd))
-            self._unanswered.discard(answer.key)
-            if not self._unanswered:
-                self._answered.set()
+            else:
+                self._take_answer(message, sockets)
+
+    def _take_answer(self, answer: Answer, sockets: list[socket.socket]) -> None:
+        for sock in sockets:
+            self._take(answer.key, sock)
+        self._unanswered.discard(answer.key)
+        if not self._unanswered:
+            self._answered.set()
+
+    def _borrow(self, lent: Lent, sock: socket.socket) -> None:
+        """Another worker does not take from this queue."""
+        opened = self._open.get(lent.key)
+        if lent.name:
+            self._listeners.borrow(lent.number, sock, partial(self._listeners.at, lent.name))
+        elif opened is not None:
+            self._listeners.borrow(lent.number, sock, opened.current)
+        else:
+            sock.close()  # this worker has not opened the port, or closed it already
 
     def _take(self, key: Key, sock: socket.socket) -> None:
         port = self._waiting.pop(key, None)
