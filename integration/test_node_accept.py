@@ -16,10 +16,25 @@ from pathlib import Path
 import pytest
 
 from integration.node import Node, eventually
+from integration.origins import Origin
 from integration.test_node_log import RESOURCES
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: hello.test\r\n\r\n"
 PATIENCE_S = 20.0
+
+
+def entry(port: int) -> str:
+    """A ServiceEntry of origin.test."""
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: origin, namespace: default}}
+spec:
+  hosts: [origin.test]
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  resolution: STATIC
+  endpoints: [{{address: 127.0.0.1, ports: {{http: {port}}}}}]
+"""
 
 
 class Limited(Node):
@@ -181,6 +196,23 @@ def test_few_descriptors_are_one_line_and_end_nothing(tmp_path: Path, stack: Exi
     assert "Traceback" not in node.log()
     assert node.log().count("cannot accept") == 1
     assert node.stop() == 0
+
+
+def test_few_descriptors_leave_an_upstream_to_those_who_are_there(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    origin = stack.enter_context(Origin("origin"))
+    node = Limited(tmp_path, workers=1, descriptors=120)
+    node.write("origin.yaml", entry(origin.port))
+    stack.enter_context(node)
+    clients = Clients(node.port, stack)
+    kept = [clients.connect(b"") for _ in range(5)]
+    for _ in range(200):
+        clients.connect(b"GET / HTTP/1.1\r\n")
+    eventually(lambda: "Too many open files" in node.log())
+    for sock in kept:
+        sock.sendall(REQUEST.replace(b"hello.test", b"origin.test"))
+    assert all(is_answered(sock) for sock in kept)
 
 
 def test_a_stopping_worker_serves_all_that_is_queued(tmp_path: Path, stack: ExitStack) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from integration.node import eventually
 from integration.origins import Origin
-from integration.test_node_accept import Clients, Limited, is_answered
+from integration.test_node_accept import Clients, Limited, entry, is_answered
 
 GATEWAY = """
 apiVersion: networking.istio.io/v1
@@ -100,19 +100,7 @@ def test_gateway_ports_of_a_stopped_worker_are_served_too(tmp_path: Path, stack:
 def test_stops_and_goes_lose_and_double_nothing(tmp_path: Path, stack: ExitStack) -> None:
     node = never_killed(tmp_path, stack)
     origin = stack.enter_context(Origin("origin"))
-    node.write(
-        "origin.yaml",
-        f"""
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: origin, namespace: default}}
-spec:
-  hosts: [origin.test]
-  ports: [{{number: 80, name: http, protocol: HTTP}}]
-  resolution: STATIC
-  endpoints: [{{address: 127.0.0.1, ports: {{http: {origin.port}}}}}]
-""",
-    )
+    node.write("origin.yaml", entry(origin.port))
     eventually(lambda: node.get("origin.test")[0] == 200)
     before = len(origin.seen)
     sent = 0

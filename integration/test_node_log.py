@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -216,6 +217,31 @@ def test_a_full_disk(node: Muted, tmp_path: Path) -> None:
         assert node.stop() == 0
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def test_what_a_dying_process_says_is_in_the_log(node: Muted, tmp_path: Path) -> None:
+    path = tmp_path / "said"
+    node.stderr = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    node.start()
+    os.close(node.stderr)
+    os.kill(next(iter(node.pids("worker").values())), signal.SIGABRT)
+
+    def said() -> bool:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        return any("Fatal Python error: Aborted" in str(line.get("text")) for line in lines)
+
+    eventually(said)
+    assert node.stop() == 0
+
+
+def test_a_terminal_that_was_stopped(node: Muted) -> None:
+    terminal, node.stderr = os.openpty()
+    node.start()
+    termios.tcflow(node.stderr, termios.TCOOFF)  # ^S
+    node.survives()
+    assert node.stop() == 0
+    os.close(node.stderr)
+    os.close(terminal)
 
 
 def test_a_wrong_configuration_alone_ends_with_status_1(node: Muted) -> None:

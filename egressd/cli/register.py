@@ -27,6 +27,8 @@ from egressd.registry.registrar import (
 from egressd.registry.registration_file import RegistrationFileError, parse_registrations
 
 _LEAVE_S = 10.0
+_FAULT = 70  # EX_SOFTWARE of sysexits.h
+
 log = structlog.get_logger("egressd.registrar")
 Command = Callable[..., None]
 
@@ -128,6 +130,10 @@ def _run(
         trio.run(ask, services)  # type: ignore[arg-type]
     except RegistrationError as error:
         raise click.ClickException(str(error)) from None
+    except Exception:
+        # Status 1 says that a restart cannot mend it.
+        log.critical("registration failed", exc_info=True)
+        sys.exit(_FAULT)
 
 
 def _names(services: tuple[Registration, ...]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import structlog
 
+from egressd.net.descriptors import raise_limit
 from egressd.node.bootstrap import (
     DEFAULT_PATH,
     Bootstrap,
@@ -91,6 +92,7 @@ def _supervise(bootstrap: Bootstrap, config: Path | None) -> int:
 
     configure_log(bootstrap.log)
     capture_python_output()
+    raise_limit()
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # `stty tostop` must not stop who logs
     gc.collect()
     gc.freeze()  # children share these pages: a collection in one does not copy them

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from egressd.net.descriptors import DescriptorReserve
 from egressd.net.fiber import FiberGroup
 from egressd.net.readiness import Readiness
 from egressd.proxy.accept_report import AcceptReport
@@ -83,6 +84,7 @@ class WorkerContext:
     settings: ProxySettings
     recorder: Recorder
     admission: Admission = field(default_factory=Unlimited)
+    descriptors: DescriptorReserve = field(default_factory=DescriptorReserve)
     accepts: AcceptReport = field(default_factory=AcceptReport)
     rng: Callable[[], float] = random.random
     bits: Callable[[int], int] = random.getrandbits

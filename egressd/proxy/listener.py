@@ -4,6 +4,7 @@ spoken on it."""
 from __future__ import annotations
 
 import enum
+import errno
 import socket
 from collections.abc import Awaitable, Callable
 from time import monotonic
@@ -40,6 +41,9 @@ class Taken(enum.Enum):
     BROKEN = _BROKEN_PAUSE_S  # the listening socket itself
 
 
+_KEPT = OSError(
+    errno.EMFILE, "Too many open files: the rest is kept for the upstreams of those who are there"
+)
 _PAUSES = (Taken.FULL, Taken.SHORT, Taken.BROKEN)
 _ENDS = {
     AcceptFault.NOTHING: Taken.ALL,
@@ -98,6 +102,9 @@ class Listener:
         admission = context.admission
         failures = 0
         for _ in range(_ACCEPTS):
+            if context.descriptors.is_short(len(context.connections)):
+                context.accepts.failed(self.name, _KEPT, AcceptFault.SHORTAGE, monotonic())
+                return Taken.SHORT
             # Who may wait is left in the queue while there is no room; else there has to be somebody
             # whom to refuse.
             admitted = admission.waits and admission.admit()
@@ -118,6 +125,7 @@ class Listener:
                 if failures >= _FAILURES:
                     return Taken.SHORT
                 continue
+            context.descriptors.took(sock.fileno())
             if not admitted and not admission.admit():
                 sock.close()
                 context.accepts.full(self.name, admission.limit, False, monotonic())

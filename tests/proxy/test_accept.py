@@ -15,6 +15,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egressd.net.descriptors import DescriptorReserve
 from egressd.proxy.accept import REPEAT_S, AcceptFault, AcceptTrouble, fault_of
 from egressd.proxy.accept_report import AcceptReport
 from egressd.proxy.context import WorkerContext
@@ -38,6 +39,9 @@ class Conn:
     """An accepted connection."""
 
     closed = False
+
+    def fileno(self) -> int:
+        return 10
 
     def close(self) -> None:
         self.closed = True
@@ -78,7 +82,12 @@ class Scripted(Listener):
     """A listener that keeps what it would serve."""
 
     def __init__(self, admission: Admitting | DownstreamLimit) -> None:
-        context = SimpleNamespace(admission=admission, accepts=AcceptReport())
+        context = SimpleNamespace(
+            admission=admission,
+            accepts=AcceptReport(),
+            descriptors=DescriptorReserve(1 << 20),
+            connections=(),
+        )
         super().__init__(cast(WorkerContext, context), "egress", cast(Scope, None), handle_http)
         self.served: list[object] = []
 
