@@ -50,12 +50,20 @@ class _File:
 
 @dataclass(slots=True)
 class _Circumstances:
-    """Of one look: `now` in seconds of any one clock; `known`, by origin, what is in force."""
+    """Of one look: `now` in seconds of any one clock; `in_force` are the source's records that are."""
 
     now: float
     writers: Writers
-    known: Mapping[str, Mapping[str, int]]  # origin: ref: weight
+    in_force: Iterable[Record]
     again_s: float = inf
+    _known: dict[str, dict[str, int]] | None = None
+
+    @property
+    def known(self) -> Mapping[str, Mapping[str, int]]:
+        """What is in force by origin: weights by ref. Only worked out for a look that needs it."""
+        if self._known is None:
+            self._known = _by_origin(self.in_force)
+        return self._known
 
     def look_in(self, seconds: float) -> None:
         self.again_s = min(self.again_s, seconds)
@@ -75,6 +83,7 @@ class Tree:
     _said: tuple[object, ...] | None = None
     _serial: count[int] = field(default_factory=count)
     _first_seen: dict[str, int] = field(default_factory=dict)
+    _is_beyond_doubt: bool = False  # nothing was read since the last look, which doubted nothing
     _includes: Includes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,7 +99,7 @@ class Tree:
     ) -> Look:
         """Read what changed. All files are as they stood at one moment: when something changed while
         they were read, as when the link to a whole tree is swapped, they are read again."""
-        at = _Circumstances(now, writers or Writers(), _by_origin(known))
+        at = _Circumstances(now, writers or Writers(), known)
         for _ in range(_TRIES):
             at.again_s = inf
             at.writers.catch_up()
@@ -157,6 +166,7 @@ class Tree:
             at.look_in(self.patience.still_s)
             return False
         file.real, file.read = real, read
+        self._is_beyond_doubt = False
         self._first_seen.setdefault(path, next(self._serial))
         return True
 
@@ -244,7 +254,7 @@ class Tree:
 
     def _doubts(self, records: Mapping[str, Record], at: _Circumstances) -> dict[str, Doubt]:
         """The files that may be half of what is meant."""
-        if not self.patience.again_s:
+        if not self.patience.again_s or self._is_beyond_doubt:
             return {}
         doubts: dict[str, Doubt] = {}
         origins = {ref: record.origin for ref, record in records.items()}
@@ -260,6 +270,7 @@ class Tree:
             doubts[path] = doubt
             if not doubt.is_lasting:
                 at.look_in(left)
+        self._is_beyond_doubt = not doubts
         return doubts
 
     def _doubt(

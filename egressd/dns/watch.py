@@ -239,7 +239,8 @@ class Watch:
         before = entry.held
         known = self._remembered.pop(question, before)
         after = next_state(known, answers, trio.current_time(), self._rng(), self._bounds)
-        if self._shared is not None and after.is_answered and after != before:
+        # A name that never had records is not worth telling of: clients may invent any number.
+        if self._shared is not None and (after.records or before.records):
             self._shared.tell(question, after)
         self._change(question, entry, after)
 

@@ -321,3 +321,18 @@ async def test_an_old_answer_that_nobody_lives_on_waits_for_a_fresh_one(
         await watch.first(X)
         assert records(watch, "x") == ("10.0.0.2",)
         nursery.cancel_scope.cancel()
+
+
+async def test_names_that_never_had_records_are_not_told_of(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Clients below a wildcard may invent any number of them."""
+    servers = Servers(x_A=Answer(("10.0.0.1",), 10.0))
+    async with two_watching(servers) as (one, _):
+        for name in ("x", "y"):
+            one.watch(Question(name), lambda: None)
+            await one.first(Question(name))
+        assert _table(one).known.keys() == {X}
+        servers.table["x_A"] = NONE
+        await trio.sleep(600)
+        assert _table(one).known[X].held.records == ()  # but that one is gone is told
