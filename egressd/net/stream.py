@@ -115,8 +115,8 @@ class Stream:
         except ssl.SSLZeroReturnError:
             self.ended = True
             return b""
-        except ssl.SSLEOFError:
-            self.ended = self.truncated = True
+        except ssl.SSLEOFError as error:
+            self._end_without_notice(error)
             return b""
         except OSError as error:
             self.dead = True
@@ -147,8 +147,8 @@ class Stream:
         except ssl.SSLZeroReturnError:
             self.ended = True
             return 0
-        except ssl.SSLEOFError:
-            self.ended = self.truncated = True
+        except ssl.SSLEOFError as error:
+            self._end_without_notice(error)
             return 0
         except OSError as error:
             self.dead = True
@@ -156,6 +156,14 @@ class Stream:
         if count < len(buffer) and not self.ended and not self.is_tls:
             self.readable = False
         return count
+
+    def _end_without_notice(self, error: ssl.SSLEOFError) -> None:
+        """TLS ended without close_notify. Raises `StreamClosed` for a reset: Python's `ssl` has the same
+        error for it, only without OpenSSL's reason."""
+        self.ended = self.truncated = True
+        if self.dead or not error.reason:
+            self.dead = True
+            raise StreamClosed("connection reset by peer") from None
 
     def is_quiet(self) -> bool:
         """Whether it is known that nothing more has come: no byte, no end, no error.

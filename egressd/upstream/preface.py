@@ -25,7 +25,7 @@ def proxy_header(version: str, source: tuple[str, int], destination: tuple[str, 
     """A PROXY header, "V1" or "V2", of a client's connection: its address and the one that it came
     to. Addresses that are not IP, or of two families, are sent as unknown."""
     try:
-        one, other = ipaddress.ip_address(source[0]), ipaddress.ip_address(destination[0])
+        one, other = _without_zone(source[0]), _without_zone(destination[0])
         known = one.version == other.version
     except ValueError:
         known = False
@@ -37,6 +37,12 @@ def proxy_header(version: str, source: tuple[str, int], destination: tuple[str, 
     addresses = one.packed + other.packed + struct.pack("!HH", source[1], destination[1])
     family = 0x11 if one.version == 4 else 0x21
     return _SIGNATURE + bytes([0x21, family]) + struct.pack("!H", len(addresses)) + addresses
+
+
+def _without_zone(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Neither version has a place for the zone of a link-local address ("fe80::1%eth0"). Raises
+    `ValueError`."""
+    return ipaddress.ip_address(address.partition("%")[0])
 
 
 async def open_tunnel(stream: Stream, fiber: Fiber, tunnel: TunnelSpec) -> bytes:
