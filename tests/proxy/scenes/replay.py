@@ -61,8 +61,7 @@ class Play:
         origin_closes = isinstance(variation, Close) and variation.side == "origin"
         self.stage = Stage(
             scene.resources,
-            tls=tls,
-            origin_tls=scene.origin_tls,
+            **scene.speaks(tls=tls),
             connects=scene.connects or ("ok",) * (len(scene.actors("origin")) or 1),
             mirror=scene.mirror,
             settings=scene.settings,

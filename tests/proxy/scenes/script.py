@@ -114,7 +114,10 @@ class Scene:
     splits: bool = True
     closes: bool = True
     tls: bool = True
-    origin_tls: bool = True
+    origin_tls: bool = True  # of the replays over TLS
+    door: str = "http"
+    client: str = "plain"  # what it speaks where the door is not "http": "plain", "tls", "mutual"
+    origin: str = "plain"
     ends_by_close: bool = False
     xfail: str = ""
 
@@ -132,6 +135,23 @@ class Scene:
         """Everything that an actor is to get."""
         own = (s for s in self.steps if s.actor == (side, at) and s.what == "gets")
         return b"".join(step.data for step in own)
+
+    @property
+    def over_tls(self) -> bool:
+        """Whether it is replayed over TLS on both sides, too."""
+        return self.tls and self.door == "http"
+
+    def speaks(self, *, tls: bool) -> dict[str, Any]:
+        """How the ends of a stage speak."""
+        if not tls:
+            return {"door": self.door, "client": self.client, "origin": self.origin}
+        origin = "tls" if self.origin_tls else "plain"
+        return {
+            "door": "https",
+            "client": "tls",
+            "origin": origin,
+            "originates": self.origin_tls,
+        }
 
     def actors(self, side: str) -> list[int]:
         return sorted({step.at for step in self.steps if step.side == side})

@@ -23,25 +23,35 @@ import trustme
 from egressd.api.parse import parse_text
 from egressd.net import Deadline, Fiber, Readiness
 from egressd.net.stream import Stream, StreamClosed
+from egressd.proxy import listener
 from egressd.proxy.context import ProxySettings, WorkerContext
 from egressd.proxy.directory import Directory
 from egressd.proxy.downstream import Downstream
-from egressd.proxy.listener import Listener, handle_http
+from egressd.proxy.gateway import GatewayPort
+from egressd.proxy.listener import Handler, Listener, handle_http, handle_tcp, handle_tls
 from egressd.proxy.record import TrafficRecorder
+from egressd.proxy.sidecar import SidecarPort
 from egressd.registry.memory import MemoryView
+from egressd.registry.profile import NodeProfile
 from egressd.registry.records import Record
+from egressd.routing.gateway import compile_listeners
+from egressd.routing.sidecar import compile_sidecar_listeners
 from egressd.telemetry.access_log import AccessLog
 from egressd.telemetry.stats import WorkerStats, decode_snapshot
 from egressd.upstream import connection, node_state
 from egressd.upstream.cluster import Cluster
 from egressd.upstream.dialing import ConnectFailed
 from egressd.upstream.node_state import NodeState
+from egressd.upstream.server_tls import ServerContextCache
 from egressd.upstream.spec import ClusterSpec, EndpointSpec, PoolLimits, TlsSpec
 from egressd.upstream.tls import ContextKey, client_context
 from egressd.upstream.tls_contexts import ContextCache
 from egressd.upstream.tls_handshake import drive_handshake
 from tests.proxy.scenes.peers import Peer, TlsPeer
 
+PROFILE = NodeProfile(labels={"app": "edge"})
+DESTINATION = ("10.2.0.1", 443)
+"""Where the clients of the plain doors ("tls", "tcp") were going."""
 MIRROR = "10.0.0.9"
 """The address whose connections are the mirror's, not an origin's."""
 T = TypeVar("T")
@@ -78,6 +88,7 @@ def given_clock() -> Iterator[None]:
             plain(self, level, option, *value)
 
         patch.setattr(socket.socket, "setsockopt", setsockopt)
+        patch.setattr(listener, "original_destination", lambda sock: DESTINATION)
         yield
 
 
@@ -86,13 +97,22 @@ class Certificates:
 
     def __init__(self) -> None:
         authority = trustme.CA()
-        self.ca_file = str(Path(mkdtemp(prefix="scenes-")) / "ca.pem")
+        self.place = Path(mkdtemp(prefix="scenes-"))
+        self.ca_file = str(self.place / "ca.pem")
         authority.cert_pem.write_to_path(self.ca_file)
         certificate = authority.issue_cert("a.x", "b.x", "*.w.x")
+        certificate.cert_chain_pems[0].write_to_path(str(self.place / "cert.pem"))
+        certificate.private_key_pem.write_to_path(str(self.place / "key.pem"))
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(self.server)
-        self.client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        authority.configure_trust(self.client)
+        self.clients = {"tls": _trusting(authority), "mutual": _trusting(authority)}
+        authority.issue_cert("client.x").configure_cert(self.clients["mutual"])
+
+
+def _trusting(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(context)
+    return context
 
 
 @lru_cache(maxsize=1)
@@ -124,7 +144,7 @@ def node() -> NodeState:
 
 @lru_cache(maxsize=64)
 def view_of(text: str) -> MemoryView:
-    parsed = parse_text(text, "scene.yaml")
+    parsed = parse_text(text.replace("CERTS", str(certificates().place)), "scene.yaml")
     assert not parsed.errors, parsed.errors
     return MemoryView([Record(resource=one, source="scene") for one in parsed.resources])
 
@@ -155,8 +175,10 @@ class Stage:
         self,
         resources: str,
         *,
-        tls: bool = False,
-        origin_tls: bool = True,
+        door: str = "http",
+        client: str = "plain",
+        origin: str = "plain",
+        originates: bool = False,
         connects: Sequence[str] = (),
         settings: Mapping[str, Any] | None = None,
         names: Mapping[str, tuple[str, ...]] | None = None,
@@ -164,7 +186,7 @@ class Stage:
     ) -> None:
         certificates(), node()  # what lives on is open before descriptors are counted
         self._fds = set(os.listdir("/proc/self/fd"))
-        self._tls, self._origin_tls = tls, tls and origin_tls
+        self._client, self._origin, self._originates = client, origin, originates
         self._connects, self._mirror_connects = tuple(connects), (mirror,)
         self.errors: list[Exception] = []
         self.loop = GivenLoop(self.errors.append, CLOCK)
@@ -178,6 +200,7 @@ class Stage:
             self._cluster,
             self.stats.cluster,
             ContextCache(self.loop, load),
+            profile=PROFILE,
         )
         self._clusters: list[Cluster] = []
         self.context = WorkerContext(
@@ -188,8 +211,7 @@ class Stage:
             rng=lambda: 0.0,
             bits=lambda count: 0,
         )
-        handler = _handle_https if tls else handle_http
-        self._listener = Listener(self.context, "scene", self.directory.mesh, handler)
+        self._listener = open_door(door, self.context, view_of(resources))
         self.clients: list[Peer] = []
         self.origins: list[Peer] = []
         self.mirrors: list[Peer] = []
@@ -202,17 +224,19 @@ class Stage:
     def connect(self) -> Peer:
         """A new client."""
         far, near = socket.socketpair()
-        peer = self._peer(far, near, is_client=True, tls=self._tls)
+        peer = self._peer(far, near, self._client, is_client=True)
         self.clients.append(peer)
         self._listener.start(far, ("10.1.1.1", 40000 + len(self.clients)))
         return peer
 
-    def _peer(self, far: socket.socket, near: socket.socket, *, is_client: bool, tls: bool) -> Peer:
-        if not tls:
+    def _peer(
+        self, far: socket.socket, near: socket.socket, speaks: str, *, is_client: bool
+    ) -> Peer:
+        if speaks == "plain":
             peer = Peer(far, near)
         else:
             made = certificates()
-            context = made.client if is_client else made.server
+            context = made.clients[speaks] if is_client else made.server
             peer = TlsPeer(far, near, context, server=not is_client)
         self._by_fd[peer.far_fd] = peer
         return peer
@@ -232,7 +256,7 @@ class Stage:
             raise ConnectFailed(endpoint.id, "connection refused")
         far, near = socket.socketpair()
         far.setblocking(False)
-        peers.append(self._peer(far, near, is_client=False, tls=self._origin_tls))
+        peers.append(self._peer(far, near, self._origin, is_client=False))
         return Stream(loop, far)
 
     @property
@@ -240,7 +264,7 @@ class Stage:
         return [*self.clients, *self.origins, *self.mirrors]
 
     def _cluster(self, spec: ClusterSpec) -> Cluster:
-        if self._origin_tls and spec.tls is None:
+        if self._originates and spec.tls is None:
             spec = replace(spec, tls=TlsSpec("SIMPLE", "a.x", ca_file=certificates().ca_file))
         cluster = Cluster(spec, node())
         self._clusters.append(cluster)
@@ -290,7 +314,7 @@ class Stage:
         left += self._left_in_memory()
         self.loop.close()
         after = set(os.listdir("/proc/self/fd"))
-        if after != self._fds:
+        if after - self._fds:  # others' garbage may go meanwhile
             left.append(f"descriptors: {sorted(map(int, after - self._fds))}")
         return left
 
@@ -334,6 +358,19 @@ def _nobody() -> Peer:
     return peer
 
 
+def open_door(door: str, context: WorkerContext, view: MemoryView) -> Listener:
+    """What clients come to: a bootstrap listener of that protocol ("https": plain HTTP behind TLS of our
+    own), or the first port that a Gateway or the Sidecar of the resources opens."""
+    if door == "gateway":
+        (spec, *_), problems = compile_listeners(view, PROFILE)
+        assert not problems, problems
+        return GatewayPort(context, spec, ServerContextCache(), PROFILE).listener
+    if door == "sidecar":
+        spec, *_ = compile_sidecar_listeners(view, PROFILE)
+        return SidecarPort(context, spec).listener
+    return Listener(context, "scene", context.directory.mesh, _HANDLERS[door])
+
+
 async def _handle_https(downstream: Downstream) -> None:
     """As a Gateway's port ends TLS."""
     stream, fiber = downstream.stream, downstream.fiber
@@ -348,3 +385,11 @@ async def _handle_https(downstream: Downstream) -> None:
         fiber.set_deadline(CLOCK.now + 10.0)
         await drive_handshake(stream, fiber, tls)
         await downstream.serve_http()
+
+
+_HANDLERS: dict[str, Handler] = {
+    "http": handle_http,
+    "https": _handle_https,
+    "tls": handle_tls,
+    "tcp": handle_tcp,
+}

@@ -85,7 +85,6 @@ SCENES = (
         ONCE,
         splits=False,
         closes=False,
-        xfail="counted as the client's disconnect",
     ),
     Scene(
         "a client that never sends the rest of its body is given up",
@@ -100,7 +99,6 @@ SCENES = (
         ONCE,
         splits=False,
         closes=False,
-        xfail="open",
     ),
     Scene(
         "an answer that stops within its body",

@@ -7,46 +7,41 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
-from tests.proxy.scenes import actions, basic, malformed, retries, reuse, stalls, tunnels, uploads
+from tests.proxy.scenes import (
+    actions,
+    basic,
+    doors,
+    malformed,
+    policies,
+    retries,
+    reuse,
+    stalls,
+    tunnels,
+    uploads,
+)
 from tests.proxy.scenes.replay import Play, Variation, closes, splits
 from tests.proxy.scenes.script import Scene
 
 SCENES: tuple[Scene, ...] = tuple(
     scene
-    for part in (basic, reuse, uploads, malformed, retries, actions, tunnels, stalls)
+    for part in (
+        basic,
+        reuse,
+        uploads,
+        malformed,
+        retries,
+        actions,
+        policies,
+        tunnels,
+        doors,
+        stalls,
+    )
     for scene in part.SCENES
 )
 _MOST = int(os.environ.get("SCENE_POSITIONS", "32"))
 """Positions of one scene and kind: past it every n-th, first and last among them. CI takes all."""
 _MOST_TLS = 3
 """Over TLS, whose handshakes take most of the time."""
-_UNMENDED = {
-    **dict.fromkeys(
-        (
-            "a body behind the answer to HEAD",
-            "a second answer behind 204",
-            "a second answer behind 304",
-            "a second answer behind a chunked one",
-            "a second answer behind an empty one",
-            "a second answer behind hints",
-            "a second answer behind one with a length",
-            "an empty line behind an answer",
-            "half a head behind an answer",
-            "one byte behind an answer",
-            "the rest of a body with a second answer",
-        ),
-        "a connection with bytes left on it goes back to the pool",
-    ),
-    **dict.fromkeys(
-        (
-            "a WebSocket carries both ways and ends with the client",
-            "a WebSocket whose origin resets",
-            "frames with the answer to the upgrade",
-        ),
-        "SSLSocket.shutdown ends TLS for reading, too",
-    ),
-    "a tunnel whose client resets": "over TLS a reset is not seen",
-}
 
 
 def marked(scenes: Sequence[Scene]) -> list[object]:
@@ -54,10 +49,9 @@ def marked(scenes: Sequence[Scene]) -> list[object]:
         pytest.param(
             scene,
             id=scene.name.replace(" ", "_"),
-            marks=[pytest.mark.xfail(strict=False, reason=why)] if why else [],
+            marks=[pytest.mark.xfail(strict=False, reason=scene.xfail)] if scene.xfail else [],
         )
         for scene in scenes
-        for why in (scene.xfail or _UNMENDED.get(scene.name, ""),)
     ]
 
 
@@ -82,7 +76,7 @@ def test_as_written(scene: Scene) -> None:
     play(scene, [None], tls=False)
 
 
-@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.tls]))
+@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.over_tls]))
 def test_as_written_over_tls(scene: Scene) -> None:
     play(scene, [None], tls=True)
 
@@ -92,7 +86,7 @@ def test_every_write_in_two(scene: Scene) -> None:
     play(scene, sampled(splits(scene), _MOST), tls=False)
 
 
-@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.splits and one.tls]))
+@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.splits and one.over_tls]))
 def test_every_write_in_two_records(scene: Scene) -> None:
     play(scene, sampled(splits(scene), _MOST_TLS), tls=True)
 
@@ -106,6 +100,6 @@ def test_a_side_closes_after_every_byte(scene: Scene, side: str, by: str) -> Non
 
 @pytest.mark.parametrize("by", ["ends", "resets"])
 @pytest.mark.parametrize("side", ["client", "origin"])
-@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.closes and one.tls]))
+@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.closes and one.over_tls]))
 def test_a_side_closes_over_tls(scene: Scene, side: str, by: str) -> None:
     play(scene, sampled(closes(scene, side, by), _MOST_TLS), tls=True)
