@@ -37,7 +37,10 @@ kind: ServiceEntry
 metadata: {{name: {name}}}
 spec:
   hosts: ["{host}"]
-  ports: [{{number: {port}, name: http, protocol: HTTP}}, {{number: 443, name: tls, protocol: TLS}}]
+  ports:
+  - {{number: {port}, name: http, protocol: HTTP}}
+  - {{number: {tunnel}, name: tcp, protocol: TCP}}
+  - {{number: 443, name: tls, protocol: TLS}}
   resolution: {resolution}
 """
 
@@ -49,6 +52,7 @@ class Ground:
     node: Node
     server: NameServer
     port: int
+    tunnel: int
 
     def get(self, name: str) -> tuple[int, bytes]:
         status, _, body = self.node.get(f"{name}:{self.port}")
@@ -56,12 +60,12 @@ class Ground:
 
     def connect(self, name: str) -> bytes:
         with socket.create_connection(("127.0.0.1", self.node.port), 10) as raw:
-            raw.sendall(f"CONNECT {name}:{self.port} HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+            raw.sendall(f"CONNECT {name}:{self.tunnel} HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
             return raw.recv(1000).partition(b"\r\n")[0]
 
 
-def wild(name: str, host: str, port: int, resolution: str) -> str:
-    return WILD.format(name=name, host=host, port=port, resolution=resolution)
+def wild(name: str, host: str, port: int, resolution: str, tunnel: int = 5432) -> str:
+    return WILD.format(name=name, host=host, port=port, resolution=resolution, tunnel=tunnel)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +73,12 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     directory = tmp_path_factory.mktemp("addresses")
     with contextlib.ExitStack() as stack:
         origin = stack.enter_context(Origin("loopback"))
+        tunnel = stack.enter_context(Origin("tunnel")).port
         server = stack.enter_context(NameServer(dict(NAMES)))
         resources = {
-            "wild.yaml": wild("wild", "*.wild.test", origin.port, "NONE"),
-            "dyn.yaml": wild("dyn", "*.dyn.test", origin.port, "DYNAMIC_DNS"),
-            "written.yaml": wild("written", "written.test", origin.port, "NONE"),
+            "wild.yaml": wild("wild", "*.wild.test", origin.port, "NONE", tunnel),
+            "dyn.yaml": wild("dyn", "*.dyn.test", origin.port, "DYNAMIC_DNS", tunnel),
+            "written.yaml": wild("written", "written.test", origin.port, "NONE", tunnel),
         }
         node = Node(
             directory,
@@ -83,12 +88,12 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
             outboundTrafficPolicy={"mode": "ALLOW_ANY"},
             limits={
                 "allowedAddresses": {"excepted.wild.test": ["127.0.0.0/8"]},
-                "connectPorts": [origin.port],
+                "connectPorts": [tunnel],
             },
         )
         stack.enter_context(node)
         eventually(lambda: node.get(f"written.test:{origin.port}")[0] == 200)
-        yield Ground(node, server, origin.port)
+        yield Ground(node, server, origin.port, tunnel)
 
 
 @pytest.mark.parametrize("name", DENIED)

@@ -26,6 +26,7 @@ from egressd.api import nodes
 from egressd.api.deprecated import REPLACEMENTS
 from egressd.api.duration import EXPECTED as A_DURATION
 from egressd.api.duration import parse_duration
+from egressd.api.grammar import escaped
 from egressd.api.message import Message, Percent, fields_of
 from egressd.api.report import Report, quoted
 
@@ -144,7 +145,7 @@ def is_null(node: nodes.Node) -> bool:
 def join(path: str, name: str) -> str:
     """The path of a key under `path`; a key with dots or slashes stands in brackets."""
     if not _SIMPLE_KEY.fullmatch(name):
-        return f'{path}["{name}"]'
+        return f'{path}["{escaped(name)}"]'
     return f"{path}.{name}" if path else name
 
 

@@ -9,8 +9,15 @@ from typing import ClassVar
 import msgspec
 
 from egressd.api.authorization_policy import PolicySelector
+from egressd.api.grammar import (
+    cookie_path_fault,
+    cookie_value_fault,
+    server_name_fault,
+    token_fault,
+)
 from egressd.api.message import (
     Duration,
+    Fault,
     Int32,
     Message,
     PortSelector,
@@ -137,6 +144,7 @@ class LoadBalancerSettings(Message, frozen=True):
 class ConsistentHashLB(Message, frozen=True):
     """Istio `LoadBalancerSettings.ConsistentHashLB`."""
 
+    GRAMMAR: ClassVar[Mapping[str, Fault]] = {"httpHeaderName": token_fault}
     ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "hash_key": (
             "httpHeaderName",
@@ -174,6 +182,7 @@ class MagLev(Message, frozen=True):
 class HTTPCookie(Message, frozen=True):
     """Istio `LoadBalancerSettings.ConsistentHashLB.HTTPCookie`."""
 
+    GRAMMAR: ClassVar[Mapping[str, Fault]] = {"name": token_fault, "path": cookie_path_fault}
     name: str
     path: str = ""
     ttl: Duration | None = None
@@ -183,6 +192,7 @@ class HTTPCookie(Message, frozen=True):
 class CookieAttribute(Message, frozen=True):
     """Istio `LoadBalancerSettings.ConsistentHashLB.HTTPCookie.Attribute`."""
 
+    GRAMMAR: ClassVar[Mapping[str, Fault]] = {"name": token_fault, "value": cookie_value_fault}
     name: str
     value: str = ""
 
@@ -260,6 +270,7 @@ class OutlierDetection(Message, frozen=True):
 class ClientTLSSettings(Message, frozen=True):
     """Istio `ClientTLSSettings`."""
 
+    GRAMMAR: ClassVar[Mapping[str, Fault]] = {"sni": server_name_fault}
     mode: ClientTLSMode = ClientTLSMode.DISABLE
     client_certificate: str = ""
     private_key: str = ""

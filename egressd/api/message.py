@@ -3,17 +3,21 @@
 A field's Python name is the snake case of Istio's JSON name; `Message` renames in both directions.
 A field without a default is required (Istio's REQUIRED mark). `ONEOF` names the groups of which at
 most one field may be set, `DEPRECATED` the JSON names that are read with a warning, `OLD_NAMES` names
-that Istio no longer has, each with the field that it is read as.
+that Istio no longer has, each with the field that it is read as. `GRAMMAR` says by JSON name what a
+string, or each string of a list or map, must be (`egressd.api.grammar`).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar
 
 import msgspec
 import msgspec.structs
+
+Fault = Callable[[str], str]
+"""A grammar: what is expected instead of a string, "" when it is fine."""
 
 Duration = Annotated[float, msgspec.Meta(extra={"scalar": "duration"})]
 """Seconds. Written "1h30m", "0.5s" in YAML (protobuf JSON and Go spelling)."""
@@ -29,6 +33,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     DEPRECATED: ClassVar[frozenset[str]] = frozenset()
     OLD_NAMES: ClassVar[Mapping[str, str]] = {}
+    GRAMMAR: ClassVar[Mapping[str, Fault]] = {}
 
 
 class PortSelector(Message, frozen=True):

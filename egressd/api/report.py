@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from egressd.api.grammar import escaped
 from egressd.api.resource import Place, Problem, Severity
 
 
 def quoted(value: object) -> str:
-    """A value as a message shows it, cut to a readable length."""
-    shown = f'"{value}"' if isinstance(value, str) else str(value)
+    """A value as a message shows it: printable, cut to a readable length."""
+    shown = f'"{escaped(value)}"' if isinstance(value, str) else str(value)
     return shown if len(shown) <= 120 else f"{shown[:117]}..."
 
 
@@ -51,6 +52,10 @@ class Report:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
         return self.lines.get("", 0)
 
+    def has_error_at(self, path: str) -> bool:
+        """True when an error of this very field is known."""
+        return any(p.field == path and p.severity is Severity.ERROR for p in self.problems)
+
     def has_errors(self) -> bool:
         """True when the resource must be refused."""
         return any(problem.severity is Severity.ERROR for problem in self.problems)
@@ -68,7 +73,7 @@ class Report:
                 severity=severity,
                 place=Place(self.file, line),
                 resource=self.resource,
-                field=path,
+                field=escaped(path),
                 found=found,
                 expected=expected,
             )

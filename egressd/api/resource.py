@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from typing import ClassVar
 
 import msgspec
 
 from egressd.api.authorization_policy import AuthorizationPolicy
 from egressd.api.destination_rule import DestinationRule
 from egressd.api.gateway import Gateway
-from egressd.api.message import Message
+from egressd.api.grammar import escaped, free_fault
+from egressd.api.message import Fault, Message
 from egressd.api.service_entry import ServiceEntry
 from egressd.api.sidecar import Sidecar
 from egressd.api.virtual_service import VirtualService
@@ -53,6 +55,7 @@ SPEC_TYPES: Mapping[Kind, type[Spec]] = {
 class Metadata(Message, frozen=True):
     """Kubernetes `ObjectMeta`, the part that means something on a VM."""
 
+    GRAMMAR: ClassVar[Mapping[str, Fault]] = {"annotations": free_fault}
     name: str
     namespace: str = "default"
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
@@ -95,7 +98,7 @@ class Severity(enum.StrEnum):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing wrong with one field of one resource."""
+    """One thing wrong with one field of one resource. As a string it is one printable line."""
 
     severity: Severity = Severity.ERROR
     place: Place = Place()
@@ -110,7 +113,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         found = f"found {self.found}" if self.found else ""
         expected = f"expected {self.expected}" if self.expected else ""
         says = ", ".join(part for part in (found, expected) if part)
-        return f"{self.severity}: {': '.join((*parts, says))}"
+        return escaped(f"{self.severity}: {': '.join((*parts, says))}")
 
 
 class Parsed(msgspec.Struct, frozen=True):

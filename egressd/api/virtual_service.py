@@ -8,8 +8,17 @@ from typing import ClassVar
 
 import msgspec
 
+from egressd.api.grammar import (
+    authority_fault,
+    free_fault,
+    header_value_fault,
+    location_path_fault,
+    path_template_fault,
+    request_path_fault,
+)
 from egressd.api.message import (
     Duration,
+    Fault,
     Int32,
     Message,
     Percent,
@@ -92,6 +101,7 @@ class Headers(Message, frozen=True):
 class HeaderOperations(Message, frozen=True):
     """Istio `Headers.HeaderOperations`."""
 
+    GRAMMAR: ClassVar[Mapping[str, Fault]] = {"set": header_value_fault, "add": header_value_fault}
     set: Mapping[str, str] = msgspec.field(default_factory=dict)
     add: Mapping[str, str] = msgspec.field(default_factory=dict)
     remove: tuple[str, ...] = ()
@@ -170,6 +180,11 @@ class TLSMatchAttributes(Message, frozen=True):
 class HTTPRedirect(Message, frozen=True):
     """Istio `HTTPRedirect`."""
 
+    GRAMMAR: ClassVar[Mapping[str, Fault]] = {
+        "uri": location_path_fault,
+        "authority": authority_fault,
+        "prefixRewrite": request_path_fault,
+    }
     ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "redirect_port": (
             "port",
@@ -195,6 +210,7 @@ class HTTPDirectResponse(Message, frozen=True):
 class HTTPBody(Message, frozen=True):
     """Istio `HTTPBody`."""
 
+    GRAMMAR: ClassVar[Mapping[str, Fault]] = {"string": free_fault}
     ONEOF: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "specifier": (
             "string",
@@ -208,6 +224,10 @@ class HTTPBody(Message, frozen=True):
 class HTTPRewrite(Message, frozen=True):
     """Istio `HTTPRewrite`."""
 
+    GRAMMAR: ClassVar[Mapping[str, Fault]] = {
+        "uri": request_path_fault,
+        "authority": authority_fault,
+    }
     uri: str = ""
     authority: str = ""
     uri_regex_rewrite: RegexRewrite | None = None
@@ -216,6 +236,7 @@ class HTTPRewrite(Message, frozen=True):
 class RegexRewrite(Message, frozen=True):
     """Istio `RegexRewrite`."""
 
+    GRAMMAR: ClassVar[Mapping[str, Fault]] = {"rewrite": path_template_fault}
     match: str = ""
     rewrite: str = ""
 

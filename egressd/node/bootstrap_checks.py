@@ -11,8 +11,9 @@ import os
 import re
 
 from egressd.api.decode import join
-from egressd.api.names import is_fqdn, is_host, is_ip
+from egressd.api.names import is_fqdn, is_host, is_ip, label_fault
 from egressd.api.report import Report, quoted
+from egressd.api.rules.grammar import check_grammar
 from egressd.dns.servers import split_server
 from egressd.node.bootstrap_model import FILES_ADAPTER, Bootstrap
 from egressd.routing.path import EscapedSlashes, PathNormalization
@@ -39,6 +40,7 @@ def check_bootstrap(config: Bootstrap, report: Report) -> None:
     _check_limits(config, report)
     _check_dns(config, report)
     _check_paths(config, report)
+    check_grammar(config, "", report)
 
 
 def _check_node(config: Bootstrap, report: Report) -> None:
@@ -49,6 +51,9 @@ def _check_node(config: Bootstrap, report: Report) -> None:
         report.error("node.namespace", quoted(node.namespace), _NAME_EXPECTED)
     if not _NAME.fullmatch(node.root_namespace):
         report.error("node.rootNamespace", quoted(node.root_namespace), _NAME_EXPECTED)
+    for key, value in node.labels.items():
+        if fault := label_fault(key, value):
+            report.error(join("node.labels", key), quoted(value), fault)
     parts = node.locality.split("/")
     if len(parts) > 3 or (node.locality and not all(parts)):
         report.error(

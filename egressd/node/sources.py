@@ -20,6 +20,7 @@ from egressd.registry.adapter import (
     AdapterContext,
     AdapterFactory,
 )
+from egressd.registry.admission import Admission
 from egressd.registry.records import Hold, Record, Snapshot
 
 _FIRST_RETRY_S = 0.5
@@ -76,6 +77,8 @@ class SourceSink:
         self.status = status
         self._known = known
         self._overruled = overruled
+        self._admission = Admission()
+        self._told: tuple[Problem, ...] = ()  # by the adapter
         self._on_snapshot = on_snapshot
         self._progress_logged_at = time()  # a quick first sync is not worth a line
         self._on_word = on_word  # anything was heard, good or bad
@@ -95,6 +98,10 @@ class SourceSink:
         else:
             self.in_sync()
         self.status.source_version = snapshot.source_version
+        before = self._admission.problems
+        snapshot = self._admission.admit(snapshot)
+        if before != self._admission.problems:
+            self._note_problems()
         return self._on_snapshot(self.status.name, snapshot)
 
     def progress(self, done: int, total: int) -> None:
@@ -124,6 +131,11 @@ class SourceSink:
         return self._known(self.status.name)
 
     def problems(self, problems: tuple[Problem, ...]) -> None:
+        self._told = problems
+        self._note_problems()
+
+    def _note_problems(self) -> None:
+        problems = (*self._told, *self._admission.problems)
         known = set(self.status.problems)
         new = [problem for problem in problems if problem not in known]
         for problem in new[:_LOGGED_PROBLEMS]:

@@ -16,6 +16,9 @@ from egressd.proxy.http1.fields import split_fields
 from egressd.routing.table import HeaderOps
 
 _COMMAND = re.compile(rb"%(?:%|([A-Z0-9_]+)(?:\(([^()]*)\))?(?::([0-9]+))?%)")
+_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]+")
+"""What no field value has (RFC 9110 5.5): a format of `%START_TIME(%n)%` and a name in a certificate
+could bring it in."""
 _FRACTION = re.compile(r"%([1-9]?)f")
 
 
@@ -38,8 +41,12 @@ def _values(
         value = _value(x, name, (argument or b"").decode("latin-1"), response)
         return value[: int(most)] if most else value
 
-    made = ((name, _COMMAND.sub(replaced, value)) for name, value in fields)
+    made = ((name, _field_value(_COMMAND.sub(replaced, value))) for name, value in fields)
     return tuple((name, value) for name, value in made if value)
+
+
+def _field_value(made: bytes) -> bytes:
+    return _CONTROLS.sub(b"", made).strip(b" \t")
 
 
 def _value(x: Exchange, command: bytes, argument: str, response: bytes) -> bytes:

@@ -33,7 +33,9 @@ _FAILURES = (ConnectFailed, Overflow, TlsConfigError, StreamClosed, MalformedMes
 
 
 def shadow_authority(authority: bytes) -> bytes:
-    """Envoy: "-shadow" behind the host, before a port."""
+    """Envoy: "-shadow" behind the host, before a port. An IPv6 address has no place for it."""
+    if authority[:1] == b"[":
+        return authority
     host, colon, port = authority.rpartition(b":")
     if colon and port.isdigit():
         return b"%b-shadow:%b" % (host, port)

@@ -76,7 +76,9 @@ def rewrite_path(route: Route, match: Match | None, path: bytes) -> bytes:
     if rewrite is None:
         return path
     if rewrite.regex is not None:
-        return rewrite.regex(path)
+        made = rewrite.regex(path)
+        # What is left of a path may be empty or begin anywhere; a target begins with a slash.
+        return made if made[:1] == b"/" or made == path else b"/" + made
     if rewrite.uri is None:
         return path
     return _replace_matched(path, match, rewrite.uri)
@@ -117,14 +119,16 @@ def redirect_location(redirect: Redirect, match: Match | None, request: Request)
     if port:
         host = b"%b:%d" % (host, port)
     path = request.path
-    query = request.query
+    query, fragment = request.query, b""
     if redirect.path is not None:
-        path, mark, own = redirect.path.partition(b"?")
+        path, number_sign, fragment = redirect.path.partition(b"#")
+        fragment = number_sign + fragment
+        path, mark, own = path.partition(b"?")
         query = own if mark else query
     elif redirect.prefix is not None:
         path = _replace_matched(path, match, redirect.prefix)
     target = b"%b?%b" % (path, query) if query else path
-    return b"%b://%b%b" % (scheme, host, target)
+    return b"%b://%b%b%b" % (scheme, host, target, fragment)
 
 
 def _split_port(authority: bytes) -> tuple[bytes, int | None]:

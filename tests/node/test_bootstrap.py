@@ -116,6 +116,11 @@ WRONG = [
     ),
     ("limits: {connectPorts: [443, 0]}", "limits.connectPorts[1]", "from 1"),
     ("limits: {deniedAddresses: [10.0.0.1/8]}", "limits.deniedAddresses[0]", "host bits"),
+    ('node: {id: "a\\r\\nb"}', "node.id", "printable"),
+    ('node: {labels: {"a\\nb": c}}', 'node.labels["a\\nb"]', "a key of at most"),
+    ('node: {labels: {a: "b c"}}', "node.labels.a", "a label value"),
+    ('node: {locality: "eu\\n/a"}', "node.locality", "without control"),
+    ('accessLog: {path: "/a\\nb"}', "accessLog.path", "without control"),
     (
         "limits: {allowedAddresses: {a.test: ['::1', 10.0.0.1/8]}}",
         'limits.allowedAddresses["a.test"][1]',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import structlog
 import trio
@@ -90,3 +91,23 @@ def test_thousands_of_problems_are_a_few_lines_and_no_new_ones_none() -> None:
         980,
         "error: found new, expected x",
     ]
+
+
+def test_what_no_source_may_state_is_left_out_and_told() -> None:
+    taken: list[Snapshot] = []
+    told = sink(taken)
+    good = snapshot("one", service("a"), origin="a")
+    (record,) = good.records
+    spec = msgspec.structs.replace(record.resource.spec, hosts=("a.example\r\nX-Evil: 1",))
+    resource = msgspec.structs.replace(record.resource, spec=spec)
+    bad = msgspec.structs.replace(record, resource=resource)
+    own = Problem(field="x", found="y", expected="z")
+    told.problems((own,))
+    told.publish(msgspec.structs.replace(good, records=(bad,)))
+    assert (taken[-1].records, taken[-1].failed_origins) == ((), {"a"})
+    assert [problem.field for problem in told.status.problems] == ["x", "spec.hosts[0]"]
+    told.problems(())
+    assert [problem.field for problem in told.status.problems] == ["spec.hosts[0]"]
+    told.publish(good)
+    assert taken[-1] is good
+    assert told.status.problems == ()

@@ -104,7 +104,8 @@ def _check_tunnel(tunnel: TunnelSettings | None, path: str, report: Report) -> N
         return
     if tunnel.protocol not in ("", "CONNECT", "POST"):
         report.error(f"{path}.protocol", quoted(tunnel.protocol), '"CONNECT" or "POST"')
-    if not is_fqdn(tunnel.target_host) and not is_ip(tunnel.target_host):
+    is_address = is_ip(tunnel.target_host) and "%" not in tunnel.target_host
+    if not is_fqdn(tunnel.target_host) and not is_address:
         expected = "a DNS name or an IP address"
         report.error(f"{path}.targetHost", quoted(tunnel.target_host), expected)
     check_port(tunnel.target_port, f"{path}.targetPort", report)

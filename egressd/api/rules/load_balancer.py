@@ -8,6 +8,7 @@ from typing import Final
 from egressd.api.decode import join
 from egressd.api.destination_rule import (
     ConsistentHashLB,
+    HTTPCookie,
     LoadBalancerSettings,
     LocalityDistribute,
     LocalityFailover,
@@ -54,8 +55,10 @@ def _check_hash(settings: ConsistentHashLB | None, path: str, report: Report) ->
     if settings is None:
         return
     cookie = settings.http_cookie
-    if cookie is not None and not cookie.name:
-        report.error(f"{path}.httpCookie.name", '""', "the name of a cookie")
+    if cookie is not None:
+        _check_cookie(cookie, f"{path}.httpCookie", report)
+    if settings.http_header_name == "":
+        report.error(f"{path}.httpHeaderName", '""', "the name of a header")
     has_algorithm = settings.maglev is not None or settings.ring_hash is not None
     if settings.minimum_ring_size and has_algorithm:
         found = "minimumRingSize beside ringHash or maglev"
@@ -69,6 +72,14 @@ def _check_hash(settings: ConsistentHashLB | None, path: str, report: Report) ->
         if not (size < MAGLEV_LIMIT and _is_prime(size)):
             expected = f"a prime number below {MAGLEV_LIMIT}"
             report.error(f"{path}.maglev.tableSize", str(size), expected)
+
+
+def _check_cookie(cookie: HTTPCookie, path: str, report: Report) -> None:
+    if not cookie.name:
+        report.error(f"{path}.name", '""', "the name of a cookie")
+    for index, attribute in enumerate(cookie.attributes):
+        if not attribute.name:
+            report.error(f"{path}.attributes[{index}].name", '""', "the name of an attribute")
 
 
 def _check_ring(size: int, path: str, report: Report) -> None:

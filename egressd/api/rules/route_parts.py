@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from egressd.api.decode import join
+from egressd.api.grammar import authority_fault, token_fault
 from egressd.api.message import StringMatch
 from egressd.api.names import (
     A_WILDCARD_HOST,
     frames_message,
-    header_value_fault,
     is_authority,
     is_header_name,
     is_host,
@@ -104,8 +104,8 @@ def _check_operations(
         for name, value in added.items():
             where = join(f"{path}.{verb}", name)
             _check_operation_name(name, where, report, authority=authority)
-            if fault := header_value_fault(value):
-                report.error(where, quoted(value), fault)
+            if is_authority(name) and value and (fault := authority_fault(value)):
+                report.error(where, quoted(value), f"{fault}; no commands")
     for index, name in enumerate(operations.remove):
         _check_operation_name(name, f"{path}.remove[{index}]", report, authority=False)
 
@@ -122,9 +122,5 @@ def _check_operation_name(name: str, path: str, report: Report, *, authority: bo
         )
     elif name.startswith(":"):
         report.error(path, quoted(name), 'a header without ":" prefix')
-    elif not _is_token(name):
-        report.error(path, quoted(name), "a header name (RFC 9110 token)")
-
-
-def _is_token(name: str) -> bool:
-    return all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name)
+    elif fault := token_fault(name):
+        report.error(path, quoted(name), f"a header name: {fault}")
