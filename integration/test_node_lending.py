@@ -118,6 +118,21 @@ def test_stops_and_goes_lose_and_double_nothing(tmp_path: Path, stack: ExitStack
     assert len(origin.seen) - before == sent
 
 
+def test_one_more_worker_serves_while_the_only_one_is_stopped(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    node = Limited(tmp_path, workers=1, limits={"heartbeatTimeout": "0s", "drainTimeout": "1s"})
+    stack.enter_context(node)
+    before = node.pids("worker")
+    (pid,) = before.values()
+    for _ in range(2):
+        with stopped(pid):
+            waiting = [Clients(node.port, stack).connect() for _ in range(10)]
+            assert all(is_answered(sock) for sock in waiting)
+        eventually(lambda: node.pids("worker") == before)
+        assert is_answered(Clients(node.port, stack).connect())
+
+
 def test_a_node_stops_while_a_queue_is_lent(tmp_path: Path, stack: ExitStack) -> None:
     node = Limited(tmp_path, limits={"drainTimeout": "1s"})
     stack.enter_context(node)

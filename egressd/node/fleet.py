@@ -22,6 +22,7 @@ from egressd.node.inherited import Inherited
 from egressd.node.lending import Holder, Lending
 from egressd.node.lifeline import Lifeline, is_stuck
 from egressd.node.socket_desk import Lent, Line, SocketDesk
+from egressd.node.stand_in import StandIn, any_well
 from egressd.node.status import ChildState, ChildStatus
 
 WorkerEntry = Callable[[Bootstrap, Inherited, int, Callable[[], None], Callable[[], None]], None]
@@ -32,6 +33,7 @@ RegistryEntry = Callable[[Bootstrap, Inherited, str], None]
 
 START_TIMEOUT_S = 30.0
 ABORT_PATIENCE_S = 1.0
+DRAIN_MARGIN_S = 5.0  # past the drain timeout, which workers keep themselves
 _FORK_RETRY_S = 1.0
 
 log = structlog.get_logger("egressd.supervisor")
@@ -64,6 +66,7 @@ class Fleet:
         self._selector = selector
         self.desk = SocketDesk(selector, holdings.listeners.name_at, self._desk_changed)
         self._lending = Lending(self.desk.send)
+        self._stand_in = StandIn()
         self._leave_behind = leave_behind  # closes in a child what is only the supervisor's
 
     def _desk_changed(self) -> None:
@@ -269,18 +272,43 @@ class Fleet:
 
     def attend(self, now: float) -> None:
         """Let no accept queue wait for a worker that is stuck, or not there."""
-        holders = []
-        for seat in self.workers():
-            child = seat.child
-            if child is not None and child.state is ChildState.READY:
-                seat.last_sign = max(seat.last_sign, self._holdings.pulses.last(child.pulse_slot))
-            queues = {sock: Lent(0, name) for name, sock in seat.share}
-            for place, sock in self.desk.sockets_of(seat.slot):
-                if sock.family != socket.AF_UNIX:  # all workers have the same one
-                    queues[sock] = Lent(0, "", *place)
-            line = child.line if child is not None else None
-            holders.append(Holder(seat.index, line, seat.last_sign, seat.is_serving, queues))
+        workers = self.workers()
+        holders = [self._holder(seat) for seat in workers]
         self._lending.update(holders, now)
+        owners = [one for one, seat in zip(holders, workers, strict=True) if not seat.stands_in]
+        there = [seat for seat in workers if seat.stands_in]
+        if there and any_well(owners, now):
+            log.info("workers take connections again: the one that stood in drains")
+            self.retire(there, now, there[0].bootstrap.limits.drain_timeout + DRAIN_MARGIN_S)
+        elif not there and self._stand_in.is_wanted(owners, now):
+            self._start_stand_in(workers[0], now)
+
+    def _holder(self, seat: Seat) -> Holder:
+        child = seat.child
+        if child is not None and child.state is ChildState.READY:
+            seat.last_sign = max(seat.last_sign, self._holdings.pulses.last(child.pulse_slot))
+        queues = {sock: Lent(0, name) for name, sock in seat.share}
+        for place, sock in self.desk.sockets_of(seat.slot):
+            if sock.family != socket.AF_UNIX:  # all workers have the same one
+                queues[sock] = Lent(0, "", *place)
+        line = child.line if child is not None else None
+        return Holder(seat.index, line, seat.last_sign, seat.is_serving, queues)
+
+    def _start_stand_in(self, owner: Seat, now: float) -> None:
+        free = self.free_indices(len(self._holdings.bells))
+        if free:
+            log.warning("no worker takes connections: one more is started", index=free[0])
+            self.seats.append(
+                Seat(
+                    "worker",
+                    free[0],
+                    owner.bootstrap,
+                    owner.share,
+                    slot=owner.slot,
+                    stands_in=True,
+                )
+            )
+            self.fill_due(now)
 
     # -- looking -----------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ import structlog
 from egressd.node.bootstrap import BootstrapError
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.children import Seat
-from egressd.node.fleet import Entries, Fleet
+from egressd.node.fleet import DRAIN_MARGIN_S, Entries, Fleet
 from egressd.node.holdings import Holdings
 from egressd.node.log import dropped_lines
 from egressd.node.reload import ReloadPlan, Settling, plan_reload
@@ -43,7 +43,6 @@ _FAULT_PAUSE_S = 0.05
 _OVERSLEPT_S = 3.0  # a tick this late: the machine stood still, old pulses prove nothing
 _DEATHS_THAT_REFUSE = 3  # of a new worker before it ever served
 _REGISTRY_PATIENCE_S = 10.0
-_DRAIN_MARGIN_S = 5.0  # past the drain timeout, which workers keep themselves
 
 log = structlog.get_logger("egressd.supervisor")
 
@@ -266,7 +265,7 @@ class Supervisor:
         before, self._bootstrap = self._bootstrap, self._plan.bootstrap
         if self._candidates:
             old = [seat for seat in self._fleet.workers() if seat not in self._candidates]
-            self._fleet.retire(old, now, before.limits.drain_timeout + _DRAIN_MARGIN_S)
+            self._fleet.retire(old, now, before.limits.drain_timeout + DRAIN_MARGIN_S)
             self._holdings.listeners.keep_only(self._bootstrap)
             self._sockets_before = self._holdings.listeners.counts()
         for seat in self._fleet.seats:
@@ -313,7 +312,7 @@ class Supervisor:
         # then on connections are refused.
         self._holdings.listeners.close()
         self._fleet.desk.close_sockets()
-        patience = self._bootstrap.limits.drain_timeout + _DRAIN_MARGIN_S
+        patience = self._bootstrap.limits.drain_timeout + DRAIN_MARGIN_S
         self._fleet.retire(self._fleet.workers(), now, patience)
 
     def _leave_behind(self) -> None:

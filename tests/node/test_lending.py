@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from egressd.node.lending import SILENT_S, Holder, Lending, unattended
 from egressd.node.socket_desk import Lent, Line, Recalled
+from egressd.node.stand_in import StandIn
 
 NOW = 1000.0
 STUCK = NOW - SILENT_S - 0.1
@@ -158,3 +159,41 @@ def test_each_queue_is_taken_from_whenever_anybody_is_well(
                 assert not helped
             else:
                 assert {at for at, one in enumerate(well) if one} <= helped
+
+
+# -- one more worker -------------------------------------------------------------------------
+
+
+def wanted(node: Node, looks: int = 1) -> bool:
+    stand_in = StandIn()
+    return [stand_in.is_wanted(node.holders(), NOW) for _ in range(looks)][-1]
+
+
+def test_one_more_worker_is_wanted_when_all_hang() -> None:
+    node = Node(2)
+    node.signs = [STUCK, STUCK]
+    assert wanted(node, 3)
+
+
+def test_one_more_worker_is_not_wanted_while_one_is_well() -> None:
+    node = Node(2)
+    node.signs = [STUCK, NOW]
+    assert not wanted(node, 10)
+
+
+def test_a_pause_of_the_machine_starts_no_worker() -> None:
+    node = Node(1)
+    stand_in = StandIn()
+    node.signs = [STUCK]
+    assert not stand_in.is_wanted(node.holders(), NOW)
+    node.signs = [NOW]
+    assert not stand_in.is_wanted(node.holders(), NOW)
+    node.signs = [STUCK]
+    assert not stand_in.is_wanted(node.holders(), NOW)
+
+
+def test_workers_that_only_die_start_no_other() -> None:
+    node = Node(1)
+    node.signs = [STUCK]
+    node.serving = [False]
+    assert not wanted(node, 10)
