@@ -46,7 +46,7 @@ from egressd.proxy.http1.fields import MalformedMessage
 from egressd.proxy.http1.request import (
     RequestHead,
     parse_request,
-    read_authority,
+    read_connect,
     read_target,
     settle_upgrade,
 )
@@ -161,10 +161,8 @@ def _request(
 def _connect(
     node: Node, question: Question, arrival: Arrival, head: RequestHead, steps: list[Step]
 ) -> _Way:
-    authority = read_authority(head.target)
-    host, port, text = authority
-    if port is None:
-        raise LocalReply(400, "CONNECT needs host:port", flag="DPE")
+    authority, port = read_connect(head)
+    host, _, text = authority
     scope = arrival.scope
     steps[-1] = with_spellings(steps[-1], node, head, head.target, text, b"")
     steps.append(visibility(node, arrival, host))

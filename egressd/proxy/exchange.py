@@ -9,6 +9,7 @@ from egressd.net.stream import StreamClosed
 from egressd.proxy.authorization import authorize_request
 from egressd.proxy.context import Exchange
 from egressd.proxy.cors import answer_preflight, response_ops
+from egressd.proxy.directory import Directory
 from egressd.proxy.forward import forward
 from egressd.proxy.header_values import with_values
 from egressd.proxy.heads import own_answer_fields
@@ -62,7 +63,7 @@ async def _run(x: Exchange) -> None:
         authorize_request(x, authorizer, name.authority, port, compared)
     if head.upgrade and not settle_upgrade(head, settings.upgrades):
         raise upgrade_refusal(head)
-    entry = name.entry or _passed(x, name)
+    entry = name.entry or pass_through(x.context.directory, x.downstream.scope, name)
     request = x.request
     fill_request(request, head, name, compared, x.query, entry)
     matched = entry.index.match(request)
@@ -133,15 +134,15 @@ def fill_request(
         request.headers[b"host"] = name.authority.text
 
 
-def _passed(x: Exchange, name: Name) -> HostEntry:
-    """The way of a name that nothing claims. Raises `LocalReply` where there is none."""
+def pass_through(directory: Directory, scope: Scope, name: Name) -> HostEntry:
+    """The way of a name that nothing claims, made when it is first taken. Raises `LocalReply` where
+    there is none."""
     host, port, _ = name.authority
-    scope = x.downstream.scope
     if (refusal := unknown_refusal(scope, host)) is not None:
         raise refusal
     entry = name.passed
     if entry is None:
-        runtime = x.context.directory.unknown(scope, host, port or 80)
+        runtime = directory.unknown(scope, host, port or 80)
         entry = name.passed = passed_through(host, port or 80, runtime.key)
         entry.clusters[runtime.key] = runtime
     return entry

@@ -19,7 +19,7 @@ from egressd.proxy.addresses import address_of, preface_of
 from egressd.proxy.authorization import authorize_request
 from egressd.proxy.context import Exchange, Session
 from egressd.proxy.http1.fields import MalformedMessage
-from egressd.proxy.http1.request import read_authority
+from egressd.proxy.http1.request import read_connect
 from egressd.proxy.l4_target import L4Target, choose_cluster, connect_target
 from egressd.proxy.post_tunnel import start_bodies
 from egressd.proxy.reply import ClientGone, LocalReply
@@ -47,17 +47,14 @@ _NEVER = float("inf")
 async def connect_tunnel(x: Exchange) -> None:
     """Serve CONNECT: the authority names a host and port of the registry. Raises `LocalReply`."""
     x.keep_alive = False
-    authority = read_authority(x.head.target)
-    host, port, text = authority
-    x.sent_authority = x.sent_target = text
-    if port is None:
-        raise LocalReply(400, "CONNECT needs host:port", flag="DPE", close=True)
+    authority, port = read_connect(x.head)
+    x.sent_authority = x.sent_target = authority.text
     authorizer = x.context.directory.authorizer
     if authorizer is not None:
         scope = x.downstream.scope
         addressed = port if scope.is_mesh else scope.port
         authorize_request(x, authorizer, authority, addressed, b"")
-    runtime = x.cluster = _cluster_of(x, host, port)
+    runtime = x.cluster = _cluster_of(x, authority.host, port)
     if runtime.failure:
         raise LocalReply(
             runtime.failure_status,

@@ -9,7 +9,9 @@ import pytest
 
 from egressd.net.readiness import Readiness
 from egressd.proxy.directory import ClusterRuntime, Directory
+from egressd.proxy.exchange import pass_through
 from egressd.proxy.l4_target import connect_target, tcp_target, tls_target
+from egressd.proxy.reply import LocalReply
 from egressd.registry.profile import NodeProfile
 from egressd.routing.l4 import Connection
 from egressd.routing.table import ClusterKey
@@ -95,10 +97,8 @@ def by_name(host: str, resolution: str = "NONE", more: str = "", protocol: str =
 
 def over_http(directory: Directory, authority: str) -> ClusterRuntime:
     """The cluster of a plain request."""
-    found = directory.mesh.lookup(authority.encode()).entry
-    if found is None:
-        host, _, port = authority.rpartition(":")
-        return directory.unknown(directory.mesh, host, int(port))
+    name = directory.mesh.lookup(authority.encode())
+    found = name.entry or pass_through(directory, directory.mesh, name)
     (destination,) = found.table.routes[0].destinations
     return directory.cluster(found, destination.key)
 
@@ -249,3 +249,27 @@ def test_the_egress_proxy_is_the_operators(directory: Make) -> None:
     made = directory(proxy, sidecar, entry("a.example"), allow_any=True)
     runtime = made.unknown(made.mesh, "lo.far.test", 80)
     assert (places(runtime), runtime.failure) == (["127.0.0.1"], "")
+
+
+def test_a_name_that_nothing_claims_has_one_way_out_until_its_cluster_goes(
+    directory: Make, names: Answers
+) -> None:
+    made = directory(entry("a.example"), allow_any=True)
+    names.say("x.example", "192.0.2.1")
+    scope = made.mesh
+    first = pass_through(made, scope, scope.lookup(b"x.example"))
+    assert pass_through(made, scope, scope.lookup(b"X.Example.")) is first
+    (runtime,) = first.clusters.values()
+    assert runtime.key == first.table.routes[0].destinations[0].key
+    scope.forget(runtime)
+    again = pass_through(made, scope, scope.lookup(b"x.example"))
+    assert again is not first
+    made.invalidate(["x.example"])
+    assert pass_through(made, scope, scope.lookup(b"x.example")) is not again
+
+
+def test_a_name_that_nothing_claims_has_no_way_out_of_a_closed_node(directory: Make) -> None:
+    made = directory(entry("a.example"))
+    with pytest.raises(LocalReply) as refused:
+        pass_through(made, made.mesh, made.mesh.lookup(b"x.example"))
+    assert (refused.value.status, refused.value.flag) == (502, "NR")

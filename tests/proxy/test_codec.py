@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from egressd.proxy.http1.chunked import ChunkedDecoder, encode_chunk, encode_last
 from egressd.proxy.http1.fields import MalformedMessage, header_map
-from egressd.proxy.http1.request import METHODS, parse_request, read_target, settle_upgrade
+from egressd.proxy.http1.request import (
+    METHODS,
+    parse_request,
+    read_connect,
+    read_target,
+    settle_upgrade,
+)
 from egressd.proxy.http1.response import UNTIL_CLOSE, parse_response
 from egressd.routing.path import PathNormalizer
 
@@ -173,6 +179,30 @@ def test_a_host_field_is_refused_though_the_absolute_form_replaces_it() -> None:
     head = parse_request(request(b"Host: a..b\r\n", start=b"GET http://o.example/ HTTP/1.1"))
     with pytest.raises(MalformedMessage, match="empty label"):
         read_target(head, PathNormalizer())
+
+
+def test_a_connect_names_a_host_and_a_port() -> None:
+    head = parse_request(request(b"Host: x\r\n", start=b"CONNECT A.example.:443 HTTP/1.1"))
+    authority, port = read_connect(head)
+    assert (authority.host, authority.text, port) == ("a.example", b"a.example:443", 443)
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        (b"a.example", b"a.example"),
+        (b"a.example:", b"a.example"),
+        (b"a.example:0443", b"a.example"),
+        (b"http://a.example:443/", b"a.example"),
+        (b"/", b"a.example"),
+        (b"*", b"a.example"),
+        (b"a.example:443", b"a..example"),
+    ],
+)
+def test_a_connect_without_them_is_refused(target: bytes, host: bytes) -> None:
+    head = parse_request(request(b"Host: %b\r\n" % host, start=b"CONNECT %b HTTP/1.1" % target))
+    with pytest.raises(MalformedMessage):
+        read_connect(head)
 
 
 @pytest.mark.parametrize("method", [b"get", b"Post", b"pOST", b"GETX", b"FOO", b"PRI", b"connect"])

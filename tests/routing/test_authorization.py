@@ -166,3 +166,14 @@ def test_a_dry_run_allow_policy_does_not_close_the_rest() -> None:
     verdict = compiled.decide(facts("GET a/"))
     assert (verdict.allowed, verdict.shadow_allowed, verdict.shadow_rule) == (True, False, "none")
     assert compiled.decide(facts("PUT a/")).shadow_allowed is True
+
+
+def test_a_method_that_no_request_can_have_is_warned_of() -> None:
+    rule = "{to: [{operation: {methods: [post, 'G*'], notMethods: [Put]}}]}"
+    text = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p}\n"
+    problems = parse_text(f"{text}spec: {{rules: [{rule}]}}\n", "p.yaml").problems
+    assert [(one.severity, one.field) for one in problems] == [
+        (Severity.WARNING, "spec.rules[0].to[0].operation.methods[0]"),
+        (Severity.WARNING, "spec.rules[0].to[0].operation.notMethods[0]"),
+    ]
+    assert problems[0].expected.startswith("POST: ")

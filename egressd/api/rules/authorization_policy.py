@@ -200,6 +200,14 @@ def _check_operation(operation: Operation, path: str, report: Report) -> None:
         "notPaths": operation.not_paths,
     }.items():
         _check_filled(values, f"{path}.{name}", report)
+    for name, values in {"methods": operation.methods, "notMethods": operation.not_methods}.items():
+        for index, value in enumerate(values):
+            if value != value.upper():
+                report.warn(
+                    f"{path}.{name}[{index}]",
+                    quoted(value),
+                    f"{value.upper()}: methods are compared with case, no request has another",
+                )
     _check_ports(operation.ports, f"{path}.ports", report)
     _check_ports(operation.not_ports, f"{path}.notPorts", report)
     for name, values in {"paths": operation.paths, "notPaths": operation.not_paths}.items():

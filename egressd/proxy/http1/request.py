@@ -217,14 +217,28 @@ def _split_authority(request: RequestHead) -> tuple[bytes, bytes]:
     parts = _ABSOLUTE(target)
     if parts is None:
         raise MalformedMessage("invalid request target")
-    if request.host:  # not looked at otherwise, and still to be refused (RFC 9112 3.2)
-        read_authority(request.host)
+    _check_replaced_host(request)
     authority, target = parts.groups()
     if not target:
         target = b"*" if request.method == b"OPTIONS" else b"/"
     elif target[0] == 0x3F:  # "?"
         target = b"/" + target
     return authority, target
+
+
+def read_connect(request: RequestHead) -> tuple[Authority, int]:
+    """What a CONNECT is for, and its port (RFC 9110 9.3.6). Raises `MalformedMessage`."""
+    _check_replaced_host(request)
+    authority = read_authority(request.target)
+    if authority.port is None:
+        raise MalformedMessage("CONNECT needs host:port")
+    return authority, authority.port
+
+
+def _check_replaced_host(request: RequestHead) -> None:
+    """A Host field that the target replaces is not looked at, and still refused (RFC 9112 3.2)."""
+    if request.host:
+        read_authority(request.host)
 
 
 _GIVES_WAY = re.compile(rb"h2c|tls/.*").fullmatch
