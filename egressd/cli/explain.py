@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 import msgspec
 
 from egressd.admin.state import ClusterView
+from egressd.api.names import is_ip
 from egressd.cli.node_access import (
     ask_admin,
     load_node,
@@ -27,7 +28,10 @@ from egressd.node.http_options import allowed_methods, path_normalizer, upgrade_
 from egressd.node.profile import client_addresses, node_profile
 from egressd.node.status import read_status
 from egressd.registry.view import RegistryView
+from egressd.routing.authority import InvalidName, parse_authority
 from egressd.routing.gateway import Speech
+
+_URL = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*)://)?([^/?#]*)([^#]*)(?:#.*)?", re.DOTALL)
 
 
 @click.command()
@@ -98,7 +102,7 @@ def _question(method: str, url: str, headers: tuple[str, ...], tcp: str, sni: st
     if method and not url:
         raise click.UsageError("give METHOD and URL, or one of --tcp, --sni, --gateway with --port")
     if method:
-        return _request(method.upper(), url, headers, sni)
+        return _request(method, url, headers, sni)
     if headers:
         raise click.UsageError("-H goes with METHOD and URL")
     address, port = _place(tcp) if tcp else ("", None)
@@ -108,15 +112,11 @@ def _question(method: str, url: str, headers: tuple[str, ...], tcp: str, sni: st
 
 
 def _request(method: str, url: str, headers: tuple[str, ...], sni: str) -> Question:
-    """The request as a client writes it."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme not in ("http", "https"):
-        raise click.UsageError(f"{url}: expected http:// or https://")
-    target = parts.netloc
-    if method != "CONNECT":
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    """The request as a client writes it that changes nothing: what the node makes of it is asked."""
+    scheme, named, path = _split_url(url)
+    target = named if method == "CONNECT" else path
     fields = []
-    authority = parts.netloc
+    authority = named
     for header in headers:
         name, colon, value = header.partition(":")
         if not colon or not name.strip():
@@ -126,14 +126,33 @@ def _request(method: str, url: str, headers: tuple[str, ...], sni: str) -> Quest
         else:
             fields.append(f"{name.strip()}: {value.strip()}\r\n")
     text = f"{method} {target} HTTP/1.1\r\nHost: {authority}\r\n{''.join(fields)}\r\n"
-    is_https = parts.scheme == "https"
-    shown = target if method == "CONNECT" else f"{parts.scheme}://{parts.netloc}{target}"
+    is_https = scheme == "https"
+    shown = target if method == "CONNECT" else f"{scheme}://{named}{target}"
     return Question(
         f"{method} {shown}",
         head=text.encode(),
         is_https=is_https,
-        sni=sni or (parts.hostname or "" if is_https else ""),
+        sni=sni or (_server_name(named) if is_https else ""),
     )
+
+
+def _split_url(url: str) -> tuple[str, str, str]:
+    """Scheme, authority and path with query; none of them is checked, which the node does."""
+    found = _URL.fullmatch(url)
+    assert found is not None
+    scheme = (found[1] or "http").lower()
+    if scheme not in ("http", "https"):
+        raise click.UsageError(f"{url}: expected http:// or https://")
+    return scheme, found[2], found[3] if found[3][:1] == "/" else f"/{found[3]}"
+
+
+def _server_name(authority: str) -> str:
+    """What a client says in its ClientHello: no address (RFC 6066 3)."""
+    try:
+        host = parse_authority(authority.encode()).host
+        return "" if is_ip(host) else host
+    except InvalidName:
+        return ""
 
 
 def _place(text: str) -> tuple[str, int]:
