@@ -33,7 +33,9 @@ class Accepting:
         self._is_stopped = False
 
     async def run(self) -> None:
-        """Accept until stopped or left."""
+        """Accept until stopped or left, which may have happened before this task had its first turn."""
+        if self._is_stopped:
+            return
         with self._scope:
             await self._current().serve(self.sock, self._current)
 

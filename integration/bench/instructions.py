@@ -22,9 +22,16 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from integration.bench.counted_load import CONNECTIONS, CountedLoad
-from integration.bench.measure import LOAD_CORE, PROXY_CORE, open_tunnel, read_body, running
+from integration.bench.measure import (
+    LOAD_CORE,
+    PROXY_CORE,
+    open_tunnel,
+    read_body,
+    running,
+    wait_until_served,
+)
 from integration.bench.proxies import Setup, egressd
-from integration.bench.scenarios import LARGE_SCENARIOS, Scenario
+from integration.bench.scenarios import LARGE_SCENARIOS, Scenario, host_name
 from integration.bench.trees import Tree
 
 _ANY_CORE = f"{PROXY_CORE},{LOAD_CORE}"  # instructions do not depend on it
@@ -145,6 +152,7 @@ class _Load(Protocol):
 @contextmanager
 def _load(setup: Setup, origin: int) -> Iterator[_Load]:
     if setup.scenario.name != "connect":
+        wait_until_served(setup.listen, host_name(setup.scenario.hosts - 1))
         load = CountedLoad(setup.scenario, setup.listen)
         try:
             yield load

@@ -88,7 +88,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path, within_s: 
     raise RuntimeError(f"{process.args!r} did not listen on {port}:\n{tail}")
 
 
-def _wait_until_served(port: int, host: str) -> None:
+def wait_until_served(port: int, host: str) -> None:
     """A proxy may listen before it has read all of its configuration."""
     request = f"GET /0/api/v1/items/1 HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     until = time.monotonic() + _LOAD_S
@@ -140,7 +140,7 @@ def _wrk(scenario: Scenario, script: Path, port: int, seconds: float) -> str:
 
 def warm_up(scenario: Scenario, script: Path, port: int) -> None:
     """Wait until the last host is served, then load for two seconds."""
-    _wait_until_served(port, host_name(scenario.hosts - 1))
+    wait_until_served(port, host_name(scenario.hosts - 1))
     _wrk(scenario, script, port, 2)
 
 
@@ -171,15 +171,20 @@ def _cost(scenario: Scenario, cpu_s: float, requests: int) -> float:
 
 
 def open_tunnel(port: int, origin: int) -> socket.socket:
-    """A CONNECT tunnel through the proxy to the origin. Raises RuntimeError where it is refused."""
-    host = host_name(1)
-    tunnel = socket.create_connection(("127.0.0.1", port), 30)
-    tunnel.sendall(f"CONNECT {host}:{origin} HTTP/1.1\r\nHost: {host}:{origin}\r\n\r\n".encode())
-    answer = tunnel.recv(4096)
-    if b" 200 " not in answer:
+    """A CONNECT tunnel through the proxy to the origin, once the proxy knows the name. Raises
+    RuntimeError where it stays refused."""
+    target = f"{host_name(1)}:{origin}"
+    until = time.monotonic() + _START_S
+    while True:
+        tunnel = socket.create_connection(("127.0.0.1", port), 30)
+        tunnel.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+        answer = tunnel.recv(4096)
+        if b" 200 " in answer:
+            return tunnel
         tunnel.close()
-        raise RuntimeError(f"CONNECT refused: {answer!r}")
-    return tunnel
+        if time.monotonic() > until:
+            raise RuntimeError(f"CONNECT refused: {answer!r}")
+        time.sleep(0.2)
 
 
 def run_tunnel(scenario: Scenario, port: int, origin: int, pid: int, seconds: float) -> Sample:
