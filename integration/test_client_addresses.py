@@ -124,7 +124,8 @@ def test_of_two_addresses_the_one_that_is_left_is_used(ground: Ground) -> None:
     assert ground.get("excepted.wild.test") == (200, b"loopback")
     clusters = ground.node.admin_json("/clusters?format=json")
     assert isinstance(clusters, list)
-    (found,) = [one for one in clusters if one["name"].endswith("*.wild.test@excepted.wild.test")]
+    name = f"outbound|{ground.port}||*.wild.test@excepted.wild.test"
+    (found,) = [one for one in clusters if one["name"] == name]
     assert {one["id"] for one in found["endpoints"]} == {f"127.0.0.1:{ground.port}"}
 
 
