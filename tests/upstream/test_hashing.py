@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from math import ceil
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egressd.upstream.hashing import HashTables, Maglev, Ring, Slots, build_table, hash64
+from egressd.upstream.hashing import (
+    HashTables,
+    Maglev,
+    Points,
+    Ring,
+    Slots,
+    build_table,
+    hash64,
+)
 
 KEYS = [hash64(f"user-{n}") for n in range(4000)]
 
@@ -124,27 +133,105 @@ def test_slots_filled_in_steps_are_those_filled_at_once(weights: list[int], step
     assert in_steps.owners == at_once.owners
 
 
-def test_the_old_table_serves_until_the_new_one_is_filled() -> None:
+def envoys_ring(endpoints: list[Host], everyone: list[Host], size: int) -> list[tuple[int, str]]:
+    """The ring of Envoy in one go: what any way of building it must come to."""
+    total = sum(one.weight for one in everyone)
+    smallest = min(one.weight for one in everyone) / total
+    scale = ceil(smallest * size) / smallest
+    return sorted(
+        (hash64(f"{one.id}_{number}"), one.id)
+        for one in endpoints
+        for number in range(ceil(scale * one.weight / total))
+    )
+
+
+WEIGHTS = st.lists(st.integers(1, 9), min_size=1, max_size=8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(WEIGHTS, st.integers(1, 3000), st.integers(1, 2000))
+def test_a_ring_built_in_steps_is_the_one_built_at_once(
+    weights: list[int], size: int, steps: int
+) -> None:
+    endpoints = [Host(f"h{n}", weight) for n, weight in enumerate(weights)]
+    at_once, in_steps = Points(endpoints, size), Points(endpoints, size)
+    assert at_once.fill()
+    while not in_steps.fill(steps):
+        assert len(in_steps.owners) <= len(at_once.owners)
+    assert (in_steps.hashes, in_steps.owners) == (at_once.hashes, at_once.owners)
+    owners = [endpoints[at].id for at in at_once.owners]
+    assert list(zip(at_once.hashes, owners, strict=True)) == envoys_ring(endpoints, endpoints, size)
+
+
+@settings(max_examples=25, deadline=None)
+@given(WEIGHTS, st.integers(1, 500), st.data())
+def test_a_ring_without_some_is_the_one_of_the_others(
+    weights: list[int], size: int, data: st.DataObject
+) -> None:
+    everyone = [Host(f"h{n}", weight) for n, weight in enumerate(weights)]
+    left = data.draw(st.lists(st.sampled_from(everyone), min_size=1, unique=True))
+    ring, points = Ring(left, size, everyone), envoys_ring(left, everyone, size)
+    avoid = data.draw(st.sets(st.sampled_from(everyone)))
+    for key in [0, 2**64 - 1, *KEYS[:60]]:
+        onward = [one for point, one in points if point >= key] + [one for _, one in points]
+        assert ring.choose(key).id == onward[0]
+        wanted = {one.id for one in left} - {one.id for one in avoid} or {one.id for one in left}
+        assert ring.choose(key, avoid).id == next(one for one in onward if one in wanted)
+
+
+@pytest.mark.parametrize(("kind", "size"), [("ring", 65536), ("maglev", 65537)])
+def test_an_ejection_builds_nothing(kind: str, size: int) -> None:
+    tables: HashTables[Host] = HashTables()
+    everyone = hosts(5)
+    whole = tables.table(kind, size, everyone, everyone)
+    parts = tables._parts
+    less = tables.table(kind, size, everyone[1:], everyone)
+    assert not tables.is_filling
+    assert tables._parts is parts
+    for key in KEYS[:200]:
+        owner = whole.choose(key)
+        assert less.choose(key) is owner or owner is everyone[0]
+
+
+@pytest.mark.parametrize(("kind", "size"), [("ring", 65536), ("maglev", 65537)])
+def test_the_old_table_serves_until_the_new_one_is_filled(kind: str, size: int) -> None:
     tables: HashTables[Host] = HashTables()
     before = hosts(3)
-    size = 65537
-    tables.table("maglev", size, before, before)
+    tables.table(kind, size, before, before)
     after = [*before[1:], Host("new:80")]
-    owners = {key: tables.table("maglev", size, after, after).choose(key) for key in KEYS[:5]}
+    owners = {key: tables.table(kind, size, after, after).choose(key) for key in KEYS[:5]}
     assert tables.is_filling
     assert before[0] not in owners.values() and after[-1] not in owners.values()
     rounds = 0
     while tables.is_filling:
-        table = tables.table("maglev", size, after, after)
+        table = tables.table(kind, size, after, after)
         rounds += 1
     assert rounds > 3, "a long time at once"
-    fresh = maglev(after, size)
+    fresh = build_table(kind, size, after, after)
     assert all(table.choose(key) == fresh.choose(key) for key in KEYS)
     assert after[-1] in {table.choose(key) for key in KEYS}
 
 
-def test_where_nobody_is_left_of_the_old_table_the_new_one_is_filled_at_once() -> None:
+@pytest.mark.parametrize(("kind", "size"), [("ring", 65536), ("maglev", 65537)])
+def test_where_nobody_is_left_of_the_old_table_the_new_one_is_filled_at_once(
+    kind: str, size: int
+) -> None:
     tables: HashTables[Host] = HashTables()
-    tables.table("maglev", 65537, hosts(2), hosts(2))
+    tables.table(kind, size, hosts(2), hosts(2))
     after = [Host("new:80")]
-    assert tables.table("maglev", 65537, after, after).choose(KEYS[0]) == after[0]
+    assert tables.table(kind, size, after, after).choose(KEYS[0]) == after[0]
+
+
+def test_another_kind_or_size_is_another_table() -> None:
+    tables: HashTables[Host] = HashTables()
+    for kind, size in (
+        ("ring", 101),
+        ("maglev", 101),
+        ("maglev", 211),
+        ("ring", 211),
+        ("ring", 64),
+    ):
+        table = tables.table(kind, size, hosts(3), hosts(3))
+        assert isinstance(table, Maglev if kind == "maglev" else Ring)
+        fresh = build_table(kind, size, hosts(3), hosts(3))
+        assert all(table.choose(key) == fresh.choose(key) for key in KEYS[:50])
