@@ -11,6 +11,7 @@ from time import time
 import structlog
 import trio
 
+from egressd.api.grammar import escaped
 from egressd.api.resource import Problem
 from egressd.node.bootstrap_model import FILES_ADAPTER, AdapterConfig, Bootstrap
 from egressd.registry.adapter import (
@@ -119,6 +120,7 @@ class SourceSink:
         self._on_word()
 
     def failed(self, reason: str) -> None:
+        reason = escaped(reason)  # may quote what a server said
         self.status.errors += 1
         if reason != self.status.error:
             log.warning(

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from egressd.api.grammar import server_name_fault
+from egressd.api.grammar import plain_fault, server_name_fault
 from egressd.api.names import A_WILDCARD_HOST, UNIX, is_host, is_ip
 from egressd.api.report import Report, quoted
 from egressd.api.resource import Problem, Severity
@@ -77,6 +77,9 @@ def judge_record(record: Record) -> Verdict:
     """Whether the strings of a record fit their grammars; an endpoint that does not is left out."""
     resource = record.resource
     report = Report(resource.place.file, resource.ref)
+    for field, text in (("place", resource.place.file), ("origin", record.origin)):
+        if fault := plain_fault(text):  # the names of files, keys and services, for people
+            report.error(field, quoted(text), fault)
     _check_names(resource.spec, report)
     check_grammar(resource.metadata, "metadata", report)
     check_grammar(resource.spec, "spec", report)

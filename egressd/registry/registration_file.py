@@ -15,6 +15,7 @@ from egressd.api.message import Duration, Message
 from egressd.api.names import is_fqdn, is_ip
 from egressd.api.report import Report, quoted
 from egressd.api.resource import Problem
+from egressd.api.rules.grammar import check_grammar
 from egressd.registry.registrar import HealthCheck, Registration
 
 _NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,126}[A-Za-z0-9])?")
@@ -75,6 +76,7 @@ def parse_registrations(text: str, file: str) -> tuple[Registration, ...]:
     config = decode_message(RegistrationFile, documents[0], "", report)
     services = tuple(_registration(service) for service in config.services)
     _check(services, report)
+    check_grammar(config, "", report)
     if report.has_errors():
         raise RegistrationFileError(tuple(sorted(report.problems, key=lambda one: one.place.line)))
     return services

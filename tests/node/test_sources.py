@@ -93,6 +93,12 @@ def test_thousands_of_problems_are_a_few_lines_and_no_new_ones_none() -> None:
     ]
 
 
+def test_what_a_server_said_is_one_line() -> None:
+    told = sink()
+    told.failed("500: no\r\nlevel=error msg=evil\x1b[2J")
+    assert told.status.error == "500: no\\r\\nlevel=error msg=evil\\x1b[2J"
+
+
 def test_what_no_source_may_state_is_left_out_and_told() -> None:
     taken: list[Snapshot] = []
     told = sink(taken)

@@ -103,6 +103,17 @@ def test_addresses_of_every_kind_are_admitted(address: str) -> None:
     assert judge_record(one).admitted is one
 
 
+def test_what_people_are_shown_of_a_source_is_plain_too() -> None:
+    one = record(entry(GOOD), origin="web\x1b[2J")
+    placed = msgspec.structs.replace(one.resource, place=Place("http://consul/web\r\nX: y"))
+    two = msgspec.structs.replace(one, origin="web", resource=placed)
+    for bad, field in ((one, "origin"), (two, "place")):
+        verdict = judge_record(bad)
+        assert verdict.admitted is None
+        assert [problem.field for problem in verdict.problems] == [field]
+        assert all(str(problem).isprintable() for problem in verdict.problems)
+
+
 def test_a_refused_record_leaves_what_was_in_force_of_its_origin() -> None:
     admission = Admission()
     good, other = record(entry(GOOD)), record(entry(GOOD, hosts=("b.test",)), "b", "b")

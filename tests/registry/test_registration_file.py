@@ -63,6 +63,16 @@ def test_a_file_is_read_with_its_units_and_defaults() -> None:
         ("services: [{name: a, port: 1, check: {tcp: x}}]", "services[0].check.tcp", "host:port"),
         ("services: [{name: a, port: 1, check: {ttl: 5}}]", "services[0].check.ttl", "unit"),
         ("services: [{name: a, port: 1, address: 'a b'}]", "services[0].address", "an IP address"),
+        (
+            'services: [{name: a, port: 1, tags: ["a\\nb"]}]',
+            "services[0].tags[0]",
+            "without control",
+        ),
+        (
+            'services: [{name: a, port: 1, meta: {k: "\\0"}}]',
+            "services[0].meta.k",
+            "without control",
+        ),
         ("services: 1\n---\nservices: 2", "", "one, with a list"),
         (": [", "", ""),
     ],
