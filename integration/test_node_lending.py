@@ -75,10 +75,10 @@ def test_new_connections_do_not_wait_for_a_stopped_worker(tmp_path: Path, stack:
     with stopped(first):
         waiting = [Clients(node.port, stack).connect() for _ in range(30)]
         assert all(is_answered(sock) for sock in waiting)
-        assert "others do for it" in node.log()
+        eventually(lambda: "others do for it" in node.log())
         for sock in waiting:
             sock.close()
-    eventually(lambda: "takes its connections again" in node.log())
+    eventually(lambda: "takes its connections again" in node.log(), 20.0)
     eventually(lambda: listening(second) == sockets)
     assert all(is_answered(Clients(node.port, stack).connect()) for _ in range(30))
 
@@ -94,7 +94,7 @@ def test_gateway_ports_of_a_stopped_worker_are_served_too(tmp_path: Path, stack:
         with stopped(pid):
             waiting = [Clients(port, stack).connect() for _ in range(20)]
             assert all(is_answered(sock) for sock in waiting)
-        eventually(lambda: node.log().count("again") == node.log().count("others do for it"))
+        eventually(lambda: node.log().count("again") == node.log().count("others do for it"), 20.0)
 
 
 def test_stops_and_goes_lose_and_double_nothing(tmp_path: Path, stack: ExitStack) -> None:

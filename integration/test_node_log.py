@@ -45,6 +45,7 @@ class Muted(Node):
 
     def __init__(self, directory: Path, **config: object) -> None:
         super().__init__(directory, RESOURCES, log={"level": "debug"}, **config)
+        self.stdout: int = subprocess.DEVNULL
         self.stderr: int | None = None
         self.before: Callable[[], None] | None = None
 
@@ -52,7 +53,7 @@ class Muted(Node):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "egressd.cli.main", "run", "--config", str(self.config)],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=self.stdout,
             stderr=self.stderr,
             preexec_fn=self.before,
         )
@@ -160,6 +161,26 @@ def test_a_full_pipe_and_few_descriptors(node: Muted) -> None:
     node.survives()
     assert node.stop() == 0
     os.close(reader)
+
+
+@pytest.mark.parametrize("what", ["unread", "no reader", "full device", "shared"])
+def test_an_access_log_that_cannot_be_written(node: Muted, what: str) -> None:
+    node.settings["accessLog"] = {"path": "/dev/stdout", "format": "json"}
+    node.save()
+    reader, node.stdout = unread_pipe()
+    node.stderr = subprocess.DEVNULL
+    if what == "full device":
+        node.stdout = os.open("/dev/full", os.O_WRONLY)
+    elif what == "shared":
+        node.stderr = node.stdout  # 2>&1
+    node.start()
+    os.close(node.stdout)
+    if what == "no reader":
+        os.close(reader)
+    for _ in range(200):
+        assert node.serves()
+    node.survives()
+    assert node.stop() == 0
 
 
 def test_lines_dropped_are_told_once_somebody_reads(node: Muted) -> None:

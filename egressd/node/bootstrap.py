@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from egressd.api import nodes
@@ -54,6 +55,12 @@ __all__ = [
     "reload_bootstrap",
 ]
 
+_FOR_NOW = {
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EAGAIN, errno.EINTR, errno.ESTALE,
+    errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENOBUFS,
+}  # fmt: skip
+"""Shortages and file servers that are away: no fault of the configuration."""
+
 DEFAULT_PATH = Path("/etc/egressd/egressd.yaml")
 
 
@@ -66,12 +73,17 @@ class BootstrapError(Exception):
 
 
 def load_bootstrap(path: Path | None) -> Bootstrap:
-    """The configuration in `path`; None is a node of defaults. Raises BootstrapError."""
+    """The configuration in `path`; None is a node of defaults.
+
+    Raises BootstrapError, and OSError where the path is right and cannot be read for now.
+    """
     if path is None:
         return Bootstrap()
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno in _FOR_NOW:
+            raise
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise BootstrapError(
             (Problem(place=Place(str(path)), found=str(reason), expected="a readable YAML file"),)

@@ -17,10 +17,12 @@ from typing import Protocol
 import structlog
 
 from egressd.node.socket_desk import Lent, Line, Recalled
+from egressd.telemetry.trouble import Trouble
 
 SILENT_S = 0.8
 """Without a sign of life for so long, a worker's queues are lent: three of `lifeline.BEAT_S`, and a
 quarter of a second for a loop that is late."""
+_QUIET_S = 5.0
 
 log = structlog.get_logger("egressd.supervisor")
 
@@ -43,7 +45,6 @@ class Holder:
 @dataclass(slots=True, eq=False)
 class _Loan:
     number: int
-    owner: int
     to: set[Line] = field(default_factory=set)
 
 
@@ -74,6 +75,7 @@ class Lending:
         self._send = send
         self._loans: dict[socket.socket, _Loan] = {}
         self._recalls: list[tuple[Line, int]] = []  # to be said yet
+        self._troubles: dict[int, Trouble] = {}  # by worker index
         self._numbers = 0
 
     def update(self, holders: list[Holder], now: float) -> None:
@@ -84,27 +86,32 @@ class Lending:
         helpers = [one.line for one in holders if one.line is not None and one.is_well(now)]
         for sock, owner in wanted.items():
             if helpers:
-                self._lend(sock, owner, helpers, now)
+                self._lend(sock, owner, helpers)
+        self._tell({owner.index: owner for owner in wanted.values()} if helpers else {}, now)
         self._recalls = [
             (line, number) for line, number in self._recalls if self._keep(line, number)
         ]
 
-    def _lend(
-        self,
-        sock: socket.socket,
-        owner: Holder,
-        helpers: list[Line],
-        now: float,
-    ) -> None:
+    def _tell(self, owners: Mapping[int, Holder], now: float) -> None:
+        """A line when it begins and when it is over, and not each time for a loop that is late again
+        and again."""
+        for index, owner in owners.items():
+            if self._troubles.setdefault(index, Trouble()).happened(now):
+                log.warning(
+                    "a worker takes no connections: others do for it",
+                    index=index,
+                    silent_s=round(now - owner.last_sign, 1),
+                )
+        for index, trouble in tuple(self._troubles.items()):
+            if trouble.passed(now, _QUIET_S):
+                del self._troubles[index]
+                log.info("a worker takes its connections again", index=index)
+
+    def _lend(self, sock: socket.socket, owner: Holder, helpers: list[Line]) -> None:
         loan = self._loans.get(sock)
         if loan is None:
             self._numbers += 1
-            loan = self._loans[sock] = _Loan(self._numbers, owner.index)
-            log.warning(
-                "a worker takes no connections: others do for it",
-                index=owner.index,
-                silent_s=round(now - owner.last_sign, 1),
-            )
+            loan = self._loans[sock] = _Loan(self._numbers)
         place = owner.queues[sock]
         message = Lent(loan.number, place.name, place.address, place.port)
         for line in helpers:
@@ -114,7 +121,6 @@ class Lending:
     def _recall(self, sock: socket.socket) -> None:
         loan = self._loans.pop(sock)
         self._recalls.extend((line, loan.number) for line in loan.to)
-        log.info("a worker takes its connections again", index=loan.owner)
 
     def _keep(self, line: Line, number: int) -> bool:
         """Say one recall. Whether it has to be said again."""

@@ -1,4 +1,4 @@
-"""What accept(2) may fail with, and how little is said of it: decisions of a listener, no system call.
+"""What accept(2) may fail with.
 
 accept(2): "Linux accept() passes already-pending network errors on the new socket as an error code
 from accept(). [...] For reliable operation the application should detect the network errors defined
@@ -35,39 +35,3 @@ def fault_of(number: int | None) -> AcceptFault:
     if number in _LISTENER:
         return AcceptFault.LISTENER
     return AcceptFault.CONNECTION
-
-
-REPEAT_S = 60.0
-"""How often a trouble that lasts is told of."""
-
-
-class AcceptTrouble:
-    """What is told of one kind of trouble: when it begins, every minute while it lasts, and when it is
-    over. Seconds of `time.monotonic`."""
-
-    __slots__ = ("_last", "_since", "_told", "count")
-
-    def __init__(self) -> None:
-        self._since = 0.0
-        self._told = 0.0
-        self._last = 0.0
-        self.count = 0  # since it began
-
-    def happened(self, now: float) -> bool:
-        """Once more. Whether this is to be told of."""
-        self._last = now
-        if not self.count:
-            self._since = now
-        self.count += 1
-        if self.count > 1 and now - self._told < REPEAT_S:
-            return False
-        self._told = now
-        return True
-
-    def passed(self, now: float, quiet_s: float = 0.0) -> float:
-        """All is well. How long the trouble lasted, seconds, when it is over (with this) for at least
-        `quiet_s`; else 0."""
-        if not self.count or now - self._last < quiet_s:
-            return 0.0
-        self.count = 0
-        return max(self._last - self._since, 1e-9)

@@ -6,7 +6,8 @@ import errno
 
 import structlog
 
-from egressd.proxy.accept import AcceptFault, AcceptTrouble
+from egressd.proxy.accept import AcceptFault
+from egressd.telemetry.trouble import Trouble
 
 _QUIET_S = 10.0
 """A trouble that comes and goes is one trouble."""
@@ -20,8 +21,8 @@ class AcceptReport:
     def __init__(self) -> None:
         self.errors: dict[str, int] = {}  # by the name of the errno
         self.overflows = 0  # refused, or left waiting once, at `limits.maxDownstreamConnections`
-        self._troubles = {fault: AcceptTrouble() for fault in AcceptFault}
-        self._full = AcceptTrouble()
+        self._troubles = {fault: Trouble() for fault in AcceptFault}
+        self._full = Trouble()
 
     def failed(self, listener: str, error: OSError, fault: AcceptFault, now: float) -> None:
         """accept(2) gave an error."""

@@ -76,7 +76,7 @@ class Listener:
         place = listening.add(listener)
         try:
             while True:
-                await trio.lowlevel.wait_readable(listener)
+                await self._wait(listener)
                 # Woken, and cancelled in the same round: whoever cancelled may have closed it.
                 await trio.lowlevel.checkpoint_if_cancelled()
                 served = self if current is None else current()
@@ -85,6 +85,14 @@ class Listener:
                     await trio.sleep(taken.value)
         finally:
             listening.remove(place)
+
+    async def _wait(self, listener: socket.socket) -> None:
+        """Until somebody waits to be accepted, or accept(2) has an error to tell."""
+        try:
+            await trio.lowlevel.wait_readable(listener)
+        except OSError as error:  # not a descriptor that can be waited for: accept(2) says why
+            self.context.accepts.failed(self.name, error, AcceptFault.LISTENER, monotonic())
+            await trio.sleep(_BROKEN_PAUSE_S)
 
     async def take_queue(self, listener: socket.socket, within_s: float) -> None:
         """Accept all that waits, for a listener that is about to close: nobody else would answer

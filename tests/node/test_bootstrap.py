@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -185,3 +187,20 @@ def test_an_empty_file_is_no_configuration_for_a_node_that_runs(tmp_path: Path) 
         reload_bootstrap(path)
     path.write_text("workers: 3\n")
     assert reload_bootstrap(path).workers == 3
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO])
+def test_a_shortage_is_no_wrong_configuration(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Path, encoding: str) -> str:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_text", fail)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        load_bootstrap(tmp_path / "egressd.yaml")
+
+
+def test_a_file_that_is_not_there_is_one(tmp_path: Path) -> None:
+    with pytest.raises(BootstrapError, match="No such file"):
+        load_bootstrap(tmp_path / "egressd.yaml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import cast
 
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -197,3 +198,21 @@ def test_workers_that_only_die_start_no_other() -> None:
     node.signs = [STUCK]
     node.serving = [False]
     assert not wanted(node, 10)
+
+
+# -- what is told ----------------------------------------------------------------------------
+
+
+def test_a_loop_that_is_late_again_and_again_is_told_of_once() -> None:
+    node = Node(2)
+    with structlog.testing.capture_logs() as lines:
+        for second in range(20):
+            now = NOW + second
+            node.signs = [now - (1.0 if second % 2 else 0.0), now]
+            node.update(now)
+        node.signs = [NOW + 40.0, NOW + 40.0]
+        node.update(NOW + 40.0)
+    assert [line["event"] for line in lines] == [
+        "a worker takes no connections: others do for it",
+        "a worker takes its connections again",
+    ]

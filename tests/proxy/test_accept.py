@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egressd.net.descriptors import DescriptorReserve
-from egressd.proxy.accept import REPEAT_S, AcceptFault, AcceptTrouble, fault_of
+from egressd.net.listening import Listening
+from egressd.net.readiness import Readiness
+from egressd.proxy.accept import AcceptFault, fault_of
 from egressd.proxy.accept_report import AcceptReport
 from egressd.proxy.context import WorkerContext
 from egressd.proxy.downstream_limit import DownstreamLimit
@@ -272,6 +274,36 @@ def test_a_closing_listener_that_is_broken_just_closes() -> None:
     assert take_queue(Scripted(Admitting(1)), Script(errno.EINVAL)) == 0.0
 
 
+class Unpollable(Script):
+    """A listening socket whose descriptor epoll does not take."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(*[errno.EINVAL] * 1000)
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def setblocking(self, flag: bool) -> None:
+        pass
+
+    def getsockname(self) -> tuple[str, int]:
+        return "127.0.0.1", 1
+
+
+def test_a_descriptor_that_cannot_be_waited_for_is_told_of_and_tried_again() -> None:
+    listener = Scripted(Admitting(1))
+    listener.context.loop = cast(Readiness, SimpleNamespace(listening=Listening()))
+
+    async def serve(fd: int) -> None:
+        with trio.move_on_after(3.5):
+            await listener.serve(cast(socket.socket, Unpollable(fd)))
+
+    with open(os.devnull, "rb") as file:
+        trio.run(serve, file.fileno(), clock=trio.testing.MockClock(autojump_threshold=0))
+    assert listener.context.accepts.errors == {"EPERM": 2, "EINVAL": 2}
+
+
 # -- what is told ----------------------------------------------------------------------------
 
 
@@ -298,17 +330,6 @@ def test_a_trouble_is_told_when_it_begins_each_minute_and_when_it_is_over() -> N
 
 def test_a_trouble_that_comes_and_goes_is_one() -> None:
     assert told([1.0, 1.1], settle_at=5.0) == [("cannot accept", 1)]
-
-
-def test_a_trouble_begins_anew_after_it_was_over() -> None:
-    trouble = AcceptTrouble()
-    assert trouble.happened(1.0)
-    assert not trouble.happened(2.0)
-    assert not trouble.passed(3.0, 10.0)
-    assert trouble.passed(20.0, 10.0) == 1.0
-    assert not trouble.passed(30.0, 10.0)
-    assert trouble.happened(21.0)
-    assert trouble.happened(21.0 + REPEAT_S)
 
 
 def test_connections_at_their_limit_are_told_once() -> None:
