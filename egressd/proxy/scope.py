@@ -63,6 +63,7 @@ class Scope:
     __slots__ = (
         "_by_spelling",
         "_l4",
+        "_meant",
         "_names",
         "_profile",
         "allow_any",
@@ -96,6 +97,7 @@ class Scope:
         self._by_spelling: dict[bytes, Name] = {}
         self._names: dict[bytes, Name] = {}  # by the one spelling that stands for all
         self._l4: dict[tuple[str, int], L4Table] = {}
+        self._meant: dict[str, str] = {}  # forgotten at every change
 
     def expose(self, exposures: tuple[Exposure, ...], redirecting: tuple[Exposure, ...]) -> None:
         """What the port's servers expose now."""
@@ -119,8 +121,14 @@ class Scope:
         """The name that a client of the mesh means by a short name or a service's address."""
         if not self.is_mesh:
             return host
-        namespace = self._profile.namespace
-        return meant_host(VisibleView(self.view, namespace), host, namespace)
+        meant = self._meant.get(host)
+        if meant is None:
+            if len(self._meant) >= _MAX_NAMES:
+                self._meant.clear()
+            namespace = self._profile.namespace
+            meant = meant_host(VisibleView(self.view, namespace), host, namespace)
+            self._meant[host] = meant
+        return meant
 
     def lookup(self, spelling: bytes) -> Name:
         """The name that a client spells so. Raises `MalformedMessage` for what is no authority."""
@@ -195,6 +203,7 @@ class Scope:
 
     def invalidate(self, names: Set[str] | None) -> None:
         """Forget what was compiled from these keys (None: everything)."""
+        self._meant.clear()
         if names is None:
             self._by_spelling.clear()
             self._names.clear()

@@ -151,6 +151,8 @@ class _Builder:
             name = key.removeprefix("request.headers[").removesuffix("]").lower().encode()
             if name in _AUTHORITY:
                 return self._http(key, values, not_values, self._hosts, self._other_hosts)
+            if name == b":path":
+                return self._http(key, values, not_values, self._path_and_query)
             return self._http(key, values, not_values, lambda value: _header(name, value))
         if key.startswith("request."):
             return self._http(key, values, not_values, _never)
@@ -181,6 +183,11 @@ class _Builder:
         )
         pattern = re2.compile("".join(parts))
         return lambda facts: pattern.fullmatch(facts.path) is not None
+
+    def _path_and_query(self, value: str) -> Test:
+        path, mark, query = value.partition("?")
+        matches = _text(self._path_text(path).decode("latin-1") + mark + query)
+        return lambda facts: matches(_target(facts))
 
     def _account(self, value: str) -> Test:
         namespace, slash, account = value.rpartition("/")

@@ -70,3 +70,14 @@ def test_more_spellings_than_are_kept_start_anew(monkeypatch: pytest.MonkeyPatch
     names.invalidate(None)
     assert names.lookup(b"A.example") is not first
     assert len(names.entries()) == 1
+
+
+def test_what_a_short_name_means_is_looked_for_anew_after_a_change() -> None:
+    view = view_of(entry("b.default.svc.cluster.local"))
+    names = Scope(view, NodeProfile())
+    assert names.meant("b") == "b.default.svc.cluster.local"
+    assert names.meant("x") == "x"
+    names.view = view_of(entry("x.default.svc.cluster.local"))
+    assert names.meant("x") == "x"
+    names.invalidate({"x.default.svc.cluster.local"})
+    assert names.meant("x") == "x.default.svc.cluster.local"
