@@ -15,6 +15,7 @@ from tests.proxy.scenes import (
     policies,
     retries,
     reuse,
+    spellings,
     stalls,
     tunnels,
     uploads,
@@ -34,6 +35,7 @@ SCENES: tuple[Scene, ...] = tuple(
         policies,
         tunnels,
         doors,
+        spellings,
         stalls,
     )
     for scene in part.SCENES
