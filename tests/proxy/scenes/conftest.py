@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.proxy.scenes.stage import given_clock
+from tests.proxy.scenes.given import given_clock
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -16,6 +16,7 @@ from tests.proxy.scenes.script import (
     o2,
     reply,
     request,
+    rule,
     service,
     waits,
 )
@@ -50,6 +51,7 @@ TLS = "number: 443, name: tls, protocol: TLS"
 TO_A = "http: [{route: [{destination: {host: a.x}}]}]"
 TLS_TO_A = "tls: [{match: [{sniHosts: [a.x]}], route: [{destination: {host: a.x}}]}]"
 TCP_TO_A = "tcp: [{route: [{destination: {host: a.x}}]}]"
+POSTED = lines("POST / HTTP/1.1", "Host: z.x:443", "Transfer-Encoding: chunked", "")
 SIMPLE = PLAIN + gateway(HTTPS, f"mode: SIMPLE, {FILES}") + bound(TO_A)
 
 
@@ -235,6 +237,55 @@ TO_TLS = (
         (Line(0, received=5),),
         TCP_A.replace("{address: 10.0.0.1}", "{address: 10.0.0.1}, {address: 10.0.0.2}"),
         connects=("refused", "ok"),
+        door="tcp",
+        closes=False,
+    ),
+    Scene(
+        "TCP through a proxy further on",
+        (
+            c.sends(b"hello"),
+            o.gets(b"CONNECT z.x:443 HTTP/1.1\r\nHost: z.x:443\r\n\r\n"),
+            o.sends(b"HTTP/1.1 200 OK\r\n\r\n"),
+            o.gets(b"hello"),
+            o.sends(b"world!"),
+            c.gets(b"world!"),
+            c.ends(),
+            o.ends(),
+        ),
+        (Line(0, sent=6, received=5),),
+        TCP_A + rule("{tunnel: {protocol: CONNECT, targetHost: z.x, targetPort: 443}}"),
+        door="tcp",
+        closes=False,
+    ),
+    Scene(
+        "TCP through a proxy further on, as bodies",
+        (
+            c.sends(b"hello"),
+            o.gets(POSTED),
+            o.sends(lines("HTTP/1.1 200 OK", "Transfer-Encoding: chunked", "")),
+            o.gets(b"5\r\nhello\r\n"),
+            o.sends(b"6\r\nworld!\r\n"),
+            c.gets(b"world!"),
+            c.ends(),
+            o.gets(b"0\r\n\r\n"),
+            o.sends(b"0\r\n\r\n"),
+            c.sees_end(),
+        ),
+        (Line(0, sent=6, received=5),),
+        TCP_A + rule("{tunnel: {protocol: POST, targetHost: z.x, targetPort: 443}}"),
+        door="tcp",
+        closes=False,
+    ),
+    Scene(
+        "a proxy further on that refuses",
+        (
+            c.sends(b"hello"),
+            o.gets(b"CONNECT z.x:443 HTTP/1.1\r\nHost: z.x:443\r\n\r\n"),
+            o.sends(b"HTTP/1.1 403 No\r\n\r\n"),
+            c.sees_end(),
+        ),
+        (Line(0, "UF"),),
+        TCP_A + rule("{tunnel: {protocol: CONNECT, targetHost: z.x, targetPort: 443}}"),
         door="tcp",
         closes=False,
     ),

@@ -16,7 +16,7 @@ from tests.proxy.scenes.script import (
     reply,
     request,
 )
-from tests.proxy.scenes.uploads import NO_NAME
+from tests.proxy.scenes.uploads import no_name
 
 
 def bad_answer(name: str, said: bytes, **more: object) -> Scene:
@@ -144,7 +144,7 @@ SCENES = (
         "a name that nothing has",
         (
             c.sends(request("GET /1", host="no.x")),
-            c.gets(NO_NAME),
+            c.gets(no_name("no.x")),
             c.sends(request("GET /2")),
             o.gets(forwarded("GET /2")),
             o.sends(answer(b"two")),

@@ -95,8 +95,8 @@ class Play:
     # -- steps ---------------------------------------------------------------------------------
 
     def _do(self, number: int, step: Step) -> None:
-        if step.what == "waits":
-            self.stage.wait(step.seconds)
+        if not step.side:
+            self._happens(step)
             return
         if step.actor in self._stuck:
             return
@@ -112,6 +112,16 @@ class Play:
         if step.actor in self._stuck:
             return
         getattr(self, f"_{step.what}")(number, step, peer)
+
+    def _happens(self, step: Step) -> None:
+        if step.what == "waits":
+            self.stage.wait(step.seconds)
+        elif step.what == "changes":
+            self.stage.change(step.data.decode())
+        elif step.what == "sweeps":
+            self.stage.sweep()
+        else:
+            self.stage.drain()
 
     def _peer(self, step: Step) -> Peer | None:
         stage = self.stage

@@ -11,7 +11,8 @@ ID = b"x-request-id: 00000000-0000-4000-a000-000000000000\r\n"
 
 
 class Step(NamedTuple):
-    """`what`: sends, gets, ends (FIN), resets, sees_end, sees_reset, pauses, reads_on; or waits."""
+    """`what`: sends, gets, ends (FIN), resets, sees_end, sees_reset, pauses, reads_on; of the
+    stage: waits, changes, sweeps, drains."""
 
     side: str  # "client", "origin", "mirror", ""
     at: int
@@ -72,6 +73,21 @@ m = Actor("mirror", 0)
 
 def waits(seconds: float) -> Step:
     return Step("", 0, "waits", seconds=seconds)
+
+
+def changes(resources: str) -> Step:
+    """The registry says this from now on."""
+    return Step("", 0, "changes", resources.encode())
+
+
+def sweeps() -> Step:
+    """A second's work of the worker on its pools."""
+    return Step("", 0, "sweeps")
+
+
+def drains() -> Step:
+    """The worker is told to stop."""
+    return Step("", 0, "drains")
 
 
 class Line(NamedTuple):
@@ -138,8 +154,10 @@ class Scene:
 
     @property
     def over_tls(self) -> bool:
-        """Whether it is replayed over TLS on both sides, too."""
-        return self.tls and self.door == "http"
+        """Whether it is replayed over TLS on both sides, too (what the stage adds to clusters, a change
+        of the registry takes away)."""
+        changes = any(step.what == "changes" for step in self.steps)
+        return self.tls and self.door == "http" and not changes
 
     def speaks(self, *, tls: bool) -> dict[str, Any]:
         """How the ends of a stage speak."""

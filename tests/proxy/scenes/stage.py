@@ -6,24 +6,15 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
-from tempfile import mkdtemp
-from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-import pytest
-import trustme
 
-from egressd.api.parse import parse_text
 from egressd.net import Deadline, Fiber, Readiness
 from egressd.net.stream import Stream, StreamClosed
-from egressd.proxy import listener
 from egressd.proxy.context import ProxySettings, WorkerContext
 from egressd.proxy.directory import Directory
 from egressd.proxy.downstream import Downstream
@@ -31,141 +22,37 @@ from egressd.proxy.gateway import GatewayPort
 from egressd.proxy.listener import Handler, Listener, handle_http, handle_tcp, handle_tls
 from egressd.proxy.record import TrafficRecorder
 from egressd.proxy.sidecar import SidecarPort
-from egressd.registry.memory import MemoryView
 from egressd.registry.profile import NodeProfile
-from egressd.registry.records import Record
+from egressd.registry.view import RegistryView
 from egressd.routing.gateway import compile_listeners
 from egressd.routing.sidecar import compile_sidecar_listeners
 from egressd.telemetry.access_log import AccessLog
 from egressd.telemetry.stats import WorkerStats, decode_snapshot
-from egressd.upstream import connection, node_state
+from egressd.upstream import connection
 from egressd.upstream.cluster import Cluster
 from egressd.upstream.dialing import ConnectFailed
-from egressd.upstream.node_state import NodeState
 from egressd.upstream.server_tls import ServerContextCache
 from egressd.upstream.spec import ClusterSpec, EndpointSpec, PoolLimits, TlsSpec
-from egressd.upstream.tls import ContextKey, client_context
 from egressd.upstream.tls_contexts import ContextCache
 from egressd.upstream.tls_handshake import drive_handshake
+from tests.proxy.scenes.given import (
+    CLOCK,
+    ChangingView,
+    FixedNames,
+    GivenLoop,
+    certificates,
+    load,
+    node,
+    on_linger,
+    view_of,
+)
 from tests.proxy.scenes.peers import Peer, TlsPeer
 
 PROFILE = NodeProfile(labels={"app": "edge"})
-DESTINATION = ("10.2.0.1", 443)
-"""Where the clients of the plain doors ("tls", "tcp") were going."""
 MIRROR = "10.0.0.9"
 """The address whose connections are the mirror's, not an origin's."""
-T = TypeVar("T")
 _COUNTS = ("connections", "pending requests", "requests", "retries")
 _MOST_TURNS = 20_000
-
-
-class Clock:
-    """Monotonic seconds that move when a script says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-CLOCK = Clock()
-_on_linger: list[Callable[[int], None]] = []  # the stage's, told of a close that will be a reset
-
-
-@contextmanager
-def given_clock() -> Iterator[None]:
-    """Every module of egressd reads `CLOCK`; resets by SO_LINGER are noted."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, module in tuple(sys.modules.items()):
-            if name.startswith("egressd.") and getattr(module, "monotonic", None) is monotonic:
-                patch.setattr(module, "monotonic", CLOCK)
-        plain = socket.socket.setsockopt
-
-        def setsockopt(self: socket.socket, level: int, option: int, *value: Any) -> None:
-            if option == socket.SO_LINGER and level == socket.SOL_SOCKET:
-                _on_linger[-1](self.fileno())
-            plain(self, level, option, *value)
-
-        patch.setattr(socket.socket, "setsockopt", setsockopt)
-        patch.setattr(listener, "original_destination", lambda sock: DESTINATION)
-        yield
-
-
-class Certificates:
-    """Of the origin, and of the proxy towards its client. Made once."""
-
-    def __init__(self) -> None:
-        authority = trustme.CA()
-        self.place = Path(mkdtemp(prefix="scenes-"))
-        self.ca_file = str(self.place / "ca.pem")
-        authority.cert_pem.write_to_path(self.ca_file)
-        certificate = authority.issue_cert("a.x", "b.x", "*.w.x")
-        certificate.cert_chain_pems[0].write_to_path(str(self.place / "cert.pem"))
-        certificate.private_key_pem.write_to_path(str(self.place / "key.pem"))
-        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        certificate.configure_cert(self.server)
-        self.clients = {"tls": _trusting(authority), "mutual": _trusting(authority)}
-        authority.issue_cert("client.x").configure_cert(self.clients["mutual"])
-
-
-def _trusting(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.configure_trust(context)
-    return context
-
-
-@lru_cache(maxsize=1)
-def certificates() -> Certificates:
-    return Certificates()
-
-
-@lru_cache(maxsize=8)
-def loaded(key: ContextKey) -> ssl.SSLContext:
-    return client_context(key)
-
-
-async def load(key: ContextKey) -> ssl.SSLContext:
-    return loaded(key)
-
-
-class GivenLoop(Readiness):
-    """Turned by the stage, without trio: what is called of trio's is there at once."""
-
-    async def call(self, fiber: Fiber, function: Callable[..., Awaitable[T]], *args: object) -> T:
-        return await function(*args)
-
-
-@lru_cache(maxsize=1)
-def node() -> NodeState:
-    """One for all stages: each has to leave it with nothing counted."""
-    return NodeState(node_state.create(), 0)
-
-
-@lru_cache(maxsize=64)
-def view_of(text: str) -> MemoryView:
-    parsed = parse_text(text.replace("CERTS", str(certificates().place)), "scene.yaml")
-    assert not parsed.errors, parsed.errors
-    return MemoryView([Record(resource=one, source="scene") for one in parsed.resources])
-
-
-class FixedNames:
-    """Names that resolve at once, or never to anything."""
-
-    def __init__(self, addresses: Mapping[str, tuple[str, ...]]) -> None:
-        self._addresses = addresses
-
-    def addresses(self, name: str) -> tuple[str, ...]:
-        return self._addresses.get(name, ())
-
-    def watch(self, name: str, on_change: object) -> None:
-        """Nothing ever changes."""
-
-    def unwatch(self, name: str, on_change: object) -> None:
-        """Nothing was kept."""
-
-    async def first(self, name: str) -> None:
-        """Known already."""
 
 
 class Stage:
@@ -193,8 +80,9 @@ class Stage:
         self.stats = WorkerStats()
         self._log = AccessLog()
         self.lines: list[dict[str, Any]] = []
+        self._view = ChangingView(resources)
         self.directory = Directory(
-            view_of(resources),
+            self._view,
             self.loop,
             FixedNames(names or {}),
             self._cluster,
@@ -211,12 +99,12 @@ class Stage:
             rng=lambda: 0.0,
             bits=lambda count: 0,
         )
-        self._listener = open_door(door, self.context, view_of(resources))
+        self._listener = open_door(door, self.context, self._view)
         self.clients: list[Peer] = []
         self.origins: list[Peer] = []
         self.mirrors: list[Peer] = []
         self._by_fd: dict[int, Peer] = {}
-        _on_linger[:] = [self._lingers]
+        on_linger[:] = [self._lingers]
         connection.dial = self._dial
 
     # -- both ends -----------------------------------------------------------------------------
@@ -297,6 +185,27 @@ class Stage:
         self.loop.sweep(CLOCK.now)
         self.settle()
 
+    def change(self, resources: str) -> None:
+        """The registry says something else from now on."""
+        self._view.now = view_of(resources)
+        self.directory.invalidate(None)
+        self.settle()
+
+    def sweep(self) -> None:
+        """What the worker does every second."""
+        self.directory.sweep_limited(CLOCK.now)
+        self.directory.sweep(CLOCK.now)
+        self.directory.forget_retired({one.scope for one in self.context.connections})
+        self.settle()
+
+    def drain(self) -> None:
+        """The worker is told to stop."""
+        self.context.draining = True
+        self.directory.drain()
+        for downstream in tuple(self.context.connections):
+            downstream.drain()
+        self.settle()
+
     # -- the end -------------------------------------------------------------------------------
 
     def hang_up(self) -> None:
@@ -358,7 +267,7 @@ def _nobody() -> Peer:
     return peer
 
 
-def open_door(door: str, context: WorkerContext, view: MemoryView) -> Listener:
+def open_door(door: str, context: WorkerContext, view: RegistryView) -> Listener:
     """What clients come to: a bootstrap listener of that protocol ("https": plain HTTP behind TLS of our
     own), or the first port that a Gateway or the Sidecar of the resources opens."""
     if door == "gateway":

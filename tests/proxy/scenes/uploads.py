@@ -32,11 +32,14 @@ EXPECTING = request("POST /1", "Content-Length: 6", "Expect: 100-continue")
 FORWARDED_EXPECTING = forwarded("POST /1", "Content-Length: 6", "Expect: 100-continue")
 LAST = b"\r\nconnection: close\r\n\r\n"
 
-NO_NAME = reply(
-    "502 Bad Gateway",
-    "no.x: no ServiceEntry or VirtualService names this host (outboundTrafficPolicy REGISTRY_ONLY)",
-    "NR",
-)
+
+def no_name(host: str) -> bytes:
+    """The answer for a name that no resource has."""
+    text = (
+        f"{host}: no ServiceEntry or VirtualService names this host "
+        "(outboundTrafficPolicy REGISTRY_ONLY)"
+    )
+    return reply("502 Bad Gateway", text, "NR")
 
 
 def last(answered: bytes) -> bytes:
@@ -286,7 +289,7 @@ SCENES = (
             c.sends(request("POST /1", body=b"abc", host="no.x") + request("GET /2")),
             o.gets(forwarded("GET /2")),
             o.sends(answer(b"two")),
-            c.gets(NO_NAME + answer(b"two")),
+            c.gets(no_name("no.x") + answer(b"two")),
         ),
         (Line(502, "NR"), Line(200)),
         ONCE,
