@@ -9,7 +9,9 @@ from typing import Annotated, Literal, TypeVar, get_args
 import msgspec
 
 from adapters.http import Tls
+from egressd.api.secret import Secret, redact_within
 from egressd.registry.adapter import AdapterConfigError
+from egressd.registry.adapter_options import hint_at, is_declared_secret, shown
 
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = r"^\d{1,9}(\.\d{1,9})?(ms|s|m|h)$"
@@ -33,19 +35,27 @@ def convert_options(
     options: Mapping[str, object],
     shape: type[Shape],
     expected: Mapping[str, str],
-    secrets: frozenset[str] = frozenset({"token", "password"}),
     place: str = "options",
 ) -> Shape:
     """The options of the adapter `name` as a value of `shape`, a struct that forbids unknown fields.
 
-    `expected` says by option what it may be, where the type's own words are too plain; the values of
-    `secrets` are never shown; `place` is where the options stand. Raises `AdapterConfigError`.
+    `expected` says by option what it may be, where the type's own words are too plain; `place` is where
+    the options stand. Values are shown as far as their types let them. Raises `AdapterConfigError`.
     """
     try:
-        return msgspec.convert(dict(options), shape)
+        return msgspec.convert(dict(options), shape, dec_hook=decode_secret)
     except msgspec.ValidationError as error:
         what = f"adapter {name}: {place}"
-        raise _refused(what, options, shape, expected, secrets, str(error)) from error
+        raise _refused(what, options, shape, expected, str(error)) from None
+
+
+def decode_secret(kind: type, value: object) -> object:
+    """What msgspec makes of a `Secret` or `SecretUrl` (its `dec_hook`)."""
+    if not (isinstance(kind, type) and issubclass(kind, Secret)):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
+    return kind(value)
 
 
 def check_tls(name: str, tls: Tls) -> None:
@@ -70,7 +80,6 @@ def _refused(
     options: Mapping[str, object],
     shape: type[msgspec.Struct],
     expected: Mapping[str, str],
-    secrets: frozenset[str],
     message: str,
 ) -> AdapterConfigError:
     """The library's message as option, found, expected. It ends in " - at `$.option`"; the elements
@@ -93,6 +102,13 @@ def _refused(
     value: object = options
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else value
-    found = f"{type(value).__name__}, not shown" if path in secrets else repr(value)
-    wanted = expected.get(path) or said.removeprefix("Expected ")
+    hint = hint_at(shape, path)
+    if is_declared_secret(hint) or isinstance(value, Mapping):
+        found = f"{type(value).__name__}, not shown"
+    elif hint is None:
+        found = repr(redact_within(value))
+    else:
+        found = repr(shown(value, hint))
+    wanted = said.removeprefix("Expected ") if said.startswith("Expected ") else "another value"
+    wanted = expected.get(path) or wanted
     return AdapterConfigError(f"{what}.{path}: found {found}, expected {wanted}")

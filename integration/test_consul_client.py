@@ -13,7 +13,7 @@ from adapters.consul import make_adapter
 from adapters.consul.client import ConsulClient, ReadError
 from adapters.consul.options import read_options
 from adapters.consul.transport import TrioTransport
-from adapters.http import Secret
+from adapters.http import Credential
 from egressd.registry.adapter import AdapterContext
 from integration.recorder import Recorder, recorded
 
@@ -58,7 +58,7 @@ async def client_of(agent: Agent, **options: object) -> AsyncIterator[ConsulClie
         given = {"address": f"127.0.0.1:{port}", **options}
         read, endpoint = read_options("c", given, {})
         transport = TrioTransport(endpoint, read)
-        yield ConsulClient(transport, Secret(read.token, "", "token"), read, read.datacenter)
+        yield ConsulClient(transport, Credential(read.token, "", "token"), read, read.datacenter)
         transport.close()
         nursery.cancel_scope.cancel()
 

@@ -15,16 +15,18 @@ from adapters.consul.translate import Part, read_part, rules_of
 from adapters.consul.transport import TrioTransport
 from adapters.consul.troubles import Troubles
 from adapters.consul.watch import DatacenterWatch
-from adapters.http import Endpoint, Secret
+from adapters.http import Credential, Endpoint
 from adapters.options import seconds
 from adapters.pace import Pace
 from egressd.api.resource import Problem
 from egressd.registry.adapter import CONFIRM_S, Adapter, AdapterContext, Sink
+from egressd.registry.adapter_options import declares_options
 from egressd.registry.records import Snapshot
 
 DISCOVERY_S = 30.0  # between two looks for datacenters that came or went
 
 
+@declares_options(Options)
 def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adapter:
     """The entry point `consul` of `egressd.adapters`. Raises `AdapterConfigError`."""
     read, endpoint = read_options(context.name, options, os.environ)
@@ -59,7 +61,7 @@ class _Running:
         self._transport = transport
         self._options = options
         self._sink = sink
-        self._token = Secret(options.token, options.token_file, "token")
+        self._token = Credential(options.token, options.token_file, "token")
         self._rules = rules_of(options, transport.endpoint.url)
         self._catalog = Catalog(source, self._rules)
         self._troubles = Troubles(sink)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from adapters.consul.options import Options
-from adapters.http import Answer, Endpoint, HttpClient, HttpError, Secret
+from adapters.http import Answer, Credential, Endpoint, HttpClient, HttpError
 from adapters.options import seconds
 
 
@@ -23,7 +23,7 @@ class Agent:
 
     def __init__(self, endpoint: Endpoint, options: Options) -> None:
         self._http = HttpClient(endpoint, options.tls)
-        self._token = Secret(options.token, options.token_file, "token")
+        self._token = Credential(options.token, options.token_file, "token")
         self._timeout_s = seconds(options.request_timeout)
         self.url = endpoint.url
 

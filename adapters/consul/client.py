@@ -12,14 +12,15 @@ from consul.base import Consul
 from adapters.consul.options import Options
 from adapters.consul.transport import Reply, TrioTransport
 from adapters.consul.wire import Check, Instance, QueryResult
-from adapters.http import HttpError, Secret
+from adapters.http import Credential, HttpError
 from adapters.options import seconds
+from egressd.api.secret import RedactedError, Secret
 
 Shape = TypeVar("Shape")
 State = Literal["critical", "warning"]
 
 
-class ReadError(Exception):
+class ReadError(RedactedError):
     """Consul could not be read. The message names the address, the question and what happened."""
 
 
@@ -59,7 +60,7 @@ class ConsulClient:
     """
 
     def __init__(
-        self, transport: TrioTransport, token: Secret, options: Options, datacenter: str = ""
+        self, transport: TrioTransport, token: Credential, options: Options, datacenter: str = ""
     ) -> None:
         self._transport = transport
         self._token = token
@@ -125,7 +126,7 @@ class ConsulClient:
             )
         return reply
 
-    def _read_token(self) -> str | None:
+    def _read_token(self) -> Secret | None:
         try:
             return self._token.read() or None
         except HttpError as error:

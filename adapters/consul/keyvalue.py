@@ -19,6 +19,7 @@ from adapters.consul.asking import Agent
 from adapters.consul.options import Options, read_options
 from adapters.http import Answer, Endpoint, HttpError
 from adapters.options import seconds
+from egressd.registry.adapter_options import declares_options
 from egressd.registry.keyvalue import (
     Conflict,
     Entry,
@@ -222,6 +223,7 @@ def _is_conflict(what: str) -> bool:
     return "index is stale" in what or what.endswith("exists")
 
 
+@declares_options(Options)
 def make_keyvalue(options: Mapping[str, object]) -> KeyValue:
     """The entry point `consul` of `egressd.keyvalue`. Raises `AdapterConfigError`."""
     read, endpoint = read_options("fleet", options, os.environ)

@@ -22,7 +22,9 @@ from adapters.options import (
     check_tls,
     convert_options,
 )
+from egressd.api.secret import Secret, SecretUrl
 from egressd.registry.adapter import AdapterConfigError
+from egressd.registry.adapter_options import SecretPath
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8500"
 Health = Literal["passing", "warning", "any"]
@@ -48,13 +50,15 @@ _EXPECTED = {
 class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """What the bootstrap's `options:` of a `consul` adapter may say."""
 
-    address: str = ""  # http://, https:// or unix:// URL, or host:port. CONSUL_HTTP_ADDR
+    address: SecretUrl = (
+        SecretUrl()
+    )  # http://, https:// or unix:// URL, or host:port. CONSUL_HTTP_ADDR
     datacenter: str = ""  # empty: the agent's own
     datacenters: tuple[str, ...] | Literal["*"] = ()  # instead of `datacenter`; * = all there are
     consul_namespace: Tenant = ""  # Consul Enterprise. CONSUL_NAMESPACE
     partition: Tenant = ""  # Consul Enterprise. CONSUL_PARTITION
-    token: str = ""  # CONSUL_HTTP_TOKEN
-    token_file: str = ""  # CONSUL_HTTP_TOKEN_FILE; read again when it changes
+    token: Secret = Secret()  # CONSUL_HTTP_TOKEN
+    token_file: SecretPath = ""  # CONSUL_HTTP_TOKEN_FILE; read again when it changes
     tls: Tls = Tls()  # CONSUL_CACERT, _CAPATH, _CLIENT_CERT, _CLIENT_KEY, _TLS_SERVER_NAME
     consistency: Consistency = "stale"
     health: Health = "passing"  # which instances become endpoints
@@ -126,7 +130,7 @@ def _check_template(name: str, given: Options) -> None:
 
 def _with_environment(given: Options, environment: Mapping[str, str]) -> Options:
     names_token = bool(given.token or given.token_file)
-    token = given.token if names_token else environment.get("CONSUL_HTTP_TOKEN", "")
+    token = given.token if names_token else Secret(environment.get("CONSUL_HTTP_TOKEN", ""))
     file = given.token_file
     if not names_token and not token:
         file = environment.get("CONSUL_HTTP_TOKEN_FILE", "")
@@ -134,7 +138,8 @@ def _with_environment(given: Options, environment: Mapping[str, str]) -> Options
     unverified = environment.get("CONSUL_HTTP_SSL_VERIFY", "").lower() in ("false", "0")
     return msgspec.structs.replace(
         given,
-        address=given.address or environment.get("CONSUL_HTTP_ADDR", "") or DEFAULT_ADDRESS,
+        address=given.address
+        or SecretUrl(environment.get("CONSUL_HTTP_ADDR", "") or DEFAULT_ADDRESS),
         token=token,
         token_file=file,
         consul_namespace=given.consul_namespace or environment.get("CONSUL_NAMESPACE", ""),
@@ -150,9 +155,9 @@ def _with_environment(given: Options, environment: Mapping[str, str]) -> Options
     )
 
 
-def _endpoint(name: str, address: str, environment: Mapping[str, str]) -> Endpoint:
+def _endpoint(name: str, address: SecretUrl, environment: Mapping[str, str]) -> Endpoint:
     wants_tls = environment.get("CONSUL_HTTP_SSL", "").lower() in ("true", "1")
-    text = address
+    text = address.reveal()
     if "://" not in text:
         text = f"{'https' if wants_tls else 'http'}://{text}"
     try:
@@ -173,8 +178,8 @@ def _endpoint(name: str, address: str, environment: Mapping[str, str]) -> Endpoi
     raise _bad_address(name, address)
 
 
-def _bad_address(name: str, address: str) -> AdapterConfigError:
+def _bad_address(name: str, address: SecretUrl) -> AdapterConfigError:
     return AdapterConfigError(
-        f"adapter {name}: options.address: found {address!r}, "
+        f"adapter {name}: options.address: found {str(address)!r}, "
         "expected http://HOST:PORT, https://HOST:PORT, unix:///PATH or HOST:PORT"
     )

@@ -20,6 +20,7 @@ from adapters.consul.asking import Agent, Refusal
 from adapters.consul.options import Options, read_options
 from adapters.http import HttpError
 from adapters.options import seconds
+from egressd.registry.adapter_options import declares_options
 from egressd.registry.registrar import HealthCheck, Registrar, Registration, RegistrationError
 
 LOOK_S = 2.0  # between two questions whether a service is still registered
@@ -29,6 +30,7 @@ _HOPELESS = frozenset({400, 403})  # a wrong field, a token without the right: w
 log = structlog.get_logger("egressd.registrar")
 
 
+@declares_options(Options)
 def make_registrar(options: Mapping[str, object]) -> Registrar:
     """A registrar from the options of a `consul` adapter. Raises `AdapterConfigError`."""
     read, endpoint = read_options("consul", options, os.environ)
@@ -57,7 +59,7 @@ def _check(service: Registration, check: HealthCheck) -> dict[str, object]:
     if check.ttl_s:
         found["TTL"] = _duration(check.ttl_s)
     else:
-        found |= {"HTTP": check.http} if check.http else {"TCP": check.tcp}
+        found |= {"HTTP": check.http.reveal()} if check.http else {"TCP": check.tcp}
         found |= {"Interval": _duration(check.interval_s), "Timeout": _duration(check.timeout_s)}
     if check.deregister_after_s:
         found["DeregisterCriticalServiceAfter"] = _duration(check.deregister_after_s)

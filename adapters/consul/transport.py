@@ -17,6 +17,7 @@ from consul.base import Response
 from adapters.consul.options import Options
 from adapters.http import Endpoint, HttpClient, HttpError
 from adapters.options import seconds
+from egressd.api.secret import Secret
 
 Refusal = TypeVar("Refusal")
 
@@ -51,7 +52,7 @@ class TrioTransport:
         callback: Callable[[Response], Refusal],
         path: str,
         params: list[tuple[str, str | int]] | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
     ) -> Reply | Refusal:
         """One GET. A query that blocks for its `wait` gets the time-out on top of that."""
         asked = dict(params or ())
@@ -69,7 +70,7 @@ class TrioTransport:
         path: str,
         params: list[tuple[str, str | int]] | None = None,
         data: str = "",
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
     ) -> Reply | Refusal:
         """One PUT. It may have been done although no answer came: ask for what may be repeated."""
         body = data.encode()
@@ -82,7 +83,7 @@ class TrioTransport:
         method: str,
         path: str,
         params: dict[str, str | int],
-        headers: Mapping[str, str] | None,
+        headers: Mapping[str, str | Secret] | None,
         body: bytes,
         timeout_s: float,
         callback: Callable[[Response], Refusal],
@@ -92,7 +93,7 @@ class TrioTransport:
         answer = await self._http.request(method, target, headers, body, timeout_s=timeout_s)
         found = answer.headers
         if answer.status != 200:  # a refusal goes into messages
-            return callback(Response(answer.status, found, answer.body.decode("utf-8", "replace")))
+            return callback(Response(answer.status, found, answer.text))
         if found.get("x-consul-knownleader") == "false":
             raise HttpError(f"{self.endpoint.url}{path}: answered without a known leader")
         try:

@@ -13,6 +13,7 @@ from egressd.api.resource import Problem
 from egressd.dns.resolver import Resolver
 from egressd.dns.watch import Question, Watch
 from egressd.registry.adapter import CONFIRM_S, Adapter, AdapterContext, Sink
+from egressd.registry.adapter_options import declares_options
 
 _SETTLE_S = 0.02
 """Names are often renewed together: wait for the last one."""
@@ -128,6 +129,7 @@ class DnsAdapter:
             sink.in_sync()
 
 
+@declares_options(Options)
 def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adapter:
     """Options: see `adapters.dns.options`. Raises `AdapterConfigError`."""
     return DnsAdapter(context.name, *read_options(context.name, options))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from base64 import b64encode
+from urllib.parse import unquote, urlsplit
 
 import trio
 
 from adapters.http import Endpoint, HttpClient, HttpError
+from egressd.api.secret import Secret
 from egressd.registry.registrar import HealthCheck
 
 
@@ -14,7 +16,7 @@ async def passes(check: HealthCheck) -> bool:
     """One run of a check: an HTTP answer of 2xx, or a TCP connection, within its time-out. A check by
     time only (`ttl_s`) passes while egressd runs."""
     if check.http:
-        return await _answers(check.http, check.timeout_s)
+        return await _answers(check.http.reveal(), check.timeout_s)
     if check.tcp:
         host, _, port = check.tcp.rpartition(":")
         try:
@@ -33,9 +35,13 @@ async def _answers(url: str, timeout_s: float) -> bool:
         client = HttpClient(Endpoint(scheme="https", host=host, port=parts.port or 443))
     else:
         client = HttpClient(Endpoint(scheme="http", host=host, port=parts.port or 80))
+    headers: dict[str, str | Secret] = {}
+    if parts.username is not None:  # as Consul's own check of such a URL
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Authorization"] = Secret(f"Basic {b64encode(pair.encode()).decode()}")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
-        answer = await client.request("GET", target, timeout_s=timeout_s)
+        answer = await client.request("GET", target, headers, timeout_s=timeout_s)
     except HttpError:
         return False
     finally:

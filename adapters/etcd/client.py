@@ -17,12 +17,13 @@ from adapters.etcd.options import Connection, Target, targets
 from adapters.etcd.rpc import Member
 from adapters.etcd.wire import Heard, Page, RpcFailed, range_end
 from adapters.options import seconds
+from egressd.api.secret import RedactedError, Secret
 
 Answer = TypeVar("Answer")
 _MIN_ATTEMPTS = 2  # a connection that the server closed while it was idle is no failure
 
 
-class EtcdError(Exception):
+class EtcdError(RedactedError):
     """etcd could not be asked. The message names the address and what happened."""
 
 
@@ -54,7 +55,7 @@ class EtcdClient:
         self._max_backoff_s = seconds(options.max_backoff)
         self._next = random.randrange(len(self._targets))
         self._member: Member | None = None
-        self._token = ""
+        self._token = Secret()
         self._lost: dict[str, str] = {}  # members that failed when they were asked last, and how
 
     @property
@@ -67,7 +68,7 @@ class EtcdClient:
         """Members that do not answer, and how that began, while others do."""
         return self._lost if len(self._lost) < len(self._targets) else {}
 
-    async def call(self, ask: Callable[[Member, str], Awaitable[Answer]]) -> Answer:
+    async def call(self, ask: Callable[[Member, Secret], Awaitable[Answer]]) -> Answer:
         """Ask members with a token until one answers. Raises `EtcdError`."""
         failed: dict[str, str] = {}
         left = max(_MIN_ATTEMPTS, len(self._targets))
@@ -80,7 +81,7 @@ class EtcdClient:
                 failed[url] = str(error)
         raise Unreachable("; ".join(failed[url] for url in sorted(failed)))
 
-    async def call_once(self, ask: Callable[[Member, str], Awaitable[Answer]]) -> Answer:
+    async def call_once(self, ask: Callable[[Member, Secret], Awaitable[Answer]]) -> Answer:
         """Ask one member. When it fails the next question goes to another one. Raises `EtcdError`."""
         has_new_token = False
         while True:
@@ -91,7 +92,7 @@ class EtcdClient:
                 answer = await ask(member, token)
             except RpcFailed as error:
                 if error.is_old_token and self._options.user and not has_new_token:
-                    has_new_token, self._token = True, ""
+                    has_new_token, self._token = True, Secret()
                 elif error.is_members:
                     self._leave(member, str(error))
                     raise Unreachable(f"{url}: {error}") from error
@@ -127,7 +128,7 @@ class EtcdClient:
         found nothing wrong, until `heard` says False. Raises `EtcdError` as soon as the member does
         not answer a probe any more, whatever the watch itself says."""
 
-        async def ask(member: Member, token: str) -> None:
+        async def ask(member: Member, token: Secret) -> None:
             failures: list[RpcFailed] = []
 
             async def fenced(work: Callable[[], Awaitable[None]]) -> None:
@@ -199,7 +200,7 @@ class EtcdClient:
             self._next = (self._next + 1) % len(self._targets)
             self.close()
 
-    async def _login(self, member: Member) -> str:
+    async def _login(self, member: Member) -> Secret:
         options = self._options
         if not options.user or self._token:
             return self._token
@@ -211,11 +212,11 @@ class EtcdClient:
         return self._token
 
 
-def _password(options: Connection) -> str:
+def _password(options: Connection) -> Secret:
     if not options.password_file:
         return options.password
     try:
-        return Path(options.password_file).read_text().strip()
+        return Secret(Path(options.password_file).read_text().strip())
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"options.passwordFile: {error}") from error
 

@@ -15,6 +15,8 @@ from adapters.etcd.client import (
 from adapters.etcd.options import Connection, read_options
 from adapters.etcd.rpc import Member
 from adapters.etcd.wire import Heard, range_end
+from egressd.api.secret import Secret
+from egressd.registry.adapter_options import declares_options
 from egressd.registry.keyvalue import (
     Compacted,
     Conflict,
@@ -28,6 +30,7 @@ from egressd.registry.keyvalue import (
 _PAGE = 500  # keys a question
 
 
+@declares_options(Connection)
 def make_keyvalue(options: Mapping[str, object]) -> KeyValue:
     """A store client. Raises `AdapterConfigError`."""
     return EtcdKeyValue(EtcdClient("etcd", read_options("etcd", options, Connection)))
@@ -68,7 +71,7 @@ class EtcdKeyValue:
         to stand as they were to be written, they were."""
         attempts = 0
 
-        async def ask(member: Member, token: str) -> tuple[int, tuple[Entry, ...] | None]:
+        async def ask(member: Member, token: Secret) -> tuple[int, tuple[Entry, ...] | None]:
             nonlocal attempts
             attempts += 1
             expected = ((w.key, w.expected) for w in writes if w.expected is not None)
@@ -124,7 +127,7 @@ class EtcdKeyValue:
     async def publish_status(self, key: str, value: bytes, ttl_s: float) -> None:
         """Write a key under a lease of its own, or renew the lease where the key says it already."""
 
-        async def ask(member: Member, token: str) -> None:
+        async def ask(member: Member, token: Secret) -> None:
             lease, said = self._statuses.get(key, (0, b""))
             if not lease or not await member.keep_alive(token, lease):
                 lease, said = await member.grant(token, max(1, math.ceil(ttl_s))), b""

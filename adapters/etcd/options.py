@@ -22,7 +22,9 @@ from adapters.options import (
     check_tls,
     convert_options,
 )
+from egressd.api.secret import Secret, SecretUrl
 from egressd.registry.adapter import AdapterConfigError
+from egressd.registry.adapter_options import SecretPath
 
 DEFAULT_PORT = 2379
 Layout = Choice["istio", "skydns"]
@@ -39,10 +41,10 @@ _EXPECTED = {
 class Connection(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """How to reach a cluster and who to be there."""
 
-    endpoints: tuple[str, ...] = (f"http://127.0.0.1:{DEFAULT_PORT}",)
+    endpoints: tuple[SecretUrl, ...] = (SecretUrl(f"http://127.0.0.1:{DEFAULT_PORT}"),)
     user: str = ""
-    password: str = ""
-    password_file: str = ""  # read again at every login
+    password: Secret = Secret()
+    password_file: SecretPath = ""  # read again at every login
     tls: Tls = Tls()  # without caPath and insecureSkipVerify, which gRPC has not
     request_timeout: DurationText = "3s"  # of one question to one member
     probe_interval: DurationText = "5s"  # between two proofs that a silent watch lives
@@ -108,7 +110,7 @@ def read_options(name: str, options: Mapping[str, object], shape: type[Shape]) -
     return given
 
 
-def targets(name: str, endpoints: tuple[str, ...]) -> tuple[Target, ...]:
+def targets(name: str, endpoints: tuple[SecretUrl, ...]) -> tuple[Target, ...]:
     """The members that the endpoints name. Raises `AdapterConfigError`."""
     if not endpoints:
         raise AdapterConfigError(
@@ -120,9 +122,10 @@ def targets(name: str, endpoints: tuple[str, ...]) -> tuple[Target, ...]:
     )
 
 
-def _target(where: str, endpoint: str) -> Target:
+def _target(where: str, given: SecretUrl) -> Target:
+    endpoint = given.reveal()
     bad = AdapterConfigError(
-        f"{where}: found {endpoint!r}, expected http://HOST:PORT, https://HOST:PORT or HOST:PORT"
+        f"{where}: found {str(given)!r}, expected http://HOST:PORT, https://HOST:PORT or HOST:PORT"
     )
     try:
         parts = urlsplit(endpoint if "://" in endpoint else f"http://{endpoint}")

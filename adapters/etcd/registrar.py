@@ -15,6 +15,8 @@ from adapters.etcd.options import Options, Target, read_options
 from adapters.etcd.registering import Written, written
 from adapters.etcd.rpc import Member
 from adapters.etcd.wire import RpcFailed
+from egressd.api.secret import Secret
+from egressd.registry.adapter_options import declares_options
 from egressd.registry.registrar import Registrar, Registration, RegistrationError
 
 LEASE_TTL_S = 30.0  # of a service that names no time itself
@@ -24,6 +26,7 @@ ADDRESS_S = 10.0  # to find out this machine's address
 log = structlog.get_logger("egressd.registrar")
 
 
+@declares_options(Options)
 def make_registrar(options: Mapping[str, object]) -> Registrar:
     """A registrar from the options of an `etcd` adapter. Raises `AdapterConfigError`."""
     read = read_options("etcd", options, Options)
@@ -63,7 +66,7 @@ class EtcdRegistrar:
             ttl_s = service.check.ttl_s if service.check else 0.0
 
             async def ask(
-                member: Member, token: str, at: Written = place, s: float = ttl_s
+                member: Member, token: Secret, at: Written = place, s: float = ttl_s
             ) -> None:
                 await _enter(member, token, at, await _granted(member, token, s) if s else 0)
 
@@ -84,7 +87,7 @@ class EtcdRegistrar:
         place = await self._place(service)
         ttl_s = service.check.ttl_s if service.check else 0.0
 
-        async def ask(member: Member, token: str) -> None:
+        async def ask(member: Member, token: Secret) -> None:
             await _enter(member, token, place, await _granted(member, token, ttl_s) if ttl_s else 0)
 
         await self._client.call(ask)
@@ -124,7 +127,7 @@ class EtcdRegistrar:
     async def _renew(self, place: Written, ttl_s: float) -> None:
         """Renew the lease; where it has ended, or somebody changed the key, begin again."""
 
-        async def ask(member: Member, token: str) -> None:
+        async def ask(member: Member, token: Secret) -> None:
             lease = self._leases.get(place.key, 0)
             if lease and await member.keep_alive(token, lease):
                 found = await member.range(token, place.key.encode(), b"")
@@ -145,7 +148,7 @@ class EtcdRegistrar:
     async def _withdraw(self, place: Written) -> None:
         lease = self._leases.pop(place.key, 0)
 
-        async def ask(member: Member, token: str) -> None:
+        async def ask(member: Member, token: Secret) -> None:
             await member.transact(token, (), ((place.key, None),))
             if lease and await member.keep_alive(token, lease):
                 await member.revoke(token, lease)
@@ -168,11 +171,11 @@ class EtcdRegistrar:
         return written(service, address, self._options)
 
 
-async def _granted(member: Member, token: str, ttl_s: float) -> int:
+async def _granted(member: Member, token: Secret, ttl_s: float) -> int:
     return await member.grant(token, max(1, math.ceil(ttl_s)))
 
 
-async def _enter(member: Member, token: str, place: Written, lease: int) -> None:
+async def _enter(member: Member, token: Secret, place: Written, lease: int) -> None:
     if place.shared is not None:
         key, _ = place.shared
         await member.transact(token, ((key, 0),), (place.shared,))

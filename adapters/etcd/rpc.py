@@ -25,6 +25,7 @@ from adapters.etcd.wire import (
     text_of,
 )
 from adapters.http import Tls
+from egressd.api.secret import REDACTED, Secret
 from egressd.registry.keyvalue import Entry
 
 Answer = TypeVar("Answer")
@@ -66,15 +67,16 @@ class Member:
         """Close the connection; calls that run fail as CANCELLED."""
         self._channel.close()
 
-    async def login(self, user: str, password: str) -> str:
+    async def login(self, user: str, password: Secret) -> Secret:
         """A token for the user."""
-        request = self._pb.AuthenticateRequest(name=user, password=password)
-        answer = await self._unary(self._pb.AuthStub(self._channel).Authenticate, request, "")
-        return str(answer.token)
+        request = self._pb.AuthenticateRequest(name=user, password=password.reveal())
+        method = self._pb.AuthStub(self._channel).Authenticate
+        answer = await self._unary(method, request, Secret(), hidden=password)
+        return Secret(str(answer.token))
 
     async def range(
         self,
-        token: str,
+        token: Secret,
         first: bytes,
         end: bytes,
         *,
@@ -99,18 +101,18 @@ class Member:
             after=answer.kvs[-1].key + b"\0" if answer.more else b"",
         )
 
-    async def grant(self, token: str, ttl_s: int) -> int:
+    async def grant(self, token: Secret, ttl_s: int) -> int:
         """A new lease."""
         request = self._pb.LeaseGrantRequest(TTL=ttl_s)
         answer = await self._unary(self._pb.LeaseStub(self._channel).LeaseGrant, request, token)
         return int(answer.ID)
 
-    async def revoke(self, token: str, lease: int) -> None:
+    async def revoke(self, token: Secret, lease: int) -> None:
         """End a lease, and so its keys."""
         request = self._pb.LeaseRevokeRequest(ID=lease)
         await self._unary(self._pb.LeaseStub(self._channel).LeaseRevoke, request, token)
 
-    async def keep_alive(self, token: str, lease: int) -> bool:
+    async def keep_alive(self, token: Secret, lease: int) -> bool:
         """Renew a lease; False = it has ended."""
         request = self._pb.LeaseKeepAliveRequest(ID=lease)
         stub = self._pb.LeaseStub(self._channel).LeaseKeepAlive
@@ -124,14 +126,14 @@ class Member:
         await self._stream(stub, request, token, heard, self._timeout_s)
         return alive
 
-    async def put(self, token: str, key: str, value: bytes, lease: int) -> None:
+    async def put(self, token: Secret, key: str, value: bytes, lease: int) -> None:
         """Write a key that goes with a lease."""
         request = self._pb.PutRequest(key=key.encode(), value=value, lease=lease)
         await self._unary(self._pb.KVStub(self._channel).Put, request, token)
 
     async def transact(
         self,
-        token: str,
+        token: Secret,
         expected: Iterable[tuple[str, int]],
         writes: Iterable[tuple[str, bytes | None]],
         lease: int = 0,
@@ -163,7 +165,7 @@ class Member:
         return answer.header.revision, tuple(_entry(kv) for kv in stand)
 
     async def watch(
-        self, token: str, prefix: bytes, revision: int, heard: Callable[[Heard], Awaitable[bool]]
+        self, token: Secret, prefix: bytes, revision: int, heard: Callable[[Heard], Awaitable[bool]]
     ) -> None:
         """Hear of every change below a prefix since a revision, itself included, until `heard` says
         False. A revision that is forgotten fails as OUT_OF_RANGE: compacted."""
@@ -184,14 +186,18 @@ class Member:
         if not await self._stream(stub, request, token, take, None):
             raise RpcFailed("UNAVAILABLE", "the watch ended")
 
-    async def _unary(self, method: Any, request: Any, token: str) -> Any:
+    async def _unary(
+        self, method: Any, request: Any, token: Secret, hidden: Secret | None = None
+    ) -> Any:
+        """The answer to one question; neither the token nor `hidden` is in what it raises."""
+        hidden = hidden or token
         done = trio.Event()
         wake = trio.lowlevel.current_trio_token().run_sync_soon
         metadata = _metadata(token)
         try:
             call = method.future(request, timeout=self._timeout_s, metadata=metadata)
         except ValueError as error:  # the channel was closed by another task
-            raise RpcFailed("CANCELLED", str(error)) from error
+            raise RpcFailed("CANCELLED", _hide(str(error), hidden)) from None
         call.add_done_callback(lambda _: _wake(wake, done))
         try:
             await done.wait()
@@ -200,13 +206,13 @@ class Member:
         try:
             return call.result()
         except (self._grpc.RpcError, self._grpc.FutureCancelledError) as error:
-            raise _failure(error) from error
+            raise _failure(error, hidden) from None
 
     async def _stream(
         self,
         method: Any,
         request: Any,
-        token: str,
+        token: Secret,
         heard: Callable[[Any], Awaitable[bool]],
         timeout_s: float | None,
     ) -> bool:
@@ -215,7 +221,7 @@ class Member:
         try:
             call = method(iter((request,)), timeout=timeout_s, metadata=_metadata(token))
         except ValueError as error:
-            raise RpcFailed("CANCELLED", str(error)) from error
+            raise RpcFailed("CANCELLED", _hide(str(error), token)) from None
         limiter = trio.CapacityLimiter(
             1
         )  # a watch waits in its thread for ever: not in a shared one
@@ -227,7 +233,7 @@ class Member:
                 if answer is None or not await heard(answer):
                     return answer is not None
         except self._grpc.RpcError as error:
-            raise _failure(error) from error
+            raise _failure(error, token) from None
         finally:
             call.cancel()  # its thread returns then
 
@@ -240,17 +246,22 @@ def _wake(soon: Callable[[Callable[[], None]], None], done: trio.Event) -> None:
         pass
 
 
-def _metadata(token: str) -> tuple[tuple[str, str], ...]:
+def _metadata(token: Secret) -> tuple[tuple[str, str], ...]:
     """`hasleader`: a member that is cut off from the leader says so instead of staying silent."""
     leader = (("hasleader", "true"),)
-    return (*leader, ("token", token)) if token else leader
+    return (*leader, ("token", token.reveal())) if token else leader
 
 
-def _failure(error: Any) -> RpcFailed:
+def _hide(text: str, secret: Secret) -> str:
+    """A server may repeat what it was sent, and gRPC repeats metadata that it refuses."""
+    return text.replace(secret.reveal(), REDACTED) if secret else text
+
+
+def _failure(error: Any, hidden: Secret) -> RpcFailed:
     code = getattr(error, "code", None)
     if code is None:
         return RpcFailed("CANCELLED", "the connection was closed")
-    said = str(error.details() or "")
+    said = _hide(str(error.details() or ""), hidden)
     return RpcFailed(code().name, said.rpartition("last error: ")[2])  # of several addresses
 
 

@@ -28,11 +28,13 @@ from adapters.etcd.wire import Change, Heard, range_end
 from adapters.pace import Pace
 from egressd.api.resource import Place, Problem, Severity
 from egressd.registry.adapter import CONFIRM_S, Adapter, AdapterContext, Sink
+from egressd.registry.adapter_options import declares_options
 from egressd.registry.keyvalue import Entry
 
 STRIDE_S = 0.02  # of translating, before others have a turn
 
 
+@declares_options(Options)
 def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adapter:
     """The entry point `etcd` of `egressd.adapters`. Raises `AdapterConfigError`."""
     read = read_options(context.name, options, Options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from egressd.api.secret import RedactedError
 from egressd.registry.keyvalue import Entry
 
 _OTHER_MEMBER = frozenset(
@@ -60,7 +61,7 @@ class Heard(msgspec.Struct, frozen=True):
         return self.revision < self.expected
 
 
-class RpcFailed(Exception):
+class RpcFailed(RedactedError):
     """One call to one member failed. `code` is gRPC's name of it, `details` the server's words."""
 
     def __init__(self, code: str, details: str) -> None:

@@ -9,13 +9,14 @@ import msgspec
 
 from adapters.eureka.options import Options, Server
 from adapters.eureka.wire import Listing, read_listing
-from adapters.http import Answer, HttpClient, HttpError, Secret
+from adapters.http import Answer, Credential, HttpClient, HttpError
 from adapters.options import seconds
+from egressd.api.secret import RedactedError, Secret
 
 NO_DELTA = (403, 404)  # deltas disabled at the server; a make of server without them
 
 
-class ReadError(Exception):
+class ReadError(RedactedError):
     """Eureka could not be read. The message names the address, the question and what happened."""
 
 
@@ -29,9 +30,9 @@ class EurekaClient:
         self._username = server.username or options.username
         password, file = options.password, options.password_file
         self._password = (
-            Secret(server.password, "", "password")
+            Credential(server.password, "", "password")
             if server.username
-            else Secret(password, file, "password")
+            else Credential(password, file, "password")
         )
         self._timeout_s = seconds(options.request_timeout)
         regions = ",".join(quote(region) for region in options.regions)
@@ -51,11 +52,15 @@ class EurekaClient:
         self._http.close()
 
     async def _get(self, path: str) -> Answer:
-        headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "egressd"}
+        headers: dict[str, str | Secret] = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": "egressd",
+        }
         try:
             if self._username:
-                pair = f"{self._username}:{self._password.read()}".encode()
-                headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
+                pair = f"{self._username}:{self._password.read().reveal()}".encode()
+                headers["Authorization"] = Secret(f"Basic {b64encode(pair).decode()}")
             target = self._server.base + path + self._query
             return await self._http.request("GET", target, headers, timeout_s=self._timeout_s)
         except HttpError as error:

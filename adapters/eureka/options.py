@@ -19,7 +19,9 @@ from adapters.options import (
     check_tls,
     convert_options,
 )
+from egressd.api.secret import Secret, SecretUrl
 from egressd.registry.adapter import AdapterConfigError
+from egressd.registry.adapter_options import SecretPath
 
 DEFAULT_BASE = "/eureka"
 Status = Literal["UP", "DOWN", "STARTING", "OUT_OF_SERVICE", "UNKNOWN"]
@@ -42,10 +44,10 @@ _EXPECTED = {
 class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """What the bootstrap's `options:` of a `eureka` adapter may say."""
 
-    servers: tuple[str, ...] = ("http://127.0.0.1:8761/eureka",)
+    servers: tuple[SecretUrl, ...] = (SecretUrl("http://127.0.0.1:8761/eureka"),)
     username: str = ""  # for servers whose URL names none
-    password: str = ""
-    password_file: str = ""  # read again when it changes
+    password: Secret = Secret()
+    password_file: SecretPath = ""  # read again when it changes
     tls: Tls = Tls()
     interval: DurationText = "30s"  # between two deltas
     resync: DurationText = "10m"  # between full reads that nothing asked for
@@ -70,7 +72,7 @@ class Server(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     base: str
     username: str = ""
-    password: str = ""
+    password: Secret = Secret()
 
     @property
     def url(self) -> str:
@@ -80,8 +82,7 @@ class Server(msgspec.Struct, frozen=True):
 
 def read_options(name: str, options: Mapping[str, object]) -> tuple[Options, tuple[Server, ...]]:
     """The options of the adapter `name`, and its servers in order. Raises `AdapterConfigError`."""
-    secrets = frozenset({"password", "servers"})  # a server's URL may hold a password
-    given = convert_options(name, options, Options, _EXPECTED, secrets)
+    given = convert_options(name, options, Options, _EXPECTED)
     if given.password and given.password_file:
         raise AdapterConfigError(
             f"adapter {name}: options.password: found a password beside passwordFile, "
@@ -99,14 +100,14 @@ def read_options(name: str, options: Mapping[str, object]) -> tuple[Options, tup
     return given, tuple(_server(name, i, url) for i, url in enumerate(given.servers))
 
 
-def _server(name: str, index: int, url: str) -> Server:
+def _server(name: str, index: int, url: SecretUrl) -> Server:
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url.reveal())
         port = parts.port
     except ValueError:
         raise _bad_server(name, index, "no URL") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise _bad_server(name, index, f"{parts.scheme or 'no scheme'}, host {parts.hostname}")
+        raise _bad_server(name, index, repr(str(url)))
     if parts.query or parts.fragment:
         raise _bad_server(name, index, "a query or fragment")
     is_tls = parts.scheme == "https"
@@ -114,11 +115,13 @@ def _server(name: str, index: int, url: str) -> Server:
         "https" if is_tls else "http", parts.hostname, port or (443 if is_tls else 80)
     )
     base = parts.path.rstrip("/") or DEFAULT_BASE
-    return Server(endpoint, base, unquote(parts.username or ""), unquote(parts.password or ""))
+    return Server(
+        endpoint, base, unquote(parts.username or ""), Secret(unquote(parts.password or ""))
+    )
 
 
 def _bad_server(name: str, index: int, found: str) -> AdapterConfigError:
     return AdapterConfigError(
         f"adapter {name}: options.servers[{index}]: found {found}, "
-        "expected http(s)://[USER:PASSWORD@]HOST[:PORT][/PATH]"
+        "expected http(s)://HOST[:PORT][/PATH], with or without user and password"
     )

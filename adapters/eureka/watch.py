@@ -23,10 +23,12 @@ from adapters.eureka.wire import Instance, Listing, read_application
 from adapters.options import seconds
 from egressd.api.resource import Place, Problem, Severity
 from egressd.registry.adapter import CONFIRM_S, Adapter, AdapterContext, Sink
+from egressd.registry.adapter_options import declares_options
 
 STRIDE = 50  # applications, instances or services between breaths for other tasks of the process
 
 
+@declares_options(Options)
 def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adapter:
     """The entry point `eureka` of `egressd.adapters`. Raises `AdapterConfigError`."""
     read, servers = read_options(context.name, options)

@@ -14,11 +14,12 @@ from adapters.backoff import backoff_s
 from adapters.fleet.picture import Picture
 from egressd.api.resource import Place, Problem, Severity
 from egressd.fleet.client import FleetClient
-from egressd.fleet.config import FleetConfig, read_config
+from egressd.fleet.config import FleetConfig, declared_fleet_options, read_config
 from egressd.fleet.errors import FleetError
 from egressd.fleet.node_status import STATUS_TTL_S, NodeStatus
 from egressd.fleet.resource_set import ResourceSet
 from egressd.registry.adapter import CONFIRM_S, Adapter, AdapterContext, Sink
+from egressd.registry.adapter_options import declares_options
 from egressd.registry.keyvalue import Compacted, KeyValue, KeyValueError
 
 _QUIET_S = 10.0  # without a word of the store it is asked for one
@@ -163,6 +164,7 @@ class _Watch:
         self._sink.problems((*self._picture.problems(), *self._unwritten))
 
 
+@declares_options(declared_fleet_options)
 def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adapter:
     """The entry point `fleet` of `egressd.adapters`. Raises `AdapterConfigError`."""
     config = read_config(options)

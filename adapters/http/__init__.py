@@ -7,16 +7,16 @@ a thread but for the look-up of names.
 from adapters.http.answer import Answer, HttpError
 from adapters.http.client import HttpClient, OpenAnswer
 from adapters.http.endpoint import Endpoint
-from adapters.http.files import Secret, WatchedFiles
+from adapters.http.files import Credential, WatchedFiles
 from adapters.http.tls import Tls
 
 __all__ = [
     "Answer",
+    "Credential",
     "Endpoint",
     "HttpClient",
     "HttpError",
     "OpenAnswer",
-    "Secret",
     "Tls",
     "WatchedFiles",
 ]

@@ -2,27 +2,70 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import zlib
 from collections.abc import Mapping
 
 import msgspec
 
+from egressd.api.secret import REDACTED, RedactedError, Secret, redact
 
-class HttpError(Exception):
+MAX_TEXT = 300
+_LOOKED_AT = 8192  # bytes of a body that may be quoted, so searched for what must not be shown
+
+
+class HttpError(RedactedError):
     """No usable answer. The message names the address and what happened."""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One whole answer. Names of `headers` are in lower case; `body` is decompressed."""
+    """One whole answer. Names of `headers` are in lower case; `body` is decompressed; `hidden` is what
+    of the request must not be shown, should the server repeat it."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    hidden: tuple[Secret, ...] = ()
 
     @property
     def text(self) -> str:
         """The body for a message: whatever it is, at most 300 characters."""
-        return self.body[:300].decode("utf-8", "replace").strip()
+        return self.beginning[:MAX_TEXT].strip()
+
+    @property
+    def beginning(self) -> str:
+        """As much of the body as a refusal may take, for a message."""
+        return shown_body(self.body, self.hidden)
+
+
+def shown_body(body: bytes, hidden: tuple[Secret, ...]) -> str:
+    """The beginning of a body for a message, without the secrets of the request."""
+    return hide(body[:_LOOKED_AT].decode("utf-8", "replace"), hidden)
+
+
+def hide(text: str, hidden: tuple[Secret, ...]) -> str:
+    """A text without these secrets, and without those of URLs in it."""
+    for secret in hidden:
+        text = text.replace(secret.reveal(), REDACTED)
+    return redact(text)
+
+
+def secrets_of(headers: Mapping[str, str | Secret]) -> tuple[Secret, ...]:
+    """What of a request's headers must not be shown: whole values, and the credentials in them. The
+    longest first, as one may be a part of another."""
+    found: set[str] = set()
+    for value in headers.values():
+        if isinstance(value, Secret):
+            scheme, _, credentials = value.reveal().partition(" ")
+            found |= {value.reveal(), credentials}
+            if scheme == "Basic":
+                try:
+                    pair = base64.b64decode(credentials, validate=True).decode("utf-8", "replace")
+                except binascii.Error:
+                    continue
+                found |= {pair, pair.partition(":")[2]}
+    return tuple(Secret(text) for text in sorted(found, key=len, reverse=True) if text)
 
 
 class Inflater:

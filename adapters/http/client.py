@@ -17,13 +17,21 @@ from contextlib import asynccontextmanager, contextmanager
 import h11
 import trio
 
-from adapters.http.answer import Answer, HttpError, Inflater
+from adapters.http.answer import (
+    MAX_TEXT,
+    Answer,
+    HttpError,
+    Inflater,
+    hide,
+    secrets_of,
+    shown_body,
+)
 from adapters.http.connection import Connection
 from adapters.http.endpoint import Endpoint
 from adapters.http.tls import ClientContext, Tls
+from egressd.api.secret import Secret
 
 MAX_BODY = 256 * 1024 * 1024  # bytes; an answer beyond it is refused, not collected
-MAX_TEXT = 300
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 3), (socket.TCP_KEEPCNT, 3))
 """A long poll is silent for its whole wait: the kernel notices a dead peer within 15 s."""
 
@@ -38,8 +46,10 @@ class OpenAnswer:
         status: int,
         headers: Mapping[str, str],
         idle_s: float,
+        hidden: tuple[Secret, ...],
     ) -> None:
         self.status = status
+        self._hidden = hidden
         self.headers = headers
         self._place = place
         self._connection = connection
@@ -66,17 +76,18 @@ class OpenAnswer:
 
     async def text(self) -> str:
         """The beginning of the body, for a message about its status."""
-        return (await self._piece() or b"")[:MAX_TEXT].decode("utf-8", "replace").strip()
+        return shown_body(await self._piece() or b"", self._hidden)[:MAX_TEXT].strip()
 
     async def _piece(self) -> bytes | None:
-        with _named(self._place), _silence_after(self._idle_s):
+        with _named(self._place, self._hidden), _silence_after(self._idle_s):
             piece = await self._connection.piece()
             return None if piece is None else self._inflater.feed(piece)
 
 
 class HttpClient:
     """Connections to one server. Every method raises `HttpError`, whose message names the address
-    and the path, never the query.
+    and the path, never the query. A header that is a `Secret` shows neither in it nor in the `text`
+    of an answer, even when the server repeats it.
 
     A kept connection that the server closed meanwhile is replaced and the request repeated: for
     methods that may be (GET, PUT, DELETE).
@@ -92,14 +103,15 @@ class HttpClient:
         self,
         method: str,
         target: str,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
         body: bytes = b"",
         *,
         timeout_s: float,
     ) -> Answer:
         """One request and its whole answer, whatever its status, within `timeout_s`. A gzip body
         is decompressed; ask for one with `Accept-Encoding: gzip`."""
-        with _named(self._place(target)), _silence_after(timeout_s):
+        hidden = secrets_of(headers or {})
+        with _named(self._place(target), hidden), _silence_after(timeout_s):
             connection, status, fields = await self._exchange(method, target, headers or {}, body)
             try:
                 inflater = Inflater(fields.get("content-encoding", ""), MAX_BODY)
@@ -111,14 +123,14 @@ class HttpClient:
                 connection.abort()
                 raise
             self._keep(connection)
-            return Answer(status, fields, b"".join(pieces))
+            return Answer(status, fields, b"".join(pieces), hidden)
 
     @asynccontextmanager
     async def open(
         self,
         method: str,
         target: str,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
         body: bytes = b"",
         *,
         timeout_s: float,
@@ -126,12 +138,12 @@ class HttpClient:
     ) -> AsyncIterator[OpenAnswer]:
         """One request; the answer's head comes within `timeout_s`, and each next piece of its body
         within `idle_s`. The connection ends with the block."""
-        place = self._place(target)
-        with _named(place), _silence_after(timeout_s):
+        place, hidden = self._place(target), secrets_of(headers or {})
+        with _named(place, hidden), _silence_after(timeout_s):
             connection, status, fields = await self._exchange(method, target, headers or {}, body)
         try:
-            with _named(place):
-                answer = OpenAnswer(place, connection, status, fields, idle_s)
+            with _named(place, hidden):
+                answer = OpenAnswer(place, connection, status, fields, idle_s, hidden)
             yield answer
         finally:
             connection.abort()
@@ -142,7 +154,7 @@ class HttpClient:
             self._idle.pop().abort()
 
     async def _exchange(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes
+        self, method: str, target: str, headers: Mapping[str, str | Secret], body: bytes
     ) -> tuple[Connection, int, dict[str, str]]:
         """Send, on a kept or a new connection, and receive the head of the answer."""
         fields = {"Host": self.endpoint.authority, **headers}
@@ -193,12 +205,12 @@ class HttpClient:
 
 
 @contextmanager
-def _named(place: str) -> Iterator[None]:
+def _named(place: str, hidden: tuple[Secret, ...]) -> Iterator[None]:
     """What goes wrong within becomes an `HttpError` that names the address and the path."""
     try:
         yield
     except (OSError, trio.BrokenResourceError, h11.ProtocolError, HttpError) as error:
-        raise HttpError(f"{place}: {_cause(error)}") from error
+        raise HttpError(f"{place}: {hide(_cause(error), hidden)}") from None
 
 
 @contextmanager

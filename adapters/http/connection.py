@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import h11
 import trio
 
+from egressd.api.secret import Secret
+
 MAX_HEAD = 64 * 1024
 RECEIVE_SIZE = 64 * 1024
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
@@ -20,10 +22,15 @@ class Connection:
         self._protocol = h11.Connection(our_role=h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         self.is_silent = True  # nothing was received since the last request went out
 
-    async def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> None:
+    async def send(
+        self, method: str, target: str, headers: Mapping[str, str | Secret], body: bytes
+    ) -> None:
         """One whole request. `headers` name the Host."""
         self.is_silent = True
-        fields = [*headers.items()]
+        fields = [
+            (name, value.reveal() if isinstance(value, Secret) else value)
+            for name, value in headers.items()
+        ]
         if body or method not in ("GET", "HEAD", "DELETE"):
             fields.append(("Content-Length", str(len(body))))
         request = h11.Request(method=method, target=target, headers=fields)

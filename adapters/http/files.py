@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from adapters.http.answer import HttpError
+from egressd.api.secret import Secret
 
 
 class WatchedFiles:
@@ -22,23 +23,23 @@ class WatchedFiles:
         return seen != now
 
 
-class Secret:
+class Credential:
     """A token or password: given, or in a file that is read again when it changes; else none."""
 
-    def __init__(self, value: str, file: str, what: str) -> None:
+    def __init__(self, value: Secret, file: str, what: str) -> None:
         """`what` is the secret's name in messages: "token"."""
         self._value = value
         self._file = file
         self._what = what
         self._watched = WatchedFiles(file)
 
-    def read(self) -> str:
-        """The secret to send now; "" = there is none. A file that cannot be read is an error, never
-        "no secret": an anonymous answer would look like an empty source. Raises `HttpError`."""
+    def read(self) -> Secret:
+        """The secret to send now; an empty one = there is none. A file that cannot be read is an error,
+        never "no secret": an anonymous answer would look like an empty source. Raises `HttpError`."""
         if self._file:
             try:
                 if self._watched.changed():
-                    self._value = Path(self._file).read_text().strip()
+                    self._value = Secret(Path(self._file).read_text().strip())
             except (OSError, UnicodeDecodeError) as error:
                 self._watched = WatchedFiles(self._file)
                 raise HttpError(f"{self._what} file {self._file}: {error}") from error
@@ -47,8 +48,10 @@ class Secret:
                 raise HttpError(
                     f"{self._what} file {self._file}: found nothing, expected a {self._what}"
                 )
-        if not (self._value.isascii() and self._value.isprintable()):
+        text = self._value.reveal()
+        if not (text.isascii() and text.isprintable() and text == text.strip()):
             raise HttpError(
-                f"the {self._what}: found control or foreign characters, expected ASCII"
+                f"the {self._what}: found control or foreign characters, or spaces around it, "
+                "expected ASCII"
             )
         return self._value

@@ -7,6 +7,7 @@ import ssl
 import msgspec
 
 from adapters.http.files import WatchedFiles
+from egressd.registry.adapter_options import SecretPath
 
 
 class Tls(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -15,7 +16,7 @@ class Tls(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=Tru
     ca_file: str = ""  # empty with ca_path empty: the system's roots
     ca_path: str = ""
     cert_file: str = ""
-    key_file: str = ""
+    key_file: SecretPath = ""
     server_name: str = ""  # empty: the host of the address
     insecure_skip_verify: bool = False
 

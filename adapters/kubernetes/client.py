@@ -21,12 +21,13 @@ from adapters.kubernetes.wire import (
     Versioned,
     WatchEvent,
 )
+from egressd.api.secret import RedactedError, Secret
 
 GONE = 410
 Item = TypeVar("Item", Service, EndpointSlice, Custom)
 
 
-class ReadError(Exception):
+class ReadError(RedactedError):
     """The API server could not be read. The message names the address and what happened."""
 
 
@@ -95,7 +96,7 @@ class ApiClient:
                 continue
             if answer.status != 200:
                 self._groups.pop(collection.name, None)
-                raise self._refusal(path, answer.status, answer.body)
+                raise self._refusal(path, answer.status, answer.beginning)
             return self._decoded(path, answer, collection.shape)
 
     @asynccontextmanager
@@ -117,7 +118,7 @@ class ApiClient:
                 idle_s=self._watch_s + self._timeout_s,
             ) as answer:
                 if answer.status != 200:
-                    raise self._refusal(path, answer.status, (await answer.text()).encode())
+                    raise self._refusal(path, answer.status, await answer.text())
                 yield Watch(answer, self._place(path), collection.shape)
         except HttpError as error:
             raise ReadError(str(error)) from error
@@ -144,22 +145,24 @@ class ApiClient:
         except (OSError, AccessError) as error:
             raise ReadError(f"kubeconfig: {error}") from error
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self) -> dict[str, str | Secret]:
         try:
             token = self._access.token.read()
         except HttpError as error:
             raise ReadError(str(error)) from error
-        login = {"Authorization": f"Bearer {token}"} if token else {}
-        return {"Accept": "application/json", "User-Agent": "egressd", **login}
+        headers: dict[str, str | Secret] = {"Accept": "application/json", "User-Agent": "egressd"}
+        if token:
+            headers["Authorization"] = Secret(f"Bearer {token.reveal()}")
+        return headers
 
     def _place(self, path: str) -> str:
         return self._access.endpoint.url + path
 
-    def _refusal(self, path: str, code: int, body: bytes) -> ReadError:
+    def _refusal(self, path: str, code: int, body: str) -> ReadError:
         try:
             said = msgspec.json.decode(body, type=Status).message
         except msgspec.MsgspecError:
-            said = body[:300].decode("utf-8", "replace").strip()
+            said = body[:300].strip()
         kind = Expired if code == GONE else ReadError
         return kind(f"{self._place(path)}: {code} {said}".strip()[:500])
 

@@ -16,13 +16,15 @@ from urllib.parse import urlsplit
 import msgspec
 import yaml
 
-from adapters.http import Endpoint, Secret, Tls, WatchedFiles
+from adapters.http import Credential, Endpoint, Tls, WatchedFiles
+from adapters.options import decode_secret
+from egressd.api.secret import RedactedError, Secret, SecretUrl
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where Kubernetes puts token and CA into every container."""
 
 
-class AccessError(Exception):
+class AccessError(RedactedError):
     """The message names the file, the field, what was found and what is expected."""
 
 
@@ -32,7 +34,7 @@ class Access(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     prefix: str  # of every path; "" unless a proxy serves several clusters
     tls: Tls
-    token: Secret
+    token: Credential
     files: WatchedFiles  # when one of them changed, the access is another one
     descriptors: tuple[int, ...] = ()  # of certificates that are in memory only
 
@@ -45,25 +47,25 @@ class Access(msgspec.Struct, frozen=True):
 class _Cluster(msgspec.Struct, frozen=True, rename="kebab"):
     """kubeconfig `clusters[].cluster`."""
 
-    server: str = ""
+    server: SecretUrl = SecretUrl()
     certificate_authority: str = ""
     certificate_authority_data: str = ""
     insecure_skip_tls_verify: bool = False
     tls_server_name: str = ""
-    proxy_url: str = ""
+    proxy_url: SecretUrl = SecretUrl()
 
 
 class _User(msgspec.Struct, frozen=True, rename="kebab"):
     """kubeconfig `users[].user`."""
 
-    token: str = ""
+    token: Secret = Secret()
     token_file: str = msgspec.field(name="tokenFile", default="")
     client_certificate: str = ""
     client_certificate_data: str = ""
     client_key: str = ""
-    client_key_data: str = ""
+    client_key_data: Secret = Secret()
     username: str = ""
-    password: str = ""
+    password: Secret = Secret()
     exec: object = None
     auth_provider: object = None
     as_: str = msgspec.field(name="as", default="")
@@ -128,7 +130,7 @@ def _in_cluster(environment: Mapping[str, str], directory: str) -> Access:
         endpoint=Endpoint(scheme="https", host=host, port=int(port)),
         prefix="",
         tls=Tls(ca_file=f"{directory}/ca.crt"),
-        token=Secret("", f"{directory}/token", "token"),
+        token=Credential(Secret(), f"{directory}/token", "token"),
         files=files,
     )
 
@@ -137,7 +139,9 @@ def _of_file(path: Path, context: str) -> Access:
     files = WatchedFiles(str(path))
     try:
         files.changed()
-        config = msgspec.convert(yaml.load(path.read_bytes(), yaml.CSafeLoader), _Config)
+        config = msgspec.convert(
+            yaml.load(path.read_bytes(), yaml.CSafeLoader), _Config, dec_hook=decode_secret
+        )
     except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise AccessError(f"{path}: {error}") from error
     wanted = context or config.current_context
@@ -193,7 +197,7 @@ class _Login:
             endpoint,
             prefix,
             tls,
-            Secret("" if token_file else user.token, token_file, "token"),
+            Credential(Secret() if token_file else user.token, token_file, "token"),
             files,
         )
 
@@ -210,27 +214,31 @@ class _Login:
             if value:
                 raise self._error(f"users: {name}", "a login that is not supported", expected)
         if self._cluster.proxy_url:
-            raise self._error("clusters: proxy-url", self._cluster.proxy_url, "a direct connection")
+            raise self._error(
+                "clusters: proxy-url", str(self._cluster.proxy_url), "a direct connection"
+            )
 
-    def _server(self, server: str) -> tuple[Endpoint, str]:
+    def _server(self, server: SecretUrl) -> tuple[Endpoint, str]:
         try:
-            parts = urlsplit(server)
+            parts = urlsplit(server.reveal())
             port = parts.port
         except ValueError:
             parts, port = urlsplit(""), None
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-            raise self._error("clusters: server", repr(server), "an https://HOST:PORT URL")
+        is_plain = not parts.query and parts.username is None
+        if parts.scheme not in ("http", "https") or not parts.hostname or not is_plain:
+            raise self._error("clusters: server", repr(str(server)), "an https://HOST:PORT URL")
         host, prefix = parts.hostname, parts.path.rstrip("/")
         if parts.scheme == "https":
             return Endpoint(scheme="https", host=host, port=port or 443), prefix
         return Endpoint(scheme="http", host=host, port=port or 80), prefix
 
-    def _file(self, field: str, path: str, data: str) -> str:
+    def _file(self, field: str, path: str, data: str | Secret) -> str:
         """The file of a PEM field; inline data wins, as in kubectl."""
         if not data:
             return self._resolved(path)
         try:
-            pem = base64.b64decode(data, validate=True)
+            text = data.reveal() if isinstance(data, Secret) else data
+            pem = base64.b64decode(text, validate=True)
         except binascii.Error as error:
             raise self._error(f"{field}-data", str(error), "base64 of PEM") from error
         descriptor = os.memfd_create("kubeconfig")

@@ -16,6 +16,7 @@ from adapters.options import (
     convert_options,
 )
 from egressd.api.resource import Kind
+from egressd.registry.adapter_options import SecretPath
 
 Addresses = Literal["endpoints", "loadBalancer", "clusterIP"]
 Families = Literal["primary", "IPv4", "IPv6", "all"]
@@ -35,7 +36,7 @@ _EXPECTED = {
 class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """What the bootstrap's `options:` of a `kubernetes` adapter may say."""
 
-    kubeconfig: str = ""  # a file; empty: the pod's service account, else KUBECONFIG
+    kubeconfig: SecretPath = ""  # a file; empty: the pod's service account, else KUBECONFIG
     context: str = ""  # of the kubeconfig; empty: its current-context
     read: Literal["services", "istio"] = "services"
     kinds: tuple[Kind, ...] = tuple(Kind)  # of Istio resources to read

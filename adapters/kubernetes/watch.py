@@ -28,6 +28,7 @@ from egressd.registry.adapter import (
     AdapterContext,
     Sink,
 )
+from egressd.registry.adapter_options import declares_options
 from egressd.registry.records import Snapshot
 
 AT_A_TIME = 200  # objects that are translated before others get their turn
@@ -36,6 +37,7 @@ SERVICES = ("/api/v1",)
 SLICES = ("/apis/discovery.k8s.io/v1", "/apis/discovery.k8s.io/v1beta1")  # v1 since 1.21
 
 
+@declares_options(Options)
 def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adapter:
     """The entry point `kubernetes` of `egressd.adapters`. Raises `AdapterConfigError`."""
     read = read_options(context.name, options)

@@ -22,6 +22,7 @@ from egressd.registry.adapter import (
     AdapterContext,
     Sink,
 )
+from egressd.registry.adapter_options import declares_options
 
 T = TypeVar("T")
 _SETTLE_S = 0.02
@@ -102,6 +103,7 @@ async def _aside(function: Callable[[], T]) -> T:
     return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
 
 
+@declares_options(Options)
 def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adapter:
     """Options: see `Options`. Raises `AdapterConfigError`."""
     expected = {"paths": "a path or a list of paths", "requireChecksums": "true or false"}

@@ -115,7 +115,8 @@ class AdminState(Protocol):
 
     def problems(self) -> tuple[Problem, ...]: ...
 
-    def bootstrap(self) -> object: ...
+    def bootstrap(self) -> object:
+        """JSON-like, without secrets."""
 
     def confirm(self, source: str) -> bool | None:
         """Believe the loss that is held of a source: whether there was one; None = no such source."""

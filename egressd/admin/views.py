@@ -14,7 +14,7 @@ import trio
 import egressd
 from egressd.admin.request_guard import Target
 from egressd.admin.state import AdminState, ClusterView
-from egressd.api.render import to_mapping
+from egressd.api.render import shown_resource
 from egressd.registry.records import Record, SourceState
 
 JSON = "application/json"
@@ -134,7 +134,7 @@ async def _config_dump(state: AdminState, query: Query) -> Answer:
     problems = state.problems()
     return await _aside(
         lambda: {
-            "bootstrap": _redacted(msgspec.to_builtins(state.bootstrap())),
+            "bootstrap": state.bootstrap(),
             "resources": _records(state, ""),
             "problems": [str(problem) for problem in problems],
             "clusters": clusters,
@@ -163,7 +163,7 @@ def record_view(record: Record, source: SourceState | None) -> dict[str, object]
         "lastSeen": timestamp(last_seen(record, source)),
         "isRetained": source is not None and record.key in source.retained,
         "isMerged": record.is_merged,
-        "resource": to_mapping(record.resource),
+        "resource": shown_resource(record.resource),
     }
 
 
@@ -177,26 +177,6 @@ def last_seen(record: Record, source: SourceState | None) -> float:
 def timestamp(at: float) -> str:
     """RFC 3339 with seconds; "" = never."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else ""
-
-
-_SECRET = ("token", "password", "secret", "key")
-
-
-def _redacted(value: object) -> object:
-    """Options of adapters may hold secrets: values under telling names are not shown."""
-    if isinstance(value, dict):
-        return {
-            name: "[redacted]"
-            if isinstance(inner, str)
-            and inner
-            and any(word in str(name).lower() for word in _SECRET)
-            and not str(name).lower().endswith("file")
-            else _redacted(inner)
-            for name, inner in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_redacted(inner) for inner in value]
-    return value
 
 
 _DUMPS = trio.CapacityLimiter(2)

@@ -14,6 +14,7 @@ from egressd.api.duration import render_duration
 from egressd.api.message import Message, fields_of
 from egressd.api.nodes import Scalar
 from egressd.api.resource import Resource
+from egressd.api.secret import REDACTED, carries_credentials, redact_within
 
 
 def to_mapping(resource: Resource) -> dict[str, object]:
@@ -29,12 +30,44 @@ def to_mapping(resource: Resource) -> dict[str, object]:
     }
 
 
+def shown_resource(resource: Resource) -> dict[str, object]:
+    """The same for people: URLs without userinfo and query, credentials in headers left out. It is
+    not to be applied again."""
+    mapping = redact_within(_without_credentials(to_mapping(resource)))
+    assert isinstance(mapping, dict)
+    return mapping
+
+
 def to_yaml(resource: Resource) -> str:
     """One YAML document, fields in Istio's order, without a document mark."""
-    text = yaml.dump(
-        to_mapping(resource), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
-    )
-    return str(text)
+    return yaml_of(to_mapping(resource))
+
+
+def yaml_of(mapping: Mapping[str, object]) -> str:
+    """A resource's mapping as such a document."""
+    return str(yaml.dump(mapping, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+
+
+def _without_credentials(value: object, *, are_headers: bool = False) -> object:
+    """Values that resources set in, or ask of, header fields that carry credentials, left out."""
+    if isinstance(value, list):
+        return [_without_credentials(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    if are_headers:
+        return {
+            name: REDACTED if carries_credentials(name) else inner for name, inner in value.items()
+        }
+    names = {"set", "add", "headers", "withoutHeaders"}
+    return {
+        name: _without_credentials(inner, are_headers=name in names and not _is_operations(inner))
+        for name, inner in value.items()
+    }
+
+
+def _is_operations(value: object) -> bool:
+    """Whether `headers` are Istio `Headers` (operations on a request and a response), not matches."""
+    return isinstance(value, dict) and value.keys() <= {"request", "response"}
 
 
 def message_to_mapping(message: Message) -> dict[str, object]:

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 from egressd.api.grammar import escaped
 from egressd.api.resource import Place, Problem, Severity
+from egressd.api.secret import redact_value
 
 
 def quoted(value: object) -> str:
-    """A value as a message shows it: printable, cut to a readable length."""
-    shown = f'"{escaped(value)}"' if isinstance(value, str) else str(value)
+    """A value as a message shows it: printable, without a URL's secrets, cut to a readable length."""
+    shown = f'"{escaped(redact_value(value))}"' if isinstance(value, str) else str(value)
     return shown if len(shown) <= 120 else f"{shown[:117]}..."
 
 

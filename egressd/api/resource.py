@@ -13,6 +13,7 @@ from egressd.api.destination_rule import DestinationRule
 from egressd.api.gateway import Gateway
 from egressd.api.grammar import escaped, free_fault
 from egressd.api.message import Fault, Message
+from egressd.api.secret import redact
 from egressd.api.service_entry import ServiceEntry
 from egressd.api.sidecar import Sidecar
 from egressd.api.virtual_service import VirtualService
@@ -106,6 +107,13 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     field: str = ""  # "spec.http[0].route[1].weight"
     found: str = ""
     expected: str = ""
+
+    def __post_init__(self) -> None:
+        """What is found may be a URL, and what is expected repeat one."""
+        for name in ("field", "found", "expected"):
+            text: str = getattr(self, name)
+            if (shown := redact(text)) != text:
+                msgspec.structs.force_setattr(self, name, shown)
 
     def __str__(self) -> str:
         where = f"{self.place.file}:{self.place.line}" if self.place.line else self.place.file

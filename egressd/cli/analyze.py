@@ -16,9 +16,9 @@ from egressd.cli.node_access import (
     node_options,
     open_registry,
     output_option,
-    print_json,
     read_files,
 )
+from egressd.cli.output import echo, print_json
 from egressd.node.profile import node_profile
 
 
@@ -67,9 +67,9 @@ def analyze(
         print_json([{**_plain(found), "title": found.title} for found in shown])
     else:
         for found in shown:
-            click.echo(str(found))
+            echo(str(found))
         errors = sum(found.severity is Severity.ERROR for found in shown)
-        click.echo(f"{errors} errors, {len(shown) - errors} warnings")
+        echo(f"{errors} errors, {len(shown) - errors} warnings")
     failing = {"error": (Severity.ERROR,), "warning": tuple(Severity), "never": ()}[fail_on]
     sys.exit(any(found.severity in failing for found in shown))
 
@@ -82,7 +82,7 @@ def _resources(paths: list[Path], bootstrap_path: Path | None) -> list[Resource]
     resources, problems = read_files(paths)
     broken = [p for p in problems if p.severity is Severity.ERROR]
     for problem in broken:
-        click.echo(str(problem), err=True)
+        echo(str(problem), err=True)
     return resources
 
 

@@ -12,14 +12,8 @@ import msgspec
 
 from egressd.admin.state import ClusterView
 from egressd.api.names import is_ip
-from egressd.cli.node_access import (
-    ask_admin,
-    load_node,
-    node_options,
-    open_view,
-    output_option,
-    print_json,
-)
+from egressd.cli.node_access import ask_admin, load_node, node_options, open_view, output_option
+from egressd.cli.output import echo, print_json
 from egressd.explain.question import BadQuestion, Node, NodeListener, Question
 from egressd.explain.text import render_text
 from egressd.explain.walk import explain as explain_question
@@ -93,7 +87,7 @@ def explain(
     if output == "json":
         print_json(found)
     else:
-        click.echo(render_text(found), nl=False)
+        echo(render_text(found), nl=False)
 
 
 def _question(method: str, url: str, headers: tuple[str, ...], tcp: str, sni: str) -> Question:
@@ -120,7 +114,7 @@ def _request(method: str, url: str, headers: tuple[str, ...], sni: str) -> Quest
     for header in headers:
         name, colon, value = header.partition(":")
         if not colon or not name.strip():
-            raise click.UsageError(f"-H {header!r}: expected 'Name: value'")
+            raise click.UsageError("-H: expected 'Name: value', found one without a name")
         if name.strip().lower() == "host":
             authority = value.strip()
         else:

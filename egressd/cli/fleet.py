@@ -16,7 +16,8 @@ from egressd.cli.fleet_access import (
     note,
     print_outcome,
 )
-from egressd.cli.node_access import output_option, print_json, print_table
+from egressd.cli.node_access import output_option
+from egressd.cli.output import echo, print_json, print_table
 from egressd.fleet.change import Change, plan_restore
 from egressd.fleet.client import FleetClient, Outcome
 from egressd.fleet.config import FleetConfig
@@ -56,7 +57,7 @@ def status(
     else:
         _print(version, statuses, states, now)
     for key in unread:
-        click.echo(f"{key}: not a status", err=True)
+        echo(f"{key}: not a status", err=True)
     sys.exit(NodeState.REJECTS in states)
 
 
@@ -64,8 +65,8 @@ def _print(
     version: Version, statuses: list[NodeStatus], states: list[NodeState], now: float
 ) -> None:
     made = f", by {version.author}, {_when(version.at)}" if version.version else ""
-    click.echo(f"fleet version {version.version}{made}")
-    click.echo()
+    echo(f"fleet version {version.version}{made}")
+    echo()
     rows = [
         [one.node, str(one.version), str(state), f"{now - one.at:.0f} s ago", str(one.rejections)]
         for one, state in zip(statuses, states, strict=True)
@@ -73,7 +74,7 @@ def _print(
     print_table(["NODE", "VERSION", "STATE", "HEARD", "REJECTED"], rows)
     for one in statuses:
         for rejection in one.rejected:
-            click.echo(f"{one.node}: {_line(rejection)}")
+            echo(f"{one.node}: {_line(rejection)}")
 
 
 def _line(rejection: Rejection) -> str:

@@ -23,9 +23,9 @@ from egressd.cli.node_access import (
     load_node,
     node_options,
     parse_files,
-    print_json,
     resource_files,
 )
+from egressd.cli.output import echo, print_json
 from egressd.fleet.change import Action, Change
 from egressd.fleet.client import FleetClient, Outcome
 from egressd.fleet.commit import Note
@@ -157,7 +157,7 @@ def ask_fleet(config: FleetConfig, question: Callable[[FleetClient], Awaitable[T
         return trio.run(ask)
     except Refused as error:
         for problem in error.problems:
-            click.echo(str(problem), err=True)
+            echo(str(problem), err=True)
         raise click.ClickException(_noted("refused", error, "nothing was written")) from None
     except (AdapterConfigError, FleetError, KeyValueError) as error:
         raise click.ClickException(_noted(str(error), error)) from None
@@ -187,7 +187,7 @@ def read_resources(paths: tuple[str, ...]) -> list[Resource]:
         resources += found
         problems += faults
     for problem in problems:
-        click.echo(str(problem), err=True)
+        echo(str(problem), err=True)
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise click.ClickException("refused; nothing was written")
     if not resources:
@@ -236,12 +236,12 @@ def print_outcome(outcome: Outcome, output: str, *, dry_run: bool) -> None:
         )
         return
     for problem in outcome.warnings:
-        click.echo(str(problem), err=True)
+        echo(str(problem), err=True)
     mark = " (dry run)" if dry_run else ""
     for change in outcome.changes:
-        click.echo(f"{shown_ref(change)} {change.action}{mark}")
+        echo(f"{shown_ref(change)} {change.action}{mark}")
     if not dry_run and any(c.action is not Action.UNCHANGED for c in outcome.changes):
-        click.echo(f"fleet version {outcome.version}")
+        echo(f"fleet version {outcome.version}")
 
 
 def shown_ref(change: Change) -> str:

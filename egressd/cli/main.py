@@ -9,6 +9,7 @@ import traceback
 import click
 
 import egressd
+from egressd.api.secret import redact
 
 COMMANDS = {
     "run": ("egressd.cli.run", "run", "Run a node: supervisor, registry process, workers."),
@@ -48,6 +49,14 @@ class LazyGroup(click.Group):
             traceback.print_exc()
             sys.exit(_CANNOT_LOAD)  # not 1: that says that what was asked for is wrong
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Whatever a command complains of is shown without the secrets of URLs."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            vars(error)["message"] = redact(error.message)  # click calls it final
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(name, text) for name, (_, _, text) in COMMANDS.items()]

@@ -17,6 +17,7 @@ import yaml
 from egressd.api.crosscheck import check_set
 from egressd.api.parse import parse_text
 from egressd.api.resource import Problem, Resource, Severity
+from egressd.cli.output import echo
 from egressd.node.bootstrap import DEFAULT_PATH, BootstrapError, load_bootstrap
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.status import read_status
@@ -62,7 +63,7 @@ def load_node(path: Path | None) -> Bootstrap:
         return load_bootstrap(path)
     except BootstrapError as error:
         for problem in error.problems:
-            click.echo(str(problem), err=True)
+            echo(str(problem), err=True)
         raise click.exceptions.Exit(1) from None
 
 
@@ -89,7 +90,7 @@ def open_view(bootstrap_path: Path | None, config: Path | None) -> Iterator[Regi
         return
     resources, problems = read_files([config])
     for problem in problems:
-        click.echo(str(problem), err=True)
+        echo(str(problem), err=True)
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise click.ClickException(f"{config}: not valid; see `egressd validate {config}`")
     yield MemoryView([Record(resource=r, source="files", origin=r.place.file) for r in resources])
@@ -126,8 +127,13 @@ def given_options(flag: str, given: Iterable[str]) -> dict[str, object]:
         except yaml.YAMLError:
             is_given = ""
         if not is_given:
-            raise click.UsageError(f"{flag} {one}: expected NAME=VALUE, VALUE as YAML")
+            raise click.UsageError(f"{flag} {_named(name)}: expected NAME=VALUE, VALUE as YAML")
     return options
+
+
+def _named(name: str) -> str:
+    """The name of a NAME=VALUE, where it is one and no value in its place."""
+    return name if name.isidentifier() and len(name) < 40 else "(not shown)"
 
 
 def parse_files(paths: list[Path]) -> tuple[list[Resource], list[Problem]]:
@@ -188,16 +194,3 @@ def ask_admin(bootstrap: Bootstrap, target: str, kind: type[T], *, method: str =
     if answer.status != 200:
         raise click.ClickException(f"admin at {address}: {body.decode(errors='replace').strip()}")
     return msgspec.json.decode(body, type=kind)
-
-
-def print_json(value: object) -> None:
-    """For programs."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value)))
-
-
-def print_table(head: list[str], rows: list[list[str]]) -> None:
-    """For people."""
-    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())

@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from egressd.cli.node_access import given_options, load_node, node_options
+from egressd.cli.output import echo
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.log import configure_log
 from egressd.registry.adapter import AdapterConfigError
@@ -83,7 +84,7 @@ def register(registrar: Registrar, services: tuple[Registration, ...], once: boo
     """
     _run(registrar.register if once else functools.partial(_keep, registrar), services)
     if once:
-        click.echo(f"registered {_names(services)}")
+        echo(f"registered {_names(services)}")
 
 
 @click.command()
@@ -91,7 +92,7 @@ def register(registrar: Registrar, services: tuple[Registration, ...], once: boo
 def deregister(registrar: Registrar, services: tuple[Registration, ...]) -> None:
     """Take this machine's services out of a registry; one that is not there is fine."""
     _run(registrar.deregister, services)
-    click.echo(f"deregistered {_names(services)}")
+    echo(f"deregistered {_names(services)}")
 
 
 async def _keep(registrar: Registrar, services: tuple[Registration, ...]) -> None:
@@ -159,7 +160,7 @@ def _read(path: Path) -> tuple[Registration, ...]:
         raise click.ClickException(f"{path}: {error}") from None
     except RegistrationFileError as error:
         for problem in error.problems:
-            click.echo(str(problem), err=True)
+            echo(str(problem), err=True)
         sys.exit(1)
 
 

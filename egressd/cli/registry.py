@@ -9,18 +9,11 @@ from urllib.parse import urlencode
 import click
 
 from egressd.admin.views import CONFIRM, record_view, timestamp
-from egressd.api.render import to_yaml
+from egressd.api.render import shown_resource, yaml_of
 from egressd.api.resource import Kind
 from egressd.api.service_entry import ServiceEntry
-from egressd.cli.node_access import (
-    ask_admin,
-    load_node,
-    node_options,
-    open_registry,
-    output_option,
-    print_json,
-    print_table,
-)
+from egressd.cli.node_access import ask_admin, load_node, node_options, open_registry, output_option
+from egressd.cli.output import echo, print_json, print_table
 from egressd.registry.claims import claimed_hosts, named_hosts
 from egressd.registry.join import Service, joining
 from egressd.registry.lookup import candidates, find_service
@@ -62,7 +55,7 @@ def list_records(kind: str | None, bootstrap_path: Path | None, output: str) -> 
         for record in records
     ]
     print_table(["RESOURCE", "HOSTS", "ENDPOINTS", "SOURCE", "ORIGIN"], rows)
-    click.echo(f"version {version}, {len(rows)} resources")
+    echo(f"version {version}, {len(rows)} resources")
 
 
 def _hosts(record: Record) -> str:
@@ -95,14 +88,14 @@ def get(host: str, bootstrap_path: Path | None, output: str) -> None:
         return
     for record, view, use in zip(found, views, uses, strict=True):
         version = f", version {record.source_version}" if record.source_version else ""
-        click.echo(f"# source {record.source}, origin {record.origin or '-'}{version}")
-        click.echo(f"# first seen {view['firstSeen']}, last seen {view['lastSeen']}")
+        echo(f"# source {record.source}, origin {record.origin or '-'}{version}")
+        echo(f"# first seen {view['firstSeen']}, last seen {view['lastSeen']}")
         if view["isRetained"]:
-            click.echo(f"# no longer in the answer of {record.source}: kept, see `egressd status`")
+            echo(f"# no longer in the answer of {record.source}: kept, see `egressd status`")
         if use:
-            click.echo(f"# {use}")
-        click.echo(to_yaml(record.resource).rstrip())
-        click.echo("---")
+            echo(f"# {use}")
+        echo(yaml_of(shown_resource(record.resource)).rstrip())
+        echo("---")
 
 
 def _use(record: Record, service: Service | None) -> str:
@@ -140,7 +133,7 @@ def confirm(source: str, bootstrap_path: Path | None) -> None:
             f"{source}: no loss of it is held, or it has not answered since the registry process "
             "started; see `egressd status`"
         )
-    click.echo(f"{source}: confirmed, what it no longer states is dropped")
+    echo(f"{source}: confirmed, what it no longer states is dropped")
 
 
 @registry.command()
@@ -163,7 +156,7 @@ def history(host: str | None, limit: int, bootstrap_path: Path | None, output: s
         print_json(changes)
         return
     for change in changes:
-        click.echo(_line(change))
+        echo(_line(change))
 
 
 @registry.command()
@@ -181,7 +174,7 @@ def watch(once: bool, bootstrap_path: Path | None, output: str) -> None:
                 if output == "json":
                     print_json(change)
                 else:
-                    click.echo(_line(change))
+                    echo(_line(change))
                 if once:
                     return
 

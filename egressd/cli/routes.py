@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from egressd.cli.node_access import load_node, node_options, open_view, output_option, print_json
+from egressd.cli.node_access import load_node, node_options, open_view, output_option
+from egressd.cli.output import echo, print_json
 from egressd.node.profile import node_profile
 from egressd.registry.sidecar import mesh_scope
 from egressd.routing.authority import InvalidName, parse_authority
@@ -34,7 +35,7 @@ def routes(host: str, config: Path | None, bootstrap_path: Path | None, output: 
     if table is None:
         raise click.ClickException(f"{name}: no VirtualService or ServiceEntry claims this host")
     if output == "table":
-        click.echo(render_table(table), nl=False)
+        echo(render_table(table), nl=False)
         return
     print_json(
         {

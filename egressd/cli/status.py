@@ -8,14 +8,8 @@ from pathlib import Path
 import click
 
 from egressd.admin.state import ClusterView, SourceView, StatusView
-from egressd.cli.node_access import (
-    ask_admin,
-    load_node,
-    node_options,
-    output_option,
-    print_json,
-    print_table,
-)
+from egressd.cli.node_access import ask_admin, load_node, node_options, output_option
+from egressd.cli.output import echo, print_json, print_table
 
 _PROBLEMS = 50
 _STATE = 60  # characters of a source's error in the table; the whole of it stands below
@@ -32,30 +26,30 @@ def status(bootstrap_path: Path | None, output: str) -> None:
         print_json(found)
         return
     clusters = ask_admin(bootstrap, "/clusters?format=json", list[ClusterView])
-    click.echo(f"node {found.node}: {found.state}, egressd {found.version}")
-    click.echo(f"listening on {', '.join(found.listeners)}")
-    click.echo(f"registry version {found.registry_version}, {found.registry_records} records")
+    echo(f"node {found.node}: {found.state}, egressd {found.version}")
+    echo(f"listening on {', '.join(found.listeners)}")
+    echo(f"registry version {found.registry_version}, {found.registry_records} records")
     if found.registry_error:
-        click.echo(f"ALARM nothing can be published: {found.registry_error}")
+        echo(f"ALARM nothing can be published: {found.registry_error}")
     if found.config_error:
-        click.echo(f"last reload refused: {found.config_error}")
+        echo(f"last reload refused: {found.config_error}")
     _processes(found)
     _sources(found)
     _endpoints(clusters)
     for source in found.sources:
         if source.error and _state(source) != source.error:
-            click.echo(f"source {source.name} fails: {source.error}")
+            echo(f"source {source.name} fails: {source.error}")
         if source.held:
-            click.echo(f"ALARM source {source.name}: {source.held}")
-            click.echo(f"  to believe it now: egressd registry confirm {source.name}")
+            echo(f"ALARM source {source.name}: {source.held}")
+            echo(f"  to believe it now: egressd registry confirm {source.name}")
     for problem in found.problems[:_PROBLEMS]:
-        click.echo(problem)
+        echo(problem)
     if len(found.problems) > _PROBLEMS:
-        click.echo(f"and {len(found.problems) - _PROBLEMS} more problems (-o json shows all)")
+        echo(f"and {len(found.problems) - _PROBLEMS} more problems (-o json shows all)")
 
 
 def _processes(found: StatusView) -> None:
-    click.echo()
+    echo()
     now = time.time()
     rows = [
         [
@@ -72,7 +66,7 @@ def _processes(found: StatusView) -> None:
 
 
 def _sources(found: StatusView) -> None:
-    click.echo()
+    echo()
     rows = [
         [
             source.name,
@@ -118,6 +112,6 @@ def _endpoints(clusters: list[ClusterView]) -> None:
                 ]
             )
     if rows:
-        click.echo()
+        echo()
         head = ["CLUSTER IN USE", "ENDPOINT", "HEALTH", "REQUESTS", "FAILED", "ACTIVE", "EJECTIONS"]
         print_table(head, rows)

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from egressd.api.resource import Problem, Severity
-from egressd.cli.node_access import output_option, print_json, read_files
+from egressd.cli.node_access import output_option, read_files
+from egressd.cli.output import echo, print_json
 from egressd.node.bootstrap import BootstrapError, load_bootstrap
 
 
@@ -42,10 +43,8 @@ def validate(paths: tuple[Path, ...], bootstraps: tuple[Path, ...], output: str)
         print_json({"resources": len(resources), "errors": errors, "problems": problems})
     else:
         for problem in problems:
-            click.echo(str(problem))
-        click.echo(
-            f"{len(resources)} resources, {errors} errors, {len(problems) - errors} warnings"
-        )
+            echo(str(problem))
+        echo(f"{len(resources)} resources, {errors} errors, {len(problems) - errors} warnings")
     sys.exit(1 if errors else 0)
 
 

@@ -3,8 +3,10 @@ mirrors."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from egressd.api.secret import shown_header
 from egressd.explain.model import By, MirrorLine, Sent, Step
 from egressd.explain.question import Node
 from egressd.proxy.cors import answer_preflight, response_ops
@@ -99,7 +101,7 @@ def sent_to(going: Going, destination: WeightedCluster) -> Sent:
         going.head.method.decode("latin-1"),
         going.sent_target.decode("latin-1"),
         going.sent_authority.decode("latin-1"),
-        tuple((name.decode("latin-1"), v.decode("latin-1")) for name, v in split_fields(lines)),
+        _shown_fields(split_fields(lines)),
     )
     going.sent_authority = authority
     return sent
@@ -146,4 +148,9 @@ def mirror_lines(node: Node, route: Route, sent: Sent) -> tuple[MirrorLine, ...]
 
 def reply_headers(reply: LocalReply) -> tuple[tuple[str, str], ...]:
     """The fields that an answer of the node carries besides framing."""
-    return tuple((name.decode("latin-1"), v.decode("latin-1")) for name, v in reply.headers)
+    return _shown_fields(reply.headers)
+
+
+def _shown_fields(fields: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
+    shown = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
+    return tuple((name, shown_header(name, value)) for name, value in shown)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from egressd.api.authorization_policy import Action, AuthorizationPolicy
 from egressd.api.resource import Kind, Resource
+from egressd.api.secret import REDACTED, carries_credentials, shown_header
 from egressd.explain.model import By, Considered, Step
 from egressd.explain.question import Node
 from egressd.explain.sources import by
@@ -116,6 +117,8 @@ def _failures(rule: CompiledRule, facts: Facts) -> Iterator[str]:
 def _first_failure(group: Worded, facts: Facts) -> str:
     for field, words, test in group:
         if not test(facts):
+            header = field.partition("request.headers[")[2].removesuffix("]")
+            words = REDACTED if carries_credentials(header) else words
             return f"{field}: wants {words}, found {_found(field, facts)}"
     return ""
 
@@ -126,7 +129,9 @@ def _found(field: str, facts: Facts) -> str:
         if name in PSEUDO_HEADERS:
             return f'"{PSEUDO_HEADERS[name](facts)}"'
         sent = facts.headers.get(name)
-        return "no such header" if sent is None else f'"{sent.decode("latin-1")}"'
+        if sent is None:
+            return "no such header"
+        return f'"{shown_header(name.decode(), sent.decode("latin-1"))}"'
     source = str(facts.source or "an unknown address (--source-ip)")
     principal = ", ".join(facts.principals) or "no client certificate (--principal)"
     values = {

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from egressd.admin.state import ClusterView
+from egressd.api.secret import RedactedError
 from egressd.proxy.http1.request import METHODS
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.view import RegistryView
@@ -14,7 +15,7 @@ from egressd.routing.path import PathNormalizer
 from egressd.upstream.address_policy import ClientAddresses
 
 
-class BadQuestion(Exception):
+class BadQuestion(RedactedError):
     """The question has no answer as it is put. The message says what to add."""
 
 

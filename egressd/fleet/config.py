@@ -8,8 +8,10 @@ from importlib.metadata import entry_points
 import msgspec
 
 from egressd.api.duration import EXPECTED, parse_duration
+from egressd.api.secret import Secret
 from egressd.fleet.layout import DEFAULT_PREFIX, Layout, read_prefix
 from egressd.registry.adapter import AdapterConfigError
+from egressd.registry.adapter_options import declared_options
 from egressd.registry.keyvalue import ENTRY_POINT_GROUP, KeyValue, KeyValueFactory
 
 _KNOWN = ("store", "prefix", "options", "statusInterval")
@@ -27,15 +29,42 @@ class FleetConfig(msgspec.Struct, frozen=True):
 
     def open(self) -> KeyValue:
         """A client of the store; asks nothing yet. Raises `AdapterConfigError`."""
+        factory = _find_factory(self.store)
+        if factory is not None:
+            return factory(self.options)
         points = entry_points(group=ENTRY_POINT_GROUP)
-        for point in points:
-            if point.name == self.store:
-                factory: KeyValueFactory = point.load()
-                return factory(self.options)
         known = ", ".join(sorted(point.name for point in points)) or "none"
         raise AdapterConfigError(
             f"options.store: found {self.store!r}, expected one of those installed: {known}"
         )
+
+
+class _FleetOptions(msgspec.Struct, rename="camel"):
+    """The adapter's options as they are shown; those of the store by the store's own type."""
+
+    store: str = ""
+    prefix: str = ""
+    status_interval: str = ""
+    options: Mapping[str, Secret] = {}
+
+
+def declared_fleet_options(options: Mapping[str, object]) -> type[msgspec.Struct]:
+    """The type of the adapter's options, with those of the store that they name."""
+    factory = _find_factory(options.get("store"))
+    inner = options.get("options")
+    stores = declared_options(factory, inner if isinstance(inner, Mapping) else {})
+    if stores is None:
+        return _FleetOptions
+    fields = [("options", stores)]
+    return msgspec.defstruct("StoreOptions", fields, bases=(_FleetOptions,), kw_only=True)
+
+
+def _find_factory(store: object) -> KeyValueFactory | None:
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        if point.name == store:
+            factory: KeyValueFactory = point.load()
+            return factory
+    return None
 
 
 def read_config(options: Mapping[str, object]) -> FleetConfig:
@@ -47,10 +76,10 @@ def read_config(options: Mapping[str, object]) -> FleetConfig:
         )
     store = options.get("store")
     if not isinstance(store, str) or not store:
-        raise AdapterConfigError(f"options.store: found {store!r}, expected etcd or consul")
+        raise AdapterConfigError(f"options.store: found {_scalar(store)}, expected etcd or consul")
     inner = options.get("options") or {}
     if not isinstance(inner, Mapping):
-        raise AdapterConfigError(f"options.options: found {inner!r}, expected a mapping")
+        raise AdapterConfigError(f"options.options: found {_scalar(inner)}, expected a mapping")
     return FleetConfig(
         store,
         Layout(_prefix(options.get("prefix", DEFAULT_PREFIX))),
@@ -59,12 +88,17 @@ def read_config(options: Mapping[str, object]) -> FleetConfig:
     )
 
 
+def _scalar(value: object) -> str:
+    """A value as a message shows it; what is in a list or mapping is not."""
+    return f"a {type(value).__name__}" if isinstance(value, list | Mapping) else repr(value)
+
+
 def _prefix(value: object) -> str:
     try:
         return read_prefix(value if isinstance(value, str) else "")
     except ValueError:
         raise AdapterConfigError(
-            f"options.prefix: found {value!r}, expected a path such as {DEFAULT_PREFIX}"
+            f"options.prefix: found {_scalar(value)}, expected a path such as {DEFAULT_PREFIX}"
         ) from None
 
 
@@ -76,7 +110,7 @@ def _interval_s(value: object) -> float:
         seconds = 0.0
     if not low <= seconds <= high:
         raise AdapterConfigError(
-            f"options.statusInterval: found {value!r}, expected {EXPECTED}, "
+            f"options.statusInterval: found {_scalar(value)}, expected {EXPECTED}, "
             f"from {low:g} s to {high:g} s"
         )
     return seconds

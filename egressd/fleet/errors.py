@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from egressd.api.resource import Problem
+from egressd.api.secret import RedactedError
 
 
-class FleetError(Exception):
+class FleetError(RedactedError):
     """Something asked of the fleet cannot be done. The message names the thing and the way out."""
 
 

@@ -22,6 +22,7 @@ from egressd.api.resource import Kind, Problem
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.log import dropped_lines
 from egressd.node.registry_state import RegistryState
+from egressd.node.shown import shown_bootstrap
 from egressd.node.status import ChildState, ChildStatus, SupervisorStatus, read_status
 from egressd.registry.lookup import candidates
 from egressd.registry.records import Record, SourceState
@@ -179,7 +180,8 @@ class NodeAdmin:
         return self._confirm(source)
 
     def bootstrap(self) -> object:
-        return self._bootstrap
+        """The configuration in use, without secrets."""
+        return shown_bootstrap(self._bootstrap)
 
 
 def _ejected(clusters: Sequence[ClusterView]) -> list[tuple[str, str, float]]:

@@ -16,7 +16,7 @@ import msgspec
 
 from egressd.api.message import Duration, Message
 from egressd.node.debounce import LONGEST_S, QUIET_S
-from egressd.node.options import decode_options
+from egressd.node.options import AdapterOptions, decode_options
 from egressd.routing.path import EscapedSlashes, PathNormalization
 from egressd.upstream.address_policy import DENIED_ADDRESSES
 from egressd.upstream.node_state import MAX_WORKERS
@@ -141,7 +141,7 @@ class AdapterConfig(Message, frozen=True):
     name: str = ""  # the source's name in the registry; "" = the type
     endpoints: EndpointsMode = EndpointsMode.replace
     mass_loss: SourceMassLoss = SourceMassLoss()
-    options: Options = msgspec.field(default_factory=dict)
+    options: Options = AdapterOptions()
 
     @property
     def source(self) -> str:

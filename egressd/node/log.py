@@ -15,12 +15,14 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 
 import structlog
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
+from egressd.api.secret import redact
 from egressd.node.bootstrap_model import LogConfig, LogFormat
 from egressd.telemetry.line_writer import LineWriter
 
@@ -50,7 +52,7 @@ class _Render:
         except Exception as error:
             return json.dumps(
                 {
-                    "event": ascii(str(event.get("event", ""))),
+                    "event": ascii(redact(str(event.get("event", "")))),
                     "level": method,
                     "unprintable": type(error).__name__,
                 }
@@ -101,14 +103,27 @@ def processors_of(config: LogConfig, is_terminal: bool) -> list[Processor]:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    # Tracebacks become text before anything is written: what an exception says may quote a URL.
+    texts: list[Processor] = [*stamps, structlog.processors.format_exc_info, redact_event]
     if as_console:
-        return [*stamps, structlog.dev.ConsoleRenderer(colors=is_terminal)]
+        plain = structlog.dev.plain_traceback
+        return [
+            *texts,
+            structlog.dev.ConsoleRenderer(colors=is_terminal, exception_formatter=plain),
+        ]
     return [
-        *stamps,
-        structlog.processors.format_exc_info,
+        *texts,
         structlog.processors.UnicodeDecoder(),
         structlog.processors.JSONRenderer(),
     ]
+
+
+def redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Takes the secrets of URLs out of whatever is logged."""
+    for name, value in event.items():
+        if isinstance(value, str | Exception | Mapping | list | tuple):
+            event[name] = redact(str(value))
+    return event
 
 
 _render = _Render(processors_of(LogConfig(), False))
@@ -151,8 +166,8 @@ def flush_log(within_s: float = FLUSH_S) -> None:
 
 
 def tell(text: str) -> None:
-    """Lines for whoever started the command, as they are."""
-    _writer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+    """Lines for whoever started the command."""
+    _writer.write(redact(text).encode("utf-8", "backslashreplace") + b"\n")
 
 
 # -- what is no structlog event ----------------------------------------------------------------

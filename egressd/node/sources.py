@@ -13,6 +13,7 @@ import trio
 
 from egressd.api.grammar import escaped
 from egressd.api.resource import Problem
+from egressd.api.secret import RedactedError, redact
 from egressd.node.bootstrap_model import FILES_ADAPTER, AdapterConfig, Bootstrap
 from egressd.registry.adapter import (
     ENTRY_POINT_GROUP,
@@ -32,7 +33,7 @@ _LOGGED_PROBLEMS = 20
 log = structlog.get_logger("egressd.registry")
 
 
-class UnknownAdapter(Exception):
+class UnknownAdapter(RedactedError):
     """No installed package offers an adapter of this type. The message lists those there are."""
 
 
@@ -120,7 +121,7 @@ class SourceSink:
         self._on_word()
 
     def failed(self, reason: str) -> None:
-        reason = escaped(reason)  # may quote what a server said
+        reason = redact(escaped(reason))  # may quote what a server said
         self.status.errors += 1
         if reason != self.status.error:
             log.warning(
@@ -213,7 +214,7 @@ def _is_own(error: BaseException) -> bool:
 def _reason(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"
+    return redact(f"{type(error).__name__}: {error}")
 
 
 def statuses(sources: Sequence[AdapterConfig]) -> dict[str, SourceStatus]:

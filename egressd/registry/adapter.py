@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from egressd.api.resource import Problem
+from egressd.api.secret import RedactedError
 from egressd.registry.records import Record, Snapshot
 
 ENTRY_POINT_GROUP = "egressd.adapters"
@@ -20,7 +21,7 @@ CONFIRM_S = 2.0
 """How long after a held answer (`Sink.publish`) a source is read a second time."""
 
 
-class AdapterConfigError(Exception):
+class AdapterConfigError(RedactedError):
     """The options of an adapter are wrong: the message names the option, what was found, what is
     expected."""
 

@@ -13,10 +13,12 @@ from typing import Protocol
 
 import msgspec
 
+from egressd.api.secret import RedactedError
+
 ENTRY_POINT_GROUP = "egressd.keyvalue"
 
 
-class KeyValueError(Exception):
+class KeyValueError(RedactedError):
     """The store cannot be read or written. The message names the address, the key, what happened."""
 
 

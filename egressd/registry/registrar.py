@@ -10,10 +10,12 @@ from typing import Protocol
 
 import msgspec
 
+from egressd.api.secret import RedactedError, SecretUrl
+
 ENTRY_POINT_GROUP = "egressd.registrars"
 
 
-class RegistrationError(Exception):
+class RegistrationError(RedactedError):
     """A service cannot be registered or taken out. The message names it, the registry, the cause."""
 
 
@@ -25,7 +27,7 @@ class HealthCheck(msgspec.Struct, frozen=True, kw_only=True):
     the time, for as long as it runs.
     """
 
-    http: str = ""
+    http: SecretUrl = SecretUrl()
     tcp: str = ""
     ttl_s: float = 0.0
     interval_s: float = 10.0

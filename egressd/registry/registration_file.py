@@ -16,6 +16,7 @@ from egressd.api.names import is_fqdn, is_ip
 from egressd.api.report import Report, quoted
 from egressd.api.resource import Problem
 from egressd.api.rules.grammar import check_grammar
+from egressd.api.secret import SecretUrl
 from egressd.registry.registrar import HealthCheck, Registration
 
 _NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,126}[A-Za-z0-9])?")
@@ -95,7 +96,7 @@ def _registration(config: ServiceConfig) -> Registration:
         check=None
         if check is None
         else HealthCheck(
-            http=check.http,
+            http=SecretUrl(check.http),
             tcp=check.tcp,
             ttl_s=check.ttl,
             interval_s=check.interval,
@@ -133,13 +134,19 @@ def _check_health(check: HealthCheck, path: str, report: Report) -> None:
     if len(stated) != 1:
         found = " and ".join(name.removesuffix("_s") for name in stated) or "none of them"
         report.error(path, found, "one of http, tcp, ttl")
-    if check.http and (
-        urlsplit(check.http).scheme not in ("http", "https") or not urlsplit(check.http).hostname
-    ):
-        report.error(f"{path}.http", quoted(check.http), "a URL, http:// or https://")
+    if check.http and not _is_http_url(check.http.reveal()):
+        report.error(f"{path}.http", quoted(str(check.http)), "a URL, http:// or https://")
     host, _, port = check.tcp.rpartition(":")
     if check.tcp and (not host or not (port.isascii() and port.isdigit() and len(port) < 6)):
         report.error(f"{path}.tcp", quoted(check.tcp), '"host:port"')
     for name in ("interval_s", "timeout_s"):
         if getattr(check, name) <= 0:
             report.error(f"{path}.{name.removesuffix('_s')}", "0s", "a duration above 0")
+
+
+def _is_http_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -10,6 +10,7 @@ import re2
 
 from egressd.api.message import StringMatch
 from egressd.api.names import is_authority
+from egressd.api.secret import REDACTED, carries_credentials
 from egressd.api.virtual_service import HTTPMatchRequest
 from egressd.registry.claims import qualified_gateways
 from egressd.routing.authority import configured_authority
@@ -88,6 +89,13 @@ def in_words(match: StringMatch) -> str:
     return "present"
 
 
+def _header_in_words(name: str, match: StringMatch) -> str:
+    """The same of a header's value, which is not told where it is a credential."""
+    words = in_words(match)
+    kind, quote, _ = words.partition('"')
+    return f'{kind}"{REDACTED}"' if quote and carries_credentials(name) else words
+
+
 def compile_match(
     match: HTTPMatchRequest,
     index: int,
@@ -151,9 +159,13 @@ def _conditions(
     if match.port:
         add("port", f"is {match.port}", _on_port(match.port))
     for name, value in match.headers.items():
-        add(f"headers[{name}]", in_words(value), _on_header(name, _header_test(name, value)))
+        add(
+            f"headers[{name}]",
+            _header_in_words(name, value),
+            _on_header(name, _header_test(name, value)),
+        )
     for name, value in match.without_headers.items():
-        words = f"not {in_words(value)}"
+        words = f"not {_header_in_words(name, value)}"
         # Istio: unless presence is asked for, a header that is not there counts as an empty one.
         missing = None if is_presence(value) else b""
         add(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from egressd.api.secret import shown_header
 from egressd.routing.l4 import Connection, L4Match
 from egressd.routing.request import Request
 from egressd.routing.table import Fault, HeaderOps, Match, RetryPolicy, Route, RouteTable
@@ -24,7 +25,9 @@ def _found(field: str, request: Request) -> str:
         return f'"{request.path.decode("latin-1")}"'
     if kind.startswith(("headers", "withoutHeaders")):
         value = request.headers.get(name.lower().encode())
-        return "no such header" if value is None else f'"{value.decode("latin-1")}"'
+        if value is None:
+            return "no such header"
+        return f'"{shown_header(name, value.decode("latin-1"))}"'
     if kind.startswith("queryParams"):
         return f'query "{request.query.decode("latin-1")}"'
     values = {
@@ -87,9 +90,13 @@ def ops_lines(side: str, where: str, ops: HeaderOps | None) -> list[str]:
     """Header operations, a line each."""
     if ops is None:
         return []
-    lines = [f"{side}{where}: set {k.decode()}: {v.decode()}" for k, v in ops.set]
-    lines += [f"{side}{where}: add {k.decode()}: {v.decode()}" for k, v in ops.add]
+    lines = [f"{side}{where}: set {_field(*field)}" for field in ops.set]
+    lines += [f"{side}{where}: add {_field(*field)}" for field in ops.add]
     return lines + [f"{side}{where}: remove {name.decode()}" for name in sorted(ops.remove)]
+
+
+def _field(name: bytes, value: bytes) -> str:
+    return f"{name.decode()}: {shown_header(name.decode(), value.decode())}"
 
 
 def render_table(table: RouteTable) -> str:

@@ -9,6 +9,7 @@ import pytest
 from adapters.consul.options import read_options
 from adapters.http import Endpoint
 from adapters.options import seconds
+from egressd.api.secret import Secret
 from egressd.registry.adapter import AdapterConfigError
 
 
@@ -47,7 +48,7 @@ def test_the_environment_fills_what_the_options_leave_out() -> None:
     }
     options, end = read_options("c", {}, environment)
     assert end == Endpoint("https", "vm", 81)
-    assert (options.token, options.token_file) == ("secret", "")
+    assert (options.token, options.token_file) == (Secret("secret"), "")
     assert (options.consul_namespace, options.partition) == ("shop", "eu")
     tls = options.tls
     assert (tls.ca_file, tls.cert_file, tls.key_file) == ("/ca.pem", "/cert.pem", "/key.pem")
@@ -56,7 +57,7 @@ def test_the_environment_fills_what_the_options_leave_out() -> None:
 
 def test_a_token_file_of_the_options_wins_over_a_token_of_the_environment() -> None:
     options, _ = read_options("c", {"tokenFile": "/t"}, {"CONSUL_HTTP_TOKEN": "secret"})
-    assert (options.token, options.token_file) == ("", "/t")
+    assert (options.token, options.token_file) == (Secret(), "/t")
 
 
 def test_all_datacenters_may_be_meant() -> None:
@@ -72,7 +73,7 @@ def test_all_datacenters_may_be_meant() -> None:
         ({"tls": {"caFile": 1}}, "options.tls.caFile: found 1, expected `str`, got `int`"),
         ({"address": "ftp://x"}, "options.address: found 'ftp://x', expected http://HOST:PORT"),
         ({"address": "vm:99999"}, "options.address: found 'vm:99999', expected http://HOST:PORT"),
-        ({"address": "http://u@vm"}, "options.address: found 'http://u@vm', expected"),
+        ({"address": "http://u@vm"}, "options.address: found 'http://[redacted]@vm', expected"),
         ({"address": "http://vm/path"}, "options.address: found 'http://vm/path', expected"),
         ({"health": "good"}, "options.health: found 'good', expected one of passing, warning, any"),
         ({"wait": "soon"}, "options.wait: found 'soon', expected a duration such as 30s"),

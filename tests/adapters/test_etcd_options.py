@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapters.etcd.options import Connection, Options, Target, read_options, targets
+from egressd.api.secret import SecretUrl
 from egressd.registry.adapter import AdapterConfigError
 
 USER = {"user": "node", "password": "secret"}
@@ -21,8 +22,8 @@ USER = {"user": "node", "password": "secret"}
     ],
 )
 def test_an_endpoint_is_a_url_or_host_and_port(endpoint: str, expected: Target) -> None:
-    assert targets("corp", (endpoint,)) == (expected,)
-    assert targets("corp", (expected.url,)) == (expected,)
+    assert targets("corp", (SecretUrl(endpoint),)) == (expected,)
+    assert targets("corp", (SecretUrl(expected.url),)) == (expected,)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_an_endpoint_is_a_url_or_host_and_port(endpoint: str, expected: Target) 
         ),
         (
             {"endpoints": ["http://u@b"]},
-            "options.endpoints[0]: found 'http://u@b', expected http://",
+            "options.endpoints[0]: found 'http://[redacted]@b', expected http://",
         ),
         ({"endpoints": ["http://b/v3"]}, "options.endpoints[0]: found 'http://b/v3', expected"),
         ({"endpoints": ["b:0"]}, "options.endpoints[0]: found 'b:0', expected http://HOST:PORT"),

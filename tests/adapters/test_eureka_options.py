@@ -8,6 +8,7 @@ import pytest
 
 from adapters.eureka.options import Server, read_options
 from adapters.http import Endpoint
+from egressd.api.secret import Secret
 from egressd.registry.adapter import AdapterConfigError
 
 
@@ -17,7 +18,7 @@ from egressd.registry.adapter import AdapterConfigError
         ("http://eureka:8761/eureka/", Server(Endpoint("http", "eureka", 8761), "/eureka")),
         ("https://eureka", Server(Endpoint("https", "eureka", 443), "/eureka")),
         ("http://[::1]:81/eureka/v2", Server(Endpoint("http", "::1", 81), "/eureka/v2")),
-        ("http://u:p%40@a/", Server(Endpoint("http", "a", 80), "/eureka", "u", "p@")),
+        ("http://u:p%40@a/", Server(Endpoint("http", "a", 80), "/eureka", "u", Secret("p@"))),
     ],
 )
 def test_a_server_is_a_url_as_clients_have_it(url: str, server: Server) -> None:
@@ -30,12 +31,15 @@ def test_a_server_is_a_url_as_clients_have_it(url: str, server: Server) -> None:
     [
         ({"server": "x"}, "options.server: found an unknown option, expected one of servers,"),
         ({"servers": []}, "options.servers: found an empty list, expected URLs"),
-        ({"servers": "http://u:p@a"}, "options.servers: found str, not shown, expected `array`"),
+        (
+            {"servers": "http://u:p@a"},
+            "options.servers: found 'http://[redacted]@a', expected `array`",
+        ),
         (
             {"servers": ["ftp://u:p@a"]},
-            "options.servers[0]: found ftp, host a, expected http(s)://",
+            "options.servers[0]: found 'ftp://[redacted]@a', expected http(s)://",
         ),
-        ({"servers": ["http://a", "b:8761"]}, "options.servers[1]: found b, host None, expected"),
+        ({"servers": ["http://a", "b:8761"]}, "options.servers[1]: found 'b:8761', expected"),
         ({"servers": ["http://u:p@a?b=c"]}, "options.servers[0]: found a query or fragment, exp"),
         ({"servers": ["http://a:99999"]}, "options.servers[0]: found no URL, expected http(s)"),
         ({"password": "p"}, "options.username: found nothing, expected one beside a password"),
@@ -49,7 +53,7 @@ def test_a_server_is_a_url_as_clients_have_it(url: str, server: Server) -> None:
             {"hosts": ["x.eureka"]},
             "options.hosts: found ['x.eureka'], expected DNS names in lower",
         ),
-        ({"servers": ["a", ["u:p"]]}, "options.servers: found list, not shown, expected `str`"),
+        ({"servers": ["a", ["u:p"]]}, "options.servers: found ['a', '[redacted]'], expected `str`"),
         ({"hosts": []}, "options.hosts: found [], expected DNS names in lower case with {name}"),
         ({"statuses": ["up"]}, "options.statuses: found ['up'], expected a list of UP, DOWN,"),
         ({"groupBy": "ip"}, "options.groupBy: found 'ip', expected one of app, vip, secureVip"),

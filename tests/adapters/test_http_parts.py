@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 from pathlib import Path
 
 import pytest
 
-from adapters.http import Endpoint, HttpError, Secret
-from adapters.http.answer import Inflater
+from adapters.http import Credential, Endpoint, HttpError
+from adapters.http.answer import Answer, Inflater, hide, secrets_of
+from egressd.api.secret import Secret
 
 PACKED = gzip.compress(b"0123456789" * 100)
 
@@ -43,29 +45,31 @@ def test_a_body_that_is_too_large_or_broken_is_refused(
 def test_a_secret_follows_its_file(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("one\n")
-    secret = Secret("", str(file), "token")
-    assert secret.read() == "one"
+    secret = Credential(Secret(), str(file), "token")
+    assert secret.read() == Secret("one")
     file.write_text("twice\n")
-    assert secret.read() == "twice"
+    assert secret.read() == Secret("twice")
 
 
-@pytest.mark.parametrize(("text", "reason"), [("", "expected a token"), ("a\x00b", "control")])
+@pytest.mark.parametrize(
+    ("text", "reason"), [("", "expected a token"), ("a\x00b", "control"), ("aé", "foreign")]
+)
 def test_a_secret_that_cannot_be_sent_is_an_error_that_does_not_tell_it(
     tmp_path: Path, text: str, reason: str
 ) -> None:
     (tmp_path / "token").write_text(text)
     with pytest.raises(HttpError, match=reason) as caught:
-        Secret("", str(tmp_path / "token"), "token").read()
+        Credential(Secret(), str(tmp_path / "token"), "token").read()
     assert "a\x00b" not in str(caught.value)
 
 
 def test_a_missing_secret_file_is_an_error_each_time_until_it_is_there(tmp_path: Path) -> None:
-    secret = Secret("", str(tmp_path / "token"), "token")
+    secret = Credential(Secret(), str(tmp_path / "token"), "token")
     for _ in range(2):
         with pytest.raises(HttpError, match="No such file"):
             secret.read()
     (tmp_path / "token").write_text("here")
-    assert secret.read() == "here"
+    assert secret.read() == Secret("here")
 
 
 @pytest.mark.parametrize(
@@ -80,3 +84,23 @@ def test_an_endpoint_tells_its_url_and_host_header(
     endpoint: Endpoint, url: str, authority: str
 ) -> None:
     assert (endpoint.url, endpoint.authority) == (url, authority)
+
+
+def test_what_a_server_repeats_of_a_request_does_not_show() -> None:
+    pair = base64.b64encode(b"user:p4ss").decode()
+    hidden = secrets_of(
+        {"Authorization": Secret(f"Basic {pair}"), "X-Token": Secret("t0ken"), "A": "a"}
+    )
+    body = f"no: {pair} user:p4ss p4ss t0ken http://u:x@h a".encode()
+    answer = Answer(403, {}, body, hidden)
+    assert answer.text == "no: " + "[redacted] " * 4 + "http://[redacted]@h a"
+    assert (
+        hide(f"Illegal header value b'Basic {pair}'", hidden)
+        == "Illegal header value b'[redacted]'"
+    )
+
+
+def test_a_token_with_spaces_around_it_is_refused_before_it_is_sent() -> None:
+    with pytest.raises(HttpError, match="spaces around it") as caught:
+        Credential(Secret(" t0ken"), "", "token").read()
+    assert "t0ken" not in str(caught.value)

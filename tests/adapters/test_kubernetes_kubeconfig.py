@@ -51,7 +51,7 @@ def access(path: str, context: str = "", environment: Mapping[str, str] | None =
 def test_the_current_context_names_server_and_token(tmp_path: Path) -> None:
     found = access(kubeconfig(tmp_path))
     assert found.endpoint == Endpoint("https", "k8s.example", 6443)
-    assert (found.prefix, found.token.read()) == ("", "secret")
+    assert (found.prefix, found.token.read().reveal()) == ("", "secret")
 
 
 def test_another_context_may_be_named_and_a_server_may_have_a_path(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_files_are_relative_to_the_kubeconfig(tmp_path: Path) -> None:
     user = {"tokenFile": "token", "client-certificate": "c.pem", "client-key": "/k.pem"}
     cluster = {"certificate-authority": "ca.pem", "tls-server-name": "kubernetes"}
     found = access(kubeconfig(tmp_path, user, cluster))
-    assert found.token.read() == "from-file"
+    assert found.token.read().reveal() == "from-file"
     assert found.tls.cert_file == str(tmp_path / "c.pem")
     assert (found.tls.key_file, found.tls.ca_file) == ("/k.pem", str(tmp_path / "ca.pem"))
     assert (found.tls.server_name, found.tls.insecure_skip_verify) == ("kubernetes", False)
@@ -135,14 +135,14 @@ def test_a_pod_uses_its_service_account(tmp_path: Path) -> None:
     found = load_access("", "", environment, str(tmp_path))
     assert found.endpoint.url == "https://[fd00::1]:6443"
     assert found.tls.ca_file == str(tmp_path / "ca.crt")
-    assert found.token.read() == "projected"
+    assert found.token.read().reveal() == "projected"
     (tmp_path / "token").write_text("rotated")
-    assert found.token.read() == "rotated"
+    assert found.token.read().reveal() == "rotated"
 
 
 def test_outside_of_a_pod_kubeconfig_is_named_by_the_environment(tmp_path: Path) -> None:
     path = kubeconfig(tmp_path)
-    assert access("", environment={"KUBECONFIG": path}).token.read() == "secret"
+    assert access("", environment={"KUBECONFIG": path}).token.read().reveal() == "secret"
     with pytest.raises(AccessError, match="expected the path of one kubeconfig"):
         access("", environment={"KUBECONFIG": f"{path}:{path}"})
     with pytest.raises(AccessError, match="found nothing"):

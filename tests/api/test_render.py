@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from egressd.api.duration import parse_duration, render_duration
 from egressd.api.parse import parse_text
-from egressd.api.render import to_mapping, to_yaml
+from egressd.api.render import shown_resource, to_mapping, to_yaml, yaml_of
 from egressd.api.resource import Place, Resource
 from tests.api.invalid.bases import BASES
 from tests.api.invalid.mutate import as_text
@@ -96,3 +96,30 @@ def test_durations_are_read_as_go_reads_them(text: str, seconds: float) -> None:
 def test_what_go_does_not_read_as_a_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"duration|unit|negative|range"):
         parse_duration(text)
+
+
+def test_a_resource_for_people_has_no_credentials() -> None:
+    text = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a, annotations: {from: "http://u:S3CR3T@h/?k=S3CR3T"}}
+spec:
+  hosts: [a.example]
+  http:
+    - match:
+        - uri: {prefix: /moved}
+          headers: {x-api-key: {exact: S3CR3T}, x-plain: {exact: shown}}
+          withoutHeaders: {Authorization: {exact: S3CR3T}}
+      redirect: {uri: "/there?key=S3CR3T"}
+    - headers:
+        request: {set: {Authorization: Bearer S3CR3T, x-plain: shown}, add: {Cookie: S3CR3T}}
+        response: {add: {Set-Cookie: S3CR3T, X-Auth-Token: S3CR3T}}
+      route: [{destination: {host: a.example}}]
+"""
+    (resource,) = parse_text(text, "").resources
+    shown = yaml_of(shown_resource(resource))
+    assert "S3CR3T" not in shown
+    assert shown.count("shown") == 2
+    assert "prefix: /moved" in shown
+    assert "uri: /there?[redacted]" in shown
+    assert parse_text(to_yaml(resource), "").resources[0].spec == resource.spec

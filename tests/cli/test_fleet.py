@@ -238,7 +238,7 @@ def test_kinds_are_read_as_kubectl_reads_them(text: str, kind: Kind) -> None:
 def test_options_that_are_no_yaml_are_refused(fleet: Fleet) -> None:
     code, output = fleet.run("get", "--store-option", "wait=[")
     assert code == 2
-    assert "--store-option wait=[: expected NAME=VALUE, VALUE as YAML" in output
+    assert "--store-option wait: expected NAME=VALUE, VALUE as YAML" in output
 
 
 def test_before_anything_was_applied_there_is_nothing_to_roll_back(fleet: Fleet) -> None:

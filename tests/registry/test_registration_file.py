@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapters.consul.registrar import definition
+from egressd.api.secret import SecretUrl
 from egressd.registry.registrar import HealthCheck, Registration
 from egressd.registry.registration_file import RegistrationFileError, parse_registrations
 
@@ -33,7 +34,7 @@ def test_a_file_is_read_with_its_units_and_defaults() -> None:
         meta={"version": "v1"},
         weight=3,
         check=HealthCheck(
-            http="http://127.0.0.1:8080/health",
+            http=SecretUrl("http://127.0.0.1:8080/health"),
             interval_s=2.0,
             timeout_s=0.5,
             deregister_after_s=3600.0,
