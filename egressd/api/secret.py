@@ -113,8 +113,12 @@ def redact(text: str) -> str:
 
 
 def redact_value(value: str) -> str:
-    """One value as it was given: a URL is redacted as one, anything else as a text."""
-    return redact_url(value) if _SCHEME.match(value) else redact(value)
+    """One value as it was given: a URL is redacted as one, a path loses its query, anything else is
+    redacted as a text."""
+    if _SCHEME.match(value):
+        return redact_url(value)
+    path, mark, _ = value.partition("?")
+    return f"{redact(path)}?{REDACTED}" if mark and value.startswith("/") else redact(value)
 
 
 def redact_within(value: object) -> object:
@@ -122,7 +126,12 @@ def redact_within(value: object) -> object:
     if isinstance(value, str):
         return redact_value(value)
     if isinstance(value, Mapping):
-        return {redact_value(str(key)): redact_within(inner) for key, inner in value.items()}
+        return {
+            redact_value(str(key)): redact(inner)
+            if key == "regex" and isinstance(inner, str)  # a "?" starts no query there
+            else redact_within(inner)
+            for key, inner in value.items()
+        }
     if isinstance(value, list | tuple):
         return [redact_within(inner) for inner in value]
     return value

@@ -35,10 +35,10 @@ def explain(config: Path, *words: str) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("words", "status", "target"),
     [
-        ("GET http://a.example/x/../y?q=/..", 0, "/y?q=/.."),
-        ("GET HTTP://A.Example.?q", 0, "/?q"),
+        ("GET http://a.example/x/../y?q=/..", 0, "/y?[redacted]"),
+        ("GET HTTP://A.Example.?q", 0, "/?[redacted]"),
         ("GET a.example/a//%2f#x", 0, "/a//%2f"),
-        ("GET a.example?u=http://b/", 0, "/?u=http://b/"),
+        ("GET a.example?u=http://b/", 0, "/?[redacted]"),
         ("GET http://a.example/x\\y", 0, "/x/y"),
         ("GET http://a.example\\x/", 400, ""),
         ("GET http://a.example:080/", 400, ""),
