@@ -18,7 +18,7 @@ _AUTHORITY_END: Final = re.compile(r"[/?#\\]")
 _UNCLEAR: Final = re.compile(r"[\s@\\\"'<>]|[^\x21-\x7e]")
 _WORD: Final = re.compile(r"\S+")
 _TAIL: Final = re.compile(r"[?#]")
-_QUERY: Final = re.compile(r"\?(?=[^?]*=)|(?<=/)\?.")
+_QUERY: Final = re.compile(r"\?(?=[^?]*=)|(?<=/)\?(?=.)")
 _CLOSING: Final = "\"'`)]}>,;:."
 _AUTHORITY_STARTS: Final = ("://", ":\\/\\/")  # JSON may escape slashes
 
@@ -156,9 +156,9 @@ def _redact_word(match: re.Match[str]) -> str:
         elif 0 <= (colon := word.find(":")) < at:
             word = f"{word[: colon + 1]}{REDACTED}{word[at:]}"
     query = _TAIL.search(word, start) if start else _QUERY.search(word)
-    if query is None:
+    if query is None or word.startswith(REDACTED, query.start() + 1):
         return word
-    closing = word[max(len(word.rstrip(_CLOSING)), query.end()) :]
+    closing = word[max(len(word.rstrip(_CLOSING)), query.start() + 1) :]
     return f"{word[: query.start() + 1]}{REDACTED}{closing}"
 
 
