@@ -139,7 +139,7 @@ def spec_by_name(
     ALLOW_ANY without a base). Address policy holds unless a ServiceEntry has this very name: then an
     operator chose it, not a client."""
     key = key_by_name(host, port, base)
-    is_chosen = base is None or base.service_host != host
+    is_chosen = base is None or base.service_host != host or host[:1] == "*"
     policy = addresses.policy_of(host) if addresses is not None and is_chosen else None
     endpoint = EndpointSpec(address=host, port=port, hostname=host, policy=policy)
     if base is None:

@@ -217,6 +217,28 @@ def test_a_route_does_not_make_a_name_the_operators(directory: Make, names: Answ
     assert (places(runtime), runtime.failure) == ([], DENIED)
 
 
+def test_a_wildcard_is_nobodys_name(directory: Make, names: Answers) -> None:
+    """A connection to an address of a wildcard ServiceEntry has no other name than the wildcard."""
+    names.say("*.wild.test", "127.0.0.1")
+    made = directory(by_name("*.wild.test", "NONE", ", addresses: [10.0.0.0/8]", "TCP"))
+    runtime = over_tcp(made, "10.1.2.3")
+    assert (places(runtime), runtime.failure) == ([], DENIED)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_balancer_that_passes_through_goes_where_the_client_asked(
+    directory: Make, names: Answers, way: Callable[..., ClusterRuntime]
+) -> None:
+    names.say("lo.wild.test", "127.0.0.1")
+    rule = (
+        f"apiVersion: {API}\nkind: DestinationRule\nmetadata: {{name: d}}\n"
+        "spec: {host: '*.wild.test', trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}\n"
+    )
+    static = by_name("*.wild.test", "STATIC", ", endpoints: [{address: 127.0.0.1}]")
+    runtime = asked(way, directory(static, rule), "lo.wild.test")
+    assert (places(runtime), runtime.failure) == ([], DENIED)
+
+
 def test_each_new_answer_is_judged(directory: Make, names: Answers) -> None:
     names.say("a.wild.test", "10.0.0.1")
     runtime = over_http(directory(by_name("*.wild.test")), "a.wild.test:80")
