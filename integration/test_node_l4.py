@@ -218,3 +218,30 @@ def test_a_virtual_address_names_its_service(node: Node) -> None:
         eventually(lambda: node.get("10.99.0.7")[0] == 200)
         assert node.get("10.99.0.7")[2] == b"vip"
         assert node.get("10.98.0.7")[0] == 502
+
+
+def _pipes(pid: int) -> int:
+    found = 0
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found += str(link.readlink()).startswith("pipe:")
+        except OSError:
+            continue  # closed meanwhile
+    return found
+
+
+def test_tunnels_cost_no_pipes(node: Node, ports: dict[str, int]) -> None:
+    """A pipe a direction is worth two pages past the user's 32nd tunnel (pipe-user-pages-soft)."""
+    with ByteOrigin("db") as origin:
+        node.write("db.yaml", tcp_entry("db", ports["tcp"], origin.port))
+        eventually(lambda: say(ports["tcp"], b"x") == b"db:x")
+        pids = node.pids("worker").values()
+        before = sum(map(_pipes, pids))
+        tunnels = [socket.create_connection(("127.0.0.1", ports["tcp"]), 5) for _ in range(80)]
+        for tunnel in tunnels:
+            tunnel.settimeout(10)
+            tunnel.sendall(b"hello")
+        assert {tunnel.recv(100) for tunnel in tunnels} == {b"db:hello"}
+        assert sum(map(_pipes, pids)) <= before + 2 * len(pids)
+        for tunnel in tunnels:
+            tunnel.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from egressd.net.descriptors import DescriptorReserve
 from egressd.net.fiber import FiberGroup
 from egressd.net.readiness import Readiness
+from egressd.net.splice import SplicePipe
 from egressd.proxy.accept_report import AcceptReport
 from egressd.proxy.downstream_limit import Admission, Unlimited
 from egressd.proxy.http1.request import METHODS
@@ -91,6 +92,7 @@ class WorkerContext:
     connections: set[Downstream] = field(default_factory=set)
     draining: bool = False
     mirrors: int = 0  # copies of requests under way
+    pipe: SplicePipe = field(default_factory=SplicePipe)  # of all tunnels
 
     def new_request_id(self) -> bytes:
         """A version 4 UUID (RFC 9562), as Envoy makes for x-request-id."""

@@ -16,9 +16,10 @@ from egressd.proxy.client_hello import MOST_PEEKED, HelloReader, NotTls
 from egressd.proxy.context import Session
 from egressd.proxy.directory import ClusterRuntime
 from egressd.proxy.l4_target import L4Target
+from egressd.proxy.relay import relay_both
 from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.proxy.scope import Scope
-from egressd.proxy.tunnel import connect_endpoint, connection_of, relay_both, target_cluster
+from egressd.proxy.tunnel import connect_endpoint, connection_of, target_cluster
 from egressd.routing.l4 import Connection
 
 _SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h; the same number for IPv6

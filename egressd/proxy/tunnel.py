@@ -1,20 +1,16 @@
 """Tunnels: CONNECT, and connections that an Upgrade turned into one (RFC 9110 9.3.6, 7.8).
 
-Between plain sockets the kernel moves the bytes (`splice` through a pipe), without a copy into
-Python. A CONNECT tunnel is never TLS-originated: what the client speaks inside is its own.
+A CONNECT tunnel is never TLS-originated: what the client speaks inside is its own.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from egressd.net.fiber import Deadline, Fiber, FiberGroup
-from egressd.net.stream import Stream, StreamClosed
+from egressd.net.fiber import Deadline
+from egressd.net.stream import StreamClosed
 from egressd.proxy.addresses import address_of, preface_of
 from egressd.proxy.authorization import authorize_request
 from egressd.proxy.context import Exchange, Session
@@ -22,6 +18,7 @@ from egressd.proxy.http1.fields import MalformedMessage
 from egressd.proxy.http1.request import read_connect
 from egressd.proxy.l4_target import L4Target, choose_cluster, connect_target
 from egressd.proxy.post_tunnel import start_bodies
+from egressd.proxy.relay import relay_both
 from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.routing.l4 import Connection
 from egressd.upstream.cluster import Outcome
@@ -36,12 +33,7 @@ if TYPE_CHECKING:
     from egressd.proxy.attempt import Attempt
     from egressd.proxy.directory import ClusterRuntime
 
-_PIPE_SIZE = 1 << 20
-_CHUNK = 1 << 20
-_FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
-_F_SETPIPE_SZ = 1031
 _TRIES = 3
-_NEVER = float("inf")
 
 
 async def connect_tunnel(x: Exchange) -> None:
@@ -210,171 +202,3 @@ async def tunnel(x: Exchange, this: Attempt) -> None:
         raise ClientGone from None
     finally:
         this.abandon(x)
-
-
-async def relay_both(x: Session, upstream: Stream, first: bytes) -> None:
-    """Move bytes both ways until both sides ended, one broke, or nothing moved for too long."""
-    main = x.fiber
-    x.context.recorder.tunnel_opened(x)
-    assert x.cluster is not None
-    limits = x.cluster.cluster.spec.limits
-    idle_s = min(x.context.settings.idle_timeout_s, limits.tcp_idle_timeout_s)
-    lifetime = limits.max_connection_duration_s
-    flow = _Flow(idle_s, monotonic() + lifetime if lifetime is not None else _NEVER)
-
-    async def up(fiber: Fiber) -> None:
-        try:
-            if first:
-                fiber.set_deadline(flow.until)
-                await upstream.send_all(fiber, first)
-                x.bytes_received += len(first)
-            received = _Counter()
-            try:
-                await relay(fiber, x.stream, upstream, flow, received)
-            finally:
-                x.bytes_received += received.value
-            upstream.shutdown_write()
-        except (StreamClosed, Deadline):
-            flow.broken = True
-            main.wake()
-
-    count = _Counter()
-    try:
-        async with FiberGroup(x.context.loop, main) as group:
-            group.start(up)
-            await relay(main, upstream, x.stream, flow, count)
-            x.stream.shutdown_write()
-            while group.is_busy:
-                await _wait_for_other(main, flow)
-    except (StreamClosed, Deadline):
-        pass
-    finally:
-        x.bytes_sent += count.value
-        x.context.recorder.tunnel_closed(x)
-
-
-async def _wait_for_other(fiber: Fiber, flow: _Flow) -> None:
-    """Wait for the other direction. Raises `StreamClosed` when it broke, `Deadline`."""
-    if flow.broken:
-        raise StreamClosed("the other direction broke")
-    fiber.set_deadline(flow.until)
-    try:
-        await fiber.wait()
-    except Deadline:
-        if monotonic() >= flow.until:
-            raise
-
-
-class _Flow:
-    """What the two directions of a tunnel share: either one moving keeps both alive."""
-
-    __slots__ = ("_end", "_idle_s", "broken", "until")
-
-    def __init__(self, idle_s: float, end: float) -> None:
-        self._idle_s = idle_s
-        self._end = end  # Istio maxConnectionDuration
-        self.until = 0.0
-        self.broken = False
-        self.moved()
-
-    def moved(self) -> None:
-        """Bytes went through."""
-        self.until = min(self._end, monotonic() + self._idle_s)
-
-
-class _Counter:
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = 0
-
-
-async def _wait(fiber: Fiber, stream: Stream, flow: _Flow, *, to_write: bool) -> None:
-    while True:
-        if flow.broken:
-            raise StreamClosed("the other direction broke")
-        fiber.set_deadline(flow.until)
-        try:
-            if to_write:
-                await stream.wait_writable(fiber)
-            else:
-                await stream.wait_readable(fiber)
-            return
-        except Deadline:
-            if monotonic() >= flow.until:
-                raise
-
-
-async def relay(fiber: Fiber, source: Stream, target: Stream, flow: _Flow, count: _Counter) -> None:
-    """One direction until the source ends. Raises `StreamClosed`, `Deadline` (nothing moved)."""
-    if source.is_tls or target.is_tls:
-        await _relay_copy(fiber, source, target, flow, count)
-    else:
-        await _relay_splice(fiber, source, target, flow, count)
-
-
-async def _relay_copy(
-    fiber: Fiber, source: Stream, target: Stream, flow: _Flow, count: _Counter
-) -> None:
-    while True:
-        if fiber.budget <= 0:
-            await fiber.yield_now()
-        data = source.recv_now() if source.readable else None
-        if data is None:
-            await _wait(fiber, source, flow, to_write=False)
-            continue
-        if not data:
-            return
-        fiber.budget -= len(data)
-        view = memoryview(data)
-        while view:
-            sent = target.send_now(view)
-            count.value += sent
-            view = view[sent:]
-            if view:
-                await _wait(fiber, target, flow, to_write=True)
-        flow.moved()
-
-
-async def _relay_splice(
-    fiber: Fiber, source: Stream, target: Stream, flow: _Flow, count: _Counter
-) -> None:
-    read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):  # the user's pipe quota may be used up: the default size works too
-            fcntl.fcntl(write_end, _F_SETPIPE_SZ, _PIPE_SIZE)
-        while True:
-            if fiber.budget <= 0:
-                await fiber.yield_now()
-            moved = _splice(source.fd, write_end, _CHUNK)
-            if moved < 0:
-                source.readable = False
-                await _wait(fiber, source, flow, to_write=False)
-                continue
-            if moved == 0:
-                return
-            fiber.budget -= moved
-            while moved:
-                sent = _splice(read_end, target.fd, moved)
-                if sent < 0:
-                    target.writable = False
-                    await _wait(fiber, target, flow, to_write=True)
-                    continue
-                count.value += sent
-                moved -= sent
-            flow.moved()
-    finally:
-        os.close(read_end)
-        os.close(write_end)
-
-
-def _splice(source: int, target: int, size: int) -> int:
-    """Bytes moved, 0 at the end, -1 when it would block. Raises `StreamClosed`."""
-    try:
-        return os.splice(source, target, size, flags=_FLAGS)
-    except BlockingIOError:
-        return -1
-    except OSError as error:
-        if error.errno == errno.EINTR:
-            return -1
-        raise StreamClosed(str(error)) from None

@@ -222,6 +222,7 @@ class Stage:
         left = [f"error: {error!r}" for error in self.errors]
         left += self._left_in_memory()
         self.loop.close()
+        self.context.pipe.close()
         after = set(os.listdir("/proc/self/fd"))
         if after - self._fds:  # others' garbage may go meanwhile
             left.append(f"descriptors: {sorted(map(int, after - self._fds))}")
