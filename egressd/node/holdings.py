@@ -63,16 +63,19 @@ class Holdings:
         self.pulses = Pulses()
         self._undo.append(self.pulses.close)
         self.bells: list[int] = []
+        self._calls: list[int] = []  # the same between workers, see `egressd.upstream.node_state`
         self._undo.append(self._close_bells)
 
     def need_bells(self, count: int) -> None:
         """Have a bell for worker indices below `count`."""
         while len(self.bells) < count:
             self.bells.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+            self._calls.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
 
     def _close_bells(self) -> None:
-        while self.bells:
-            os.close(self.bells.pop())
+        for descriptors in (self.bells, self._calls):
+            while descriptors:
+                os.close(descriptors.pop())
 
     def ring(self) -> None:
         """Let every worker look whether the registry has a new version."""
@@ -90,6 +93,7 @@ class Holdings:
             self.names_fd,
             None,
             {**self._extra(ready_fd, pulse_slot), DESK_FD: desk_fd},
+            tuple(self._calls),
         )
 
     def for_registry(self, ready_fd: int, pulse_slot: int) -> Inherited:

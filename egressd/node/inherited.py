@@ -22,3 +22,4 @@ class Inherited:
     names_fd: int  # memfd of `egressd.dns.shared_answers`: what workers know of names
     admin: socket.socket | None = None
     extra: dict[str, int] = field(default_factory=dict)
+    calls: tuple[int, ...] = ()  # one eventfd a worker: readable = another worker called it

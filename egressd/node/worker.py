@@ -87,7 +87,7 @@ class Worker:
         self.store = store
         self.version = store.version()
         self.stats = WorkerStats()
-        self.node_state = NodeState(inherited.health_fd, index)
+        self.node_state = NodeState(inherited.health_fd, index, inherited.calls)
         self.node_state.forget_worker()
         self.loop = Readiness(_report_crash)
         config = bootstrap.dns
@@ -160,6 +160,15 @@ class Worker:
             self.directory.invalidate(changes.hosts)
             if not _PORT_KEYS.isdisjoint(changes.hosts):
                 self.ports.follow()
+
+    async def hear_calls(self) -> None:
+        """Serve who waits for connections that other workers of the node have given up."""
+        call = self.inherited.calls[self.index]
+        while True:
+            await trio.lowlevel.wait_readable(call)
+            with suppress(BlockingIOError):
+                os.read(call, 8)
+            self.node_state.hear()
 
     async def sweep(self) -> None:
         """Close idle upstream connections that are too old."""
@@ -246,6 +255,8 @@ async def serve_worker(
                     continue
                 await worker.drain()
                 nursery.cancel_scope.cancel()
+        worker.directory.close()
+        worker.node_state.forget_worker()
 
 
 def _start(
@@ -258,6 +269,7 @@ def _start(
     nursery.start_soon(worker.dns.run)
     nursery.start_soon(worker.names.run)
     nursery.start_soon(worker.follow_registry)
+    nursery.start_soon(worker.hear_calls)
     nursery.start_soon(worker.sweep)
     nursery.start_soon(worker.ports.run)
     nursery.start_soon(worker.measure_lag, beat)

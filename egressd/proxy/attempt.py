@@ -56,22 +56,23 @@ class Attempt:
         """Give the attempt up: whatever is under way ends, its connection closes."""
         if x.uploads is not None:
             x.uploads.cancel()
-        assert x.cluster is not None
-        x.cluster.pool.discard(self.connection)
+        assert x.lease is not None
+        x.lease.discard()
 
 
-async def attempt(x: Exchange, endpoint: Endpoint, head: bytes) -> Attempt:
-    """Try one endpoint. Raises `AttemptFailed`, `Overflow`, `ClientGone`, `MalformedMessage` (from
-    downstream), `Deadline`.
+async def attempt(x: Exchange, head: bytes) -> Attempt:
+    """Try the endpoint of the lease, or another one of which a connection comes free first. Raises
+    `AttemptFailed`, `Overflow`, `ClientGone`, `MalformedMessage` (from downstream), `Deadline`.
 
     A pooled connection that its server has closed meanwhile is no failure of the endpoint: an
     idempotent request is sent once more on a new connection (RFC 9112 9.3.1).
     """
-    assert x.cluster is not None
-    pool = x.cluster.pool
+    endpoint = x.endpoint
+    assert x.cluster is not None and x.lease is not None and endpoint is not None
     preface = preface_of(x, x.cluster) if x.cluster.cluster.spec.proxy_protocol else b""
-    connection = pool.take_idle(endpoint, preface)
+    connection = x.cluster.pool.take_idle(endpoint, preface)
     if connection is not None:
+        x.lease.use(connection)
         replayable = x.head.method in IDEMPOTENT and (x.body is None or x.body.kept is not None)
         try:
             return await _send_and_read(x, connection, head, reused=True)
@@ -84,10 +85,12 @@ async def attempt(x: Exchange, endpoint: Endpoint, head: bytes) -> Attempt:
 
 
 async def _connect(x: Exchange, endpoint: Endpoint, preface: bytes) -> UpstreamConnection:
-    assert x.cluster is not None
+    assert x.cluster is not None and x.lease is not None
+    # Another endpoint's connection serves as well where the balancer chose freely.
+    bound = x.hash_value is not None or x.attempts > 1
     try:
         tls = await x.cluster.origination(x.fiber)
-        return await x.cluster.pool.open_new(x.fiber, endpoint, tls, preface)
+        connection = await x.cluster.pool.open_new(x.fiber, endpoint, tls, preface, bound=bound)
     except ConnectFailed as failed:
         x.cluster.stats.connect_failures += 1
         what = "connection timeout" if failed.timeout else "connection failure"
@@ -100,6 +103,9 @@ async def _connect(x: Exchange, endpoint: Endpoint, preface: bytes) -> UpstreamC
         ) from None
     except TlsConfigError as error:
         raise AttemptFailed(None, "UF", f"TLS origination: {error}", transport=str(error)) from None
+    x.lease.use(connection)
+    x.endpoint = connection.endpoint
+    return connection
 
 
 async def _send_and_read(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from egressd.routing.authorization import Verdict
     from egressd.routing.table import HeaderOps, Match, Route, WeightedCluster
     from egressd.upstream.cluster import Endpoint
+    from egressd.upstream.lease import Lease
 
 _NEVER = float("inf")
 
@@ -114,6 +115,7 @@ class Session:
         "endpoint",
         "fiber",
         "flag",
+        "lease",
         "route_name",
         "started",
         "status",
@@ -136,7 +138,8 @@ class Session:
         self.bytes_sent = 0
         self.attempts = 0
         self.cluster: ClusterRuntime | None = None
-        self.endpoint: Endpoint | None = None
+        self.endpoint: Endpoint | None = None  # of the last attempt
+        self.lease: Lease | None = None  # while a cluster carries it
 
     @property
     def sni(self) -> str:

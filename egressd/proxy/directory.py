@@ -357,8 +357,14 @@ class Directory:
         self.clusters.pop(runtime.key, None)
         runtime.stop_following(self._dns)
         runtime.pool.renew()
+        runtime.cluster.admission.retire()
         for scope in self._scopes:
             scope.forget(runtime)
+
+    def close(self) -> None:
+        """The worker has ended its connections: close the idle ones towards endpoints."""
+        for runtime in self.clusters.values():
+            runtime.pool.close()
 
     def sweep(self, now: float) -> None:
         """Close idle connections that are too old, and forget the names of passing clients."""

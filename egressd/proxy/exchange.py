@@ -44,8 +44,6 @@ async def serve_exchange(x: Exchange) -> bool:
         x.details = "downstream_remote_disconnect"
         x.keep_alive = False
     finally:
-        if x.endpoint is not None:
-            x.endpoint.active -= 1
         if x.body is not None:
             x.bytes_received = x.body.size
         x.context.recorder.finished(x)

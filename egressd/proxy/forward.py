@@ -20,7 +20,8 @@ from egressd.proxy.retry import Failure, backoff_s, retries_failure, retries_res
 from egressd.proxy.tunnel import tunnel
 from egressd.routing.table import ClusterKey, Mirror
 from egressd.upstream.cluster import Endpoint, Outcome
-from egressd.upstream.pool import Overflow
+from egressd.upstream.lease import Lease
+from egressd.upstream.pool import Overflow, StillWaiting
 
 _NEVER = float("inf")
 
@@ -34,11 +35,11 @@ async def forward(x: Exchange) -> None:
     assert runtime is not None
     if runtime.failure:
         raise _unusable(runtime)
-    cluster = runtime.cluster
-    if not cluster.admit_request():
-        raise _overflow(x, "http2MaxRequests")
+    try:
+        lease = x.lease = Lease(runtime.pool, runtime.stats)
+    except Overflow as overflow:
+        raise _overflow(x, overflow.limit) from None
     runtime.used = x.started
-    runtime.stats.requests_active += 1
     try:
         if not runtime.resolved:
             await x.context.directory.resolve(x.fiber, runtime)
@@ -46,8 +47,7 @@ async def forward(x: Exchange) -> None:
                 raise _unusable(runtime)
         await _forward_admitted(x)
     finally:
-        runtime.stats.requests_active -= 1
-        cluster.done_request()
+        lease.release()
 
 
 async def _forward_admitted(x: Exchange) -> None:
@@ -118,9 +118,9 @@ async def _attempts(x: Exchange, head: bytes) -> Attempt:
 
     A retry counts against `maxRetries` from its back-off to its response head.
     """
-    runtime, route = x.cluster, x.route
-    assert runtime is not None and route is not None
-    cluster, policy = runtime.cluster, route.retry
+    lease, route = x.lease, x.route
+    assert lease is not None and route is not None
+    policy = route.retry
     tried: tuple[Endpoint, ...] = ()
     retries = 0
     while True:
@@ -129,57 +129,46 @@ async def _attempts(x: Exchange, head: bytes) -> Attempt:
             this = await _try_next(x, head, tried)
         except AttemptFailed as failed:
             retryable = not last and _covers(x, failed)
-            if retries:
-                cluster.done_retry()
-            if not retryable or not cluster.admit_retry():
+            lease.end_retry()
+            if not retryable or not lease.begin_retry():
                 raise _failed(x, failed, retries, overflow=retryable) from None
-        except BaseException:
-            if retries:
-                cluster.done_retry()
-            raise
         else:
-            if retries:
-                cluster.done_retry()
+            lease.end_retry()
             if not _wants_another(x, this, last, retries):
                 return this
             this.abandon(x)
         retries += 1
-        runtime.stats.retries += 1
+        lease.stats.retries += 1
         tried = await _back_off(x, tried, retries)
 
 
 def _wants_another(x: Exchange, this: Attempt, last: bool, retries: int) -> bool:
     """Whether a response is given up for a retry, which is admitted then."""
-    assert this.response is not None and x.cluster is not None and x.route is not None
+    assert this.response is not None and x.lease is not None and x.route is not None
     if x.route.retry is None or not _covers_response(x, this.response):
         return False
     if last:
         if retries:
             x.add_flag("URX")
         return False
-    if not x.cluster.cluster.admit_retry():
-        x.cluster.stats.overflow("maxRetries")
+    if not x.lease.begin_retry():
+        x.lease.stats.overflow("maxRetries")
         x.add_flag("UO")
         return False
     return True
 
 
 async def _back_off(x: Exchange, tried: tuple[Endpoint, ...], retries: int) -> tuple[Endpoint, ...]:
-    """Wait before a retry; returns the endpoints tried so far. Gives the retry's place back when
-    it does not come to it."""
-    assert x.cluster is not None and x.route is not None and x.route.retry is not None
+    """Wait before a retry; returns the endpoints tried so far."""
+    assert x.lease is not None and x.route is not None and x.route.retry is not None
     assert x.endpoint is not None
     tried = (*tried, x.endpoint)
-    x.endpoint.active -= 1
+    x.lease.end_attempt()
     x.endpoint = None
-    try:
-        x.fiber.set_deadline(x.deadline)
-        await x.fiber.sleep(backoff_s(x.route.retry, retries, x.context.rng()))
-        if x.stream.dead:
-            raise ClientGone
-    except BaseException:
-        x.cluster.cluster.done_retry()
-        raise
+    x.fiber.set_deadline(x.deadline)
+    await x.fiber.sleep(backoff_s(x.route.retry, retries, x.context.rng()))
+    if x.stream.dead:
+        raise ClientGone
     return tried if x.route.retry.ignore_previous_hosts else ()
 
 
@@ -200,20 +189,16 @@ async def _try_next(x: Exchange, head: bytes, tried: tuple[Endpoint, ...]) -> At
     x.endpoint = endpoint
     x.attempts += 1
     x.upstream_started = monotonic()
-    return await _one_try(x, endpoint, head)
+    assert x.lease is not None
+    x.lease.begin_attempt(endpoint)
+    return await _one_try(x, head)
 
 
-async def _one_try(x: Exchange, endpoint: Endpoint, head: bytes) -> Attempt:
-    """One attempt under its own time limit; tells the outlier detector how it went.
-
-    `endpoint.active` counts from here to the end of the exchange (`serve_exchange`).
-    """
-    runtime, route = x.cluster, x.route
-    assert runtime is not None and route is not None
+async def _one_try(x: Exchange, head: bytes) -> Attempt:
+    """One attempt under its own time limit; tells the outlier detector how it went."""
+    runtime, route, lease = x.cluster, x.route, x.lease
+    assert runtime is not None and route is not None and lease is not None
     cluster = runtime.cluster
-    endpoint.active += 1
-    endpoint.requests += 1
-    runtime.stats.requests_total += 1
     now = monotonic()
     per_try = route.retry.per_try_timeout_s if route.retry is not None else None
     x.try_until = _NEVER if per_try is None else now + per_try
@@ -222,19 +207,19 @@ async def _one_try(x: Exchange, endpoint: Endpoint, head: bytes) -> Attempt:
     idle_until = now + idle_s if x.body is None or x.body.complete else _NEVER
     x.fiber.set_deadline(min(x.deadline, x.try_until, idle_until))
     try:
-        this = await attempt(x, endpoint, head)
+        this = await attempt(x, head)
     except Overflow:
         # Refused before anything was done to the endpoint: it is not the one that failed.
-        endpoint.active -= 1
-        endpoint.requests -= 1
+        lease.end_attempt(refused=True)
         x.endpoint = None
         raise
     except AttemptFailed as failed:
         outcome = Outcome.GATEWAY_ERROR if failed.flag == "UPE" else Outcome.LOCAL_ORIGIN
-        _report(x, endpoint, outcome)
+        _report(x, outcome)
         raise
-    except Deadline:
-        _report(x, endpoint, Outcome.TIMEOUT)
+    except Deadline as error:
+        if not isinstance(error, StillWaiting):
+            _report(x, Outcome.TIMEOUT)
         now = monotonic()
         if now >= x.deadline:
             raise
@@ -249,15 +234,17 @@ async def _one_try(x: Exchange, endpoint: Endpoint, head: bytes) -> Attempt:
     response = this.response
     assert response is not None
     if cluster.spec.outlier is not None:
+        assert x.endpoint is not None
         if response.status < 500 and not cluster.spec.outlier.error_statuses:
-            cluster.report_success(endpoint)
+            cluster.report_success(x.endpoint)
         else:
-            _report_status(x, endpoint, response.status)
+            _report_status(x, x.endpoint, response.status)
     return this
 
 
-def _report(x: Exchange, endpoint: Endpoint, outcome: Outcome) -> None:
-    assert x.cluster is not None
+def _report(x: Exchange, outcome: Outcome) -> None:
+    endpoint = x.endpoint
+    assert x.cluster is not None and endpoint is not None
     endpoint.failures += 1
     reason = x.cluster.cluster.report(endpoint, outcome, monotonic())
     if reason:

@@ -21,6 +21,7 @@ from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.proxy.scope import Scope
 from egressd.proxy.tunnel import connect_endpoint, connection_of, target_cluster
 from egressd.routing.l4 import Connection
+from egressd.upstream.lease import Lease
 
 _SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h; the same number for IPv6
 _HELLO_TIMEOUT_S = 10.0
@@ -91,8 +92,6 @@ async def serve_session(session: Session, find: Find) -> None:
     except ClientGone:
         session.flag = session.flag or "DC"
     finally:
-        if session.endpoint is not None:
-            session.endpoint.active -= 1
         recorder.session_finished(session)
 
 
@@ -100,19 +99,21 @@ async def _carry(session: Session, runtime: ClusterRuntime) -> None:
     if runtime.failure:
         raise LocalReply(503, runtime.failure, flag="NC", details="cluster_not_found")
     runtime.used = session.started
-    if not runtime.resolved:
-        session.fiber.set_deadline(monotonic() + runtime.cluster.spec.limits.connect_timeout_s)
-        with suppress(Deadline):
-            await session.context.directory.resolve(session.fiber, runtime)
-        if runtime.failure:
-            raise LocalReply(503, runtime.failure, flag="NC", details="cluster_not_found")
-    connection = await connect_endpoint(session, runtime, originate_tls=True)
+    # A plain connection is none of `http2MaxRequests`: it counts as a connection.
+    lease = session.lease = Lease(runtime.pool, runtime.stats, is_request=False)
     try:
+        if not runtime.resolved:
+            session.fiber.set_deadline(monotonic() + runtime.cluster.spec.limits.connect_timeout_s)
+            with suppress(Deadline):
+                await session.context.directory.resolve(session.fiber, runtime)
+            if runtime.failure:
+                raise LocalReply(503, runtime.failure, flag="NC", details="cluster_not_found")
+        connection = await connect_endpoint(session, lease, runtime, originate_tls=True)
         await relay_both(session, connection.stream, b"")
     except StreamClosed:
         raise ClientGone from None
     finally:
-        runtime.pool.discard(connection)
+        lease.release()
 
 
 def original_destination(sock: socket.socket) -> tuple[str, int]:

@@ -21,6 +21,7 @@ from egressd.routing.table import Mirror
 from egressd.upstream.cluster import Outcome
 from egressd.upstream.connection import UpstreamConnection
 from egressd.upstream.dialing import ConnectFailed
+from egressd.upstream.lease import Lease
 from egressd.upstream.pool import Overflow
 from egressd.upstream.tls import TlsConfigError
 
@@ -97,40 +98,36 @@ async def _send(
     preface: bytes,
 ) -> bool:
     cluster = runtime.cluster
-    if runtime.failure or not cluster.admit_request():
+    if runtime.failure:
         return False
-    runtime.stats.requests_active += 1
+    lease = Lease(runtime.pool, runtime.stats)
     try:
         if not runtime.resolved:
             await context.directory.resolve(fiber, runtime)
         endpoint = cluster.pick(monotonic(), context.rng)
         if endpoint is None or runtime.failure:
             return False
-        endpoint.active += 1
-        endpoint.requests += 1
+        lease.begin_attempt(endpoint)
         runtime.used = monotonic()
-        runtime.stats.requests_total += 1
         try:
             connection = runtime.pool.take_idle(endpoint, preface)
             if connection is None:
                 tls = await runtime.origination(fiber)
                 connection = await runtime.pool.open_new(fiber, endpoint, tls, preface)
+            lease.use(connection)
             limits = context.settings.response_limits
-            status = await _talk(runtime, connection, fiber, data, method, limits)
+            status = await _talk(lease, connection, fiber, data, method, limits)
             cluster.report_status(endpoint, status, monotonic())
         except ConnectFailed:
             cluster.report(endpoint, Outcome.LOCAL_ORIGIN, monotonic())
             raise
-        finally:
-            endpoint.active -= 1
         return True
     finally:
-        runtime.stats.requests_active -= 1
-        cluster.done_request()
+        lease.release()
 
 
 async def _talk(
-    runtime: ClusterRuntime,
+    lease: Lease,
     connection: UpstreamConnection,
     fiber: Fiber,
     data: bytes,
@@ -139,17 +136,12 @@ async def _talk(
 ) -> int:
     """Send, and read the answer away; a short one leaves the connection to be used again. Returns
     the answer's status."""
-    keep = False
-    try:
-        connection.requests += 1
-        await connection.stream.send_all(fiber, data)
-        keep, status = await _read_away(connection, fiber, method, limits)
-        return status
-    finally:
-        if keep:
-            runtime.pool.release(connection)
-        else:
-            runtime.pool.discard(connection)
+    connection.requests += 1
+    await connection.stream.send_all(fiber, data)
+    keep, status = await _read_away(connection, fiber, method, limits)
+    if keep:
+        lease.give_back()
+    return status  # a connection that is not kept is closed with the lease
 
 
 async def _read_away(

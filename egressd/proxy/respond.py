@@ -100,9 +100,8 @@ def _broken_off(x: Exchange, error: Exception) -> None:
 
 
 def _finish(x: Exchange, this: Attempt, response: ResponseHead, clean: bool) -> None:
-    runtime = x.cluster
-    assert runtime is not None
-    connection = this.connection
+    lease = x.lease
+    assert lease is not None
     uploading = x.body is not None and not x.body.complete
     if uploading:
         x.keep_alive = False
@@ -110,8 +109,8 @@ def _finish(x: Exchange, this: Attempt, response: ResponseHead, clean: bool) -> 
         x.uploads.cancel()
         uploading = True  # the last of the body may not have gone out
     if clean and response.keep_alive and not uploading:
-        runtime.pool.release(connection)
+        lease.give_back()
     else:
-        runtime.pool.discard(connection)
+        lease.discard()
     if x.body is not None:
         x.put_back(x.body.rest)

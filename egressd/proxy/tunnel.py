@@ -24,6 +24,7 @@ from egressd.routing.l4 import Connection
 from egressd.upstream.cluster import Outcome
 from egressd.upstream.connection import UpstreamConnection
 from egressd.upstream.dialing import ConnectFailed
+from egressd.upstream.lease import Lease
 from egressd.upstream.pool import Overflow
 from egressd.upstream.preface import TunnelRefused, open_tunnel
 from egressd.upstream.spec import TunnelSpec
@@ -55,10 +56,11 @@ async def connect_tunnel(x: Exchange) -> None:
             details="cluster_not_found",
             close=True,
         )
-    if not runtime.cluster.admit_request():
-        raise LocalReply(503, "overflow", flag="UO", headers=((b"x-envoy-overloaded", b"true"),))
+    try:
+        lease = x.lease = Lease(runtime.pool, runtime.stats)
+    except Overflow as overflow:
+        raise _overflow(runtime, overflow) from None
     runtime.used = x.started
-    runtime.stats.requests_active += 1
     try:
         if not runtime.resolved:
             x.fiber.set_deadline(monotonic() + runtime.cluster.spec.limits.connect_timeout_s)
@@ -66,15 +68,17 @@ async def connect_tunnel(x: Exchange) -> None:
                 await x.context.directory.resolve(x.fiber, runtime)
             if runtime.failure:
                 raise LocalReply(runtime.failure_status, runtime.failure, flag="NC", close=True)
-        connection = await connect_endpoint(x, runtime, originate_tls=False)
-        try:
-            await _established(x)
-            await relay_both(x, connection.stream, x.take_buffer())
-        finally:
-            runtime.pool.discard(connection)
+        connection = await connect_endpoint(x, lease, runtime, originate_tls=False)
+        await _established(x)
+        await relay_both(x, connection.stream, x.take_buffer())
     finally:
-        runtime.stats.requests_active -= 1
-        runtime.cluster.done_request()
+        lease.release()
+
+
+def _overflow(runtime: ClusterRuntime, overflow: Overflow) -> LocalReply:
+    runtime.stats.overflow(overflow.limit)
+    overloaded = ((b"x-envoy-overloaded", b"true"),)
+    return LocalReply(503, f"overflow ({overflow.limit})", flag="UO", headers=overloaded)
 
 
 def _cluster_of(x: Exchange, host: str, port: int) -> ClusterRuntime:
@@ -111,10 +115,10 @@ def connection_of(session: Session, name: str, port: int, destination: str = "")
 
 
 async def connect_endpoint(
-    x: Session, runtime: ClusterRuntime, *, originate_tls: bool
+    x: Session, lease: Lease, runtime: ClusterRuntime, *, originate_tls: bool
 ) -> UpstreamConnection:
-    """A connection to one of the endpoints for this client alone; another one is tried when a connect
-    fails. Raises `LocalReply`."""
+    """A connection to one of the endpoints for this client alone, the lease's; another one is tried
+    when a connect fails. Raises `LocalReply`."""
     tried: tuple[object, ...] = ()
     failure: ConnectFailed | None = None
     for _ in range(_TRIES):
@@ -123,29 +127,29 @@ async def connect_endpoint(
             break
         x.endpoint = endpoint
         x.attempts += 1
-        endpoint.active += 1
-        endpoint.requests += 1
+        lease.begin_attempt(endpoint)
         x.fiber.set_deadline(float("inf"))
         try:
             tls = await runtime.origination(x.fiber) if originate_tls else None
             preface = preface_of(x, runtime)
             connection = await runtime.pool.open_new(x.fiber, endpoint, tls, preface, fresh=True)
+            lease.use(connection)
             if originate_tls and runtime.cluster.spec.tunnel is not None:
-                await _through_proxy(x, runtime, connection, runtime.cluster.spec.tunnel)
+                await _through_proxy(x, lease, connection, runtime.cluster.spec.tunnel)
         except ConnectFailed as error:
             failure = error
-            endpoint.active -= 1
+            runtime.stats.connect_failures += 1
+            lease.end_attempt()
             x.endpoint = None
             tried = (*tried, endpoint)
             if reason := runtime.cluster.report(endpoint, Outcome.LOCAL_ORIGIN, monotonic()):
                 x.context.recorder.ejected(x, endpoint, reason)
         except Overflow as overflow:
-            endpoint.active -= 1
+            lease.end_attempt(refused=True)
             x.endpoint = None
-            runtime.stats.overflow(overflow.limit)
-            raise LocalReply(503, f"overflow ({overflow.limit})", flag="UO") from None
+            raise _overflow(runtime, overflow) from None
         except TlsConfigError as error:
-            endpoint.active -= 1
+            lease.end_attempt(refused=True)
             x.endpoint = None
             raise LocalReply(503, f"TLS origination: {error}", flag="UF", close=True) from None
         else:
@@ -158,16 +162,16 @@ async def connect_endpoint(
 
 
 async def _through_proxy(
-    x: Session, runtime: ClusterRuntime, connection: UpstreamConnection, tunnel: TunnelSpec
+    x: Session, lease: Lease, connection: UpstreamConnection, tunnel: TunnelSpec
 ) -> None:
     """The endpoint is a proxy that leads further (Istio `tunnel`). Raises `ConnectFailed`."""
-    x.fiber.set_deadline(monotonic() + runtime.cluster.spec.limits.connect_timeout_s)
+    x.fiber.set_deadline(monotonic() + lease.pool.cluster.spec.limits.connect_timeout_s)
     try:
         head = await open_tunnel(connection.stream, x.fiber, tunnel)
         if tunnel.method == "POST":
             start_bodies(connection.stream, head)
     except (TunnelRefused, StreamClosed, MalformedMessage, Deadline) as error:
-        runtime.pool.discard(connection)
+        lease.discard()
         reason = str(error) or f"no answer to {tunnel.method} in time"
         raise ConnectFailed(connection.endpoint.id, reason) from None
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from time import monotonic
 from typing import NamedTuple
 
+from egressd.upstream.admission import Admission
 from egressd.upstream.arrange import Levels, arrange, choose_level, set_weights
 from egressd.upstream.balancer import (
     Lots,
@@ -20,15 +21,7 @@ from egressd.upstream.balancer import (
     choose_random,
 )
 from egressd.upstream.hashing import DEFAULT_MIN_RING_SIZE, HashTables
-from egressd.upstream.node_state import (
-    CONNECTIONS,
-    EPOCH,
-    PENDING,
-    REQUESTS,
-    RETRIES,
-    NodeState,
-    slot_key,
-)
+from egressd.upstream.node_state import EPOCH, NodeState, slot_key
 from egressd.upstream.outlier import (
     HostHealth,
     Outcome,
@@ -39,7 +32,6 @@ from egressd.upstream.outlier import (
     observe,
     outcome_of_status,
 )
-from egressd.upstream.retry_budget import RecentRequests, most_retries
 from egressd.upstream.spec import Balancer, ClusterSpec, EndpointSpec, HashTable
 from egressd.upstream.warmup import STEPS
 
@@ -57,9 +49,9 @@ class Endpoint:
         "connections",
         "current",
         "draining",
-        "ejected_until",
         "failures",
         "id",
+        "is_ready",
         "joined",
         "key",
         "requests",
@@ -84,7 +76,7 @@ class Endpoint:
             0.0  # monotonic, when it came to a cluster that was in use; 0 = from the start
         )
         self.slot = -1  # in the node's health table; -1 = nothing bad seen
-        self.ejected_until = 0.0
+        self.is_ready = True  # may be chosen, as of the last look at the node's health table
 
 
 class EndpointHealth(NamedTuple):
@@ -125,9 +117,7 @@ class Cluster:
         self._ready: tuple[Endpoint, ...] | None = None  # what these were made from
         self._fresh_until = 0.0  # when the next ejection ends
         self._epoch = -1
-        self._breaker = -1  # slot in the node's counts; -1 = none needed, or none to be had
-        self._held = [0, 0, 0, 0]  # this worker's counts, by what `node_state` calls them
-        self._recent: RecentRequests | None = None  # where a retry budget looks back
+        self.admission = Admission(node)
         self._tables: HashTables[Endpoint] = HashTables()
         self._choose = _chooser(spec.balancer)
         self._in_use = False
@@ -141,15 +131,8 @@ class Cluster:
         """New configuration; endpoints that stay keep their connections, counters and health."""
         if spec.balancer is not self.spec.balancer:
             self._choose = _chooser(spec.balancer)
-        looked_back_s = spec.retry_budget.interval_s if spec.retry_budget is not None else 0.0
-        if looked_back_s != (self._recent.interval_s if self._recent is not None else 0.0):
-            self._recent = RecentRequests(looked_back_s) if looked_back_s else None
         self.spec = spec
-        if self._breaker < 0 and (spec.limits.is_limited or spec.retry_budget is not None):
-            self._breaker = self._node.breaker(slot_key(self._name))
-            if self._breaker >= 0:
-                for which, held in enumerate(self._held):
-                    self._node.add(self._breaker, which, held)
+        self.admission.update(spec)
         self.set_resolved(endpoints)
 
     def set_resolved(self, endpoints: Sequence[EndpointSpec]) -> None:
@@ -224,6 +207,15 @@ class Cluster:
                 return self._choose(Lots(untried), rng)
         return self._choose(among, rng)
 
+    def may_replace(self, other: Endpoint, chosen: Endpoint, now: float) -> bool:
+        """Whether a request for which `chosen` was picked freely may as well go to another endpoint, of
+        which a connection came free."""
+        if now >= self._fresh_until or self._epoch != self._words[EPOCH]:
+            self._refresh(now)
+        if self.spec.locality is not None and other.spec.locality != chosen.spec.locality:
+            return False
+        return other.is_ready and not other.draining
+
     def _table(self, among: Lots[Endpoint]) -> Table[Endpoint]:
         if among.table is None or self._tables.is_filling:
             kind, size = self.spec.hash_table or HashTable("ring", DEFAULT_MIN_RING_SIZE)
@@ -240,12 +232,15 @@ class Cluster:
         for endpoint in self.endpoints:
             endpoint.slot = slot = node.find_health(endpoint.key)
             until = node.read_health(slot).ejected_until if slot >= 0 else 0.0
-            if until > now and policy is not None:
-                fresh_until = min(fresh_until, until)
-            else:
+            endpoint.is_ready = until <= now or policy is None
+            if endpoint.is_ready:
                 ready.append(endpoint)
+            else:
+                fresh_until = min(fresh_until, until)
         if policy is not None and is_panic(policy, len(ready), len(self.endpoints)):
             ready = list(self.endpoints)
+            for endpoint in ready:
+                endpoint.is_ready = True
         warming = set_weights(self.endpoints, self.spec.warmup, now)
         if warming and self.spec.warmup is not None:
             fresh_until = min(fresh_until, now + self.spec.warmup.duration_s / STEPS)
@@ -338,80 +333,3 @@ class Cluster:
                 )
             )
         return listed
-
-    # -- circuit breakers --------------------------------------------------------------------
-    #
-    # Everything is counted whether limited or not, so that the counts are right on the day when
-    # a limit comes, goes or comes back while requests are under way.
-
-    def _admit(self, which: int, limit: int | None) -> bool:
-        if self._breaker < 0:
-            # Without a slot (the table is full) a worker keeps to its own part of the limit.
-            if limit is not None and self._held[which] >= self._node.share(limit):
-                return False
-        elif limit is None:
-            self._node.add(self._breaker, which, 1)
-        elif not self._node.acquire(self._breaker, which, limit):
-            return False
-        self._held[which] += 1
-        return True
-
-    def _done(self, which: int) -> None:
-        self._held[which] -= 1
-        if self._breaker >= 0:
-            self._node.add(self._breaker, which, -1)
-
-    def admit_request(self) -> bool:
-        """Istio `http2MaxRequests` (Envoy `max_requests`): requests under way on the node."""
-        if self._recent is not None:
-            self._recent.began(monotonic())
-        return self._admit(REQUESTS, self.spec.limits.max_requests)
-
-    def done_request(self) -> None:
-        self._done(REQUESTS)
-
-    def admit_pending(self) -> bool:
-        """Istio `http1MaxPendingRequests`: requests waiting for a connection."""
-        return self._admit(PENDING, self.spec.limits.max_pending_requests)
-
-    def done_pending(self) -> None:
-        self._done(PENDING)
-
-    def admit_connection(self) -> bool:
-        """Istio `maxConnections`."""
-        return self._admit(CONNECTIONS, self.spec.limits.max_connections)
-
-    def done_connection(self) -> None:
-        self._done(CONNECTIONS)
-
-    def admit_retry(self) -> bool:
-        """Istio `maxRetries`, or `retryBudget`: retries under way to the whole cluster."""
-        budget = self.spec.retry_budget
-        if budget is None:
-            return self._admit(RETRIES, self.spec.limits.max_retries)
-        if self._recent is not None:
-            # Each worker counts what began with it, and has its own share of the budget for these.
-            share = self._recent.total(monotonic()) * budget.percent / 100.0
-            if self._held[RETRIES] + 1 <= share:
-                return self._admit(RETRIES, None)
-        requests = (
-            self._node.total(self._breaker, REQUESTS)
-            if self._breaker >= 0
-            else self._held[REQUESTS]
-        )
-        return self._admit(RETRIES, most_retries(budget, requests))
-
-    def done_retry(self) -> None:
-        self._done(RETRIES)
-
-    def others_wait_for_connection(self) -> bool:
-        """Whether another worker's request waits because the node is at `maxConnections`, so that
-        an idle connection of this worker is better given up."""
-        limit = self.spec.limits.max_connections
-        if limit is None or self._breaker < 0:
-            return False
-        node = self._node
-        return (
-            node.others(self._breaker, PENDING) > 0
-            and node.total(self._breaker, CONNECTIONS) >= limit
-        )

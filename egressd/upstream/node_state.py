@@ -7,14 +7,16 @@ Layout (64-bit native words):
     health slots    HEALTH_SLOTS x 8 words: key, server, gateway, local, ejected_until (ns of
                     CLOCK_MONOTONIC, which all processes share), multiplier, touched (ns), reserved
     breaker keys    BREAKER_SLOTS words
-    breaker counts  BREAKER_SLOTS x 4 kinds x MAX_WORKERS words, a page a slot
+    breaker counts  BREAKER_SLOTS x 8 kinds x MAX_WORKERS words, two pages a slot
+    calls           MAX_WORKERS x BREAKER_SLOTS bytes: 1 = the worker is to look at the slot
 
 `epoch` grows with every change of who is ejected or has a slot, so that a reader compares one word
 to know that what it knows stands. `workers` is the highest index seen plus one.
 
 A key is a 64-bit hash, 0 = free. A slot is found by linear probing and never becomes free again,
-only another endpoint's, so that no chain breaks. Writes happen under record locks of this file,
-which the kernel drops when the holder dies; a reader needs none, since a word is written whole. Who
+only another endpoint's or cluster's, so that no chain breaks. Writes happen under record locks of
+this file, which the kernel drops when the holder dies; a reader needs none, since a word is written
+whole. Who
 holds the health lock sets `dirty` and clears it last: who finds it set follows a writer that died
 half-way, and moves the epoch on, so that everybody reads again what was or was not written.
 
@@ -32,11 +34,16 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
+from typing import TypeVar
 
 from egressd.upstream.outlier import HostHealth
+
+T = TypeVar("T")
+Changes = Sequence[tuple[int, int]]
+"""Places of words, and what is added to each."""
 
 MAX_WORKERS = 128
 HEALTH_SLOTS = 8192
@@ -45,9 +52,11 @@ EPOCH, _DIRTY, _WORKERS, _LOCKS = range(4)
 _HEALTH_WORDS = 8
 _HEALTH_AT = 8
 _BREAKER_AT = _HEALTH_AT + HEALTH_SLOTS * _HEALTH_WORDS
-_COUNTS_WORDS = 4 * MAX_WORKERS
+_KINDS = 8
+_COUNTS_WORDS = _KINDS * MAX_WORKERS
 _COUNTS_AT = -(-(_BREAKER_AT + BREAKER_SLOTS) // _COUNTS_WORDS) * _COUNTS_WORDS
-_SIZE = (_COUNTS_AT + BREAKER_SLOTS * _COUNTS_WORDS) * 8
+_CALLS_AT = (_COUNTS_AT + BREAKER_SLOTS * _COUNTS_WORDS) * 8
+_SIZE = _CALLS_AT + MAX_WORKERS * BREAKER_SLOTS
 _KEY, _SERVER, _GATEWAY, _LOCAL, _UNTIL, _MULTIPLIER, _TOUCHED = range(7)
 _PROBES = 64
 _NS = 1_000_000_000
@@ -61,8 +70,9 @@ the scheduler more."""
 _PAUSE_S = 0.0005
 _FLOCK = struct.Struct("hhqqi0q")  # struct flock of fcntl(2), 64-bit
 
-CONNECTIONS, PENDING, REQUESTS, RETRIES = range(4)
-"""What a circuit breaker counts."""
+CONNECTIONS, PENDING, REQUESTS, RETRIES, WAITING, GRANTED, IDLE, USERS = range(_KINDS)
+"""What is counted under a slot: what circuit breakers limit, then requests that wait for a connection,
+connections granted to a worker that it has not taken yet, idle ones, and clusters that use the slot."""
 
 
 def create() -> int:
@@ -81,13 +91,16 @@ class NodeState:
     """The mapping of one process, made after the fork. `worker` is the index that its counts stand
     under; None for a process that only looks (the registry process)."""
 
-    def __init__(self, fd: int, worker: int | None = 0) -> None:
+    def __init__(self, fd: int, worker: int | None = 0, bells: Sequence[int] = ()) -> None:
+        """`bells` are eventfds by worker, readable when the worker is to look at its calls."""
         if worker is not None and not 0 <= worker < MAX_WORKERS:
             raise ValueError(f"worker index {worker}: expected 0 to {MAX_WORKERS - 1}")
         self._fd = os.dup(fd)
         self._map = mmap.mmap(self._fd, _SIZE)
         self.words = memoryview(self._map).cast("q")
-        self._worker = worker or 0
+        self.worker = worker or 0
+        self._bells = bells
+        self._listeners: dict[int, list[Callable[[], None]]] = {}
         self._locks = 0  # generation of the lock that is held
         if worker is not None:
             with self._lock(_KEYS_LOCK):
@@ -249,22 +262,49 @@ class NodeState:
     # -- circuit breakers --------------------------------------------------------------------
 
     def breaker(self, key: int) -> int:
-        """The breaker slot of a cluster, claimed if need be; -1 when none can be had."""
+        """The breaker slot of a cluster, claimed if need be; -1 when none can be had. `leave_breaker`
+        follows. A slot that no cluster of any worker uses is free."""
         words = self.words
         with self._lock(_KEYS_LOCK):
+            free = -1
             for probe in range(_PROBES):
                 slot = (key + probe) % BREAKER_SLOTS
-                if words[_BREAKER_AT + slot] == key:
-                    return slot
-                if not words[_BREAKER_AT + slot] and not self._is_left_behind:
-                    words[_BREAKER_AT + slot] = key
-                    return slot
-        return -1
+                found = words[_BREAKER_AT + slot]
+                if found == key:
+                    free = slot
+                    break
+                if free < 0 and (not found or not self.total(slot, USERS)):
+                    free = slot
+                if not found:
+                    break
+            if free < 0 or self._is_left_behind:
+                return -1
+            if words[_BREAKER_AT + free] != key:
+                self._clear(free)
+                words[_BREAKER_AT + free] = key
+            words[self.place(free, USERS)] += 1
+            return free
+
+    def _clear(self, slot: int) -> None:
+        at = _COUNTS_AT + slot * _COUNTS_WORDS
+        for word in range(at, at + _COUNTS_WORDS):
+            if self.words[word]:
+                self.words[word] = 0
+
+    def leave_breaker(self, slot: int) -> None:
+        """A cluster of this worker uses the slot no more, and nothing of it is counted there."""
+        with self._lock(_KEYS_LOCK):
+            self.words[self.place(slot, USERS)] -= 1
 
     def share(self, limit: int) -> int:
         """This worker's part of a limit, for a cluster without a slot. All parts make the limit."""
         workers = max(self.words[_WORKERS], 1)
-        return limit // workers + (self._worker < limit % workers)
+        return limit // workers + (self.worker < limit % workers)
+
+    def row(self, slot: int, which: int) -> list[int]:
+        """The counts of all workers."""
+        at = _COUNTS_AT + slot * _COUNTS_WORDS + which * MAX_WORKERS
+        return self.words[at : at + self.words[_WORKERS]].tolist()
 
     def total(self, slot: int, which: int) -> int:
         """The node-wide count."""
@@ -273,38 +313,89 @@ class NodeState:
 
     def others(self, slot: int, which: int) -> int:
         """The count of all workers but this one."""
-        return self.total(slot, which) - self.words[self._own(slot, which)]
+        return self.total(slot, which) - self.words[self.place(slot, which)]
 
-    def _own(self, slot: int, which: int) -> int:
-        return _COUNTS_AT + slot * _COUNTS_WORDS + which * MAX_WORKERS + self._worker
+    def place(self, slot: int, which: int, worker: int = -1) -> int:
+        """Where a worker's count stands, this one's by default."""
+        worker = self.worker if worker < 0 else worker
+        return _COUNTS_AT + slot * _COUNTS_WORDS + which * MAX_WORKERS + worker
 
-    def acquire(self, slot: int, which: int, limit: int) -> bool:
-        """Count one more, unless the node has `limit` already. The sum never exceeds the limit."""
+    def decide(self, slot: int, decision: Callable[[], tuple[T, Changes]]) -> T:
+        """Decide on what is counted and change it, under the slot's lock."""
+        words = self.words
         while True:
             byte = self._take_lock(_BREAKER_LOCK + slot)
             try:
-                if self.total(slot, which) >= limit:
-                    return False
-                own = self._own(slot, which)
-                self.words[own] += 1
+                result, changes = decision()
+                for at, by in changes:
+                    words[at] += by
                 if not self._is_left_behind:
-                    return True
-                self.words[own] -= 1
+                    return result
+                for at, by in changes:
+                    words[at] -= by
             finally:
                 fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, byte)
+
+    def acquire(self, slot: int, which: int, limit: int) -> bool:
+        """Count one more, unless the node has `limit` already. The sum never exceeds the limit."""
+        own = self.place(slot, which)
+
+        def decision() -> tuple[bool, Changes]:
+            if self.total(slot, which) >= limit:
+                return False, ()
+            return True, ((own, 1),)
+
+        return self.decide(slot, decision)
 
     def add(self, slot: int, which: int, count: int) -> None:
         """Count without asking: a release (negative), or what no limit holds. Only this worker
         writes the word, and a count that falls breaks no limit: no lock."""
-        own = self._own(slot, which)
-        self.words[own] = max(0, self.words[own] + count)
+        self.words[self.place(slot, which)] += count
 
     def forget_worker(self, worker: int | None = None) -> None:
-        """Zero what a worker of this index (None: one's own) held that has died: the supervisor, when
-        it hears of the end, and its replacement before it serves."""
+        """Zero what a worker of this index (None: one's own) held that has died, and let the others
+        know: the supervisor, when it hears of the end, its replacement before it serves, and a worker
+        that ends by itself."""
         words = self.words
-        index = self._worker if worker is None else worker
+        index = self.worker if worker is None else worker
         for slot in range(BREAKER_SLOTS):
             if words[_BREAKER_AT + slot]:
-                for which in range(4):
-                    words[_COUNTS_AT + slot * _COUNTS_WORDS + which * MAX_WORKERS + index] = 0
+                held = 0
+                for which in range(_KINDS):
+                    at = self.place(slot, which, index)
+                    held += words[at]
+                    words[at] = 0
+                if held:
+                    for other in range(words[_WORKERS]):
+                        self.call(other, slot)
+
+    # -- calls -------------------------------------------------------------------------------
+
+    def listen(self, slot: int, on_call: Callable[[], None]) -> None:
+        """`on_call` is called when another worker has something to say about the slot."""
+        self._listeners.setdefault(slot, []).append(on_call)
+
+    def stop_listening(self, slot: int, on_call: Callable[[], None]) -> None:
+        """The end of `listen`."""
+        listeners = self._listeners.get(slot, [])
+        if on_call in listeners:
+            listeners.remove(on_call)
+        if not listeners:
+            self._listeners.pop(slot, None)
+
+    def call(self, worker: int, slot: int) -> None:
+        """Let a worker look at a slot."""
+        if worker >= len(self._bells):
+            return
+        self._map[_CALLS_AT + worker * BREAKER_SLOTS + slot] = 1
+        with suppress(OSError):
+            os.eventfd_write(self._bells[worker], 1)
+
+    def hear(self) -> None:
+        """Look at the slots that this worker was called to."""
+        begin = _CALLS_AT + self.worker * BREAKER_SLOTS
+        end = begin + BREAKER_SLOTS
+        while (at := self._map.find(b"\x01", begin, end)) >= 0:
+            self._map[at] = 0  # before looking: a call that comes meanwhile is another one
+            for on_call in tuple(self._listeners.get(at - begin, ())):
+                on_call()

@@ -1,40 +1,58 @@
 """The connections of one cluster in one worker: idle ones by endpoint, admission of new ones.
 
 The newest idle connection is used first, so that the others grow old and are closed. Limits are the
-node's (`Cluster.admit_connection`); who finds none free waits in line, bounded by
-`http1MaxPendingRequests` (Envoy: a request waits while its connection is being made, too).
+node's (`egressd.upstream.admission`). Who finds none free waits, bounded by `http1MaxPendingRequests`
+(Envoy: a request waits while its connection is being made, too).
+
+Rules of this file:
+- those who wait are served in order, and nobody who comes later passes them;
+- a connection that comes free is handed to the first who waits; where that one cannot use it (another
+  client's, another endpoint's), it closes, and the first one may make one in its place;
+- while anybody waits no connection is idle; another worker that waits is told, and tells.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
 
-from egressd.net.fiber import Fiber
+from egressd.net.fiber import Deadline, Fiber
 from egressd.net.readiness import Readiness
+from egressd.upstream.admission import Overflow, ReleasedTwice
 from egressd.upstream.cluster import Cluster, Endpoint
 from egressd.upstream.connection import UpstreamConnection, connect
+from egressd.upstream.dialing import ConnectFailed
 from egressd.upstream.tls_handshake import Origination
 
-_LINE_POLL_S = 0.02
-"""How often a waiting request looks whether another worker freed a connection, seconds."""
+__all__ = ["Overflow", "Pool", "StillWaiting"]
 
 
-class Overflow(Exception):
-    """A circuit breaker is open; `limit` is the Istio field that says so."""
+class StillWaiting(Deadline):
+    """The fiber's deadline passed before its turn came: nothing was done to the endpoint."""
 
-    def __init__(self, limit: str) -> None:
-        super().__init__(limit)
-        self.limit = limit
+
+class _Waiter:
+    """A request that waits for a connection, or for the right to make one."""
+
+    __slots__ = ("connection", "endpoint", "fiber", "is_bound", "is_served", "preface")
+
+    def __init__(self, fiber: Fiber, endpoint: Endpoint, preface: bytes | None, is_bound: bool):
+        self.fiber = fiber
+        self.endpoint = endpoint
+        self.preface = preface  # None: takes no connection that others have used
+        self.is_bound = is_bound  # to its endpoint
+        self.is_served = False
+        self.connection: UpstreamConnection | None = None  # None when served: make one
 
 
 class Pool:
     """Idle and open connections of one cluster, all endpoints."""
 
     __slots__ = (
-        "_line",
+        "_idle_count",
         "_on_unasked",
+        "_waiters",
         "cluster",
         "generation",
         "idle",
@@ -52,9 +70,18 @@ class Pool:
         self.cluster = cluster
         self.generation = 0
         self.idle: dict[Endpoint, list[UpstreamConnection]] = {}
+        self._idle_count = 0
         self.open = 0
         self.opened = 0
-        self._line: deque[Fiber] = deque()
+        self._waiters: OrderedDict[_Waiter, None] = OrderedDict()
+        cluster.admission.listen(self.serve_line)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a connection, or for the right to make one."""
+        return len(self._waiters)
+
+    # -- taking ------------------------------------------------------------------------------
 
     def take_idle(self, endpoint: Endpoint, preface: bytes = b"") -> UpstreamConnection | None:
         """The newest usable idle connection to an endpoint, of those that began with `preface`."""
@@ -67,6 +94,7 @@ class Pool:
             idle.append(own)
         while idle:
             connection = idle.pop()
+            self._idle_changed(-1)
             connection.on_idle_end = None
             connection.stream.read_waiter = None
             if self._is_quiet(connection):
@@ -95,53 +123,84 @@ class Pool:
         preface: bytes = b"",
         *,
         fresh: bool = False,
+        bound: bool = True,
     ) -> UpstreamConnection:
-        """A new connection, or (unless it has to be `fresh`) one that came free while waiting in line.
+        """A new connection, or (unless it has to be `fresh`) one that came free while waiting, to
+        another endpoint of the cluster unless the request is `bound` to this one.
 
         Raises `Overflow`, `ConnectFailed`, `Deadline`.
         """
-        cluster = self.cluster
-        if not cluster.admit_pending():
+        admission = self.cluster.admission
+        if admission.limit == 0:  # this worker's part of a limit below the number of workers
+            raise Overflow("maxConnections")
+        if not admission.admit_pending():
             raise Overflow("http1MaxPendingRequests")
         try:
-            while not cluster.admit_connection():
-                free = None if fresh else self.take_idle(endpoint, preface)
-                if free is not None:
-                    return free
-                if not self._close_one_idle():
-                    await self._wait_in_line(fiber)
+            if not self._may_connect():
+                waiter = _Waiter(fiber, endpoint, None if fresh else preface, bound)
+                connection = await self._wait(waiter)
+                if connection is not None:
+                    return connection
             return await self._connect(fiber, endpoint, tls, preface)
         finally:
-            cluster.done_pending()
+            admission.done_pending()
+
+    def _may_connect(self) -> bool:
+        """Whether a newcomer may make a connection now; if not, it is counted as waiting."""
+        admission = self.cluster.admission
+        if self._waiters:
+            admission.join_line()
+            return False
+        if admission.take_connection():
+            return True
+        oldest = self._oldest_idle()
+        if oldest is None:
+            return False
+        admission.leave_line()
+        self._forget_idle(oldest)
+        self._close(oldest)
+        return True
+
+    async def _wait(self, waiter: _Waiter) -> UpstreamConnection | None:
+        """Wait for one's turn. None: a connection may be made."""
+        self._waiters[waiter] = None
+        try:
+            while not waiter.is_served:
+                await waiter.fiber.wait()
+            return waiter.connection
+        except BaseException as error:
+            if not waiter.is_served:
+                del self._waiters[waiter]
+                self.cluster.admission.leave_line()
+            elif waiter.connection is not None:
+                self.release(waiter.connection)
+            else:
+                self._came_free()
+            if isinstance(error, Deadline):
+                raise StillWaiting from None
+            raise
 
     async def _connect(
         self, fiber: Fiber, endpoint: Endpoint, tls: Origination | None, preface: bytes
     ) -> UpstreamConnection:
-        generation = self.generation
         limits = self.cluster.spec.limits
+        connection = None
         try:
-            connection = await connect(self.loop, fiber, endpoint, generation, limits, tls, preface)
-        except BaseException:
-            self.cluster.done_connection()
+            connection = await connect(
+                self.loop, fiber, endpoint, self.generation, limits, tls, preface
+            )
+        except ConnectFailed:
             endpoint.connect_failures += 1
-            self._call_next()
             raise
+        finally:
+            if connection is None:
+                self._came_free()
         self.open += 1
         self.opened += 1
         endpoint.connections += 1
         return connection
 
-    async def _wait_in_line(self, fiber: Fiber) -> None:
-        self._line.append(fiber)
-        try:
-            await fiber.nap(_LINE_POLL_S)
-        finally:
-            if fiber in self._line:
-                self._line.remove(fiber)
-
-    def _call_next(self) -> None:
-        if self._line:
-            self._line[0].wake()
+    # -- giving back ---------------------------------------------------------------------------
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take a connection back whose last exchange ended cleanly. It is kept only when it is known
@@ -157,31 +216,90 @@ class Pool:
             or connection.endpoint.draining
             or (maximum is not None and connection.requests >= maximum)
             or (longest is not None and monotonic() - connection.opened >= longest)
-            or (limits.max_connections is not None and self._others_wait())
         ):
             self.discard(connection)
             return
+        if limits.max_connections is not None:
+            admission = self.cluster.admission
+            if admission.others_wait() and not admission.give_connection(keep=True):
+                self._close(connection)
+                return
+            if self._waiters:
+                self._hand_on(connection)
+                return
         endpoint = connection.endpoint
         idle = self.idle.get(endpoint)
         if idle is None:
             idle = self.idle[endpoint] = []
         idle.append(connection)
+        self._idle_changed(1)
         connection.idle_pass = self.loop.passes
         connection.watch(self._idle_ended)
-        if self._line:
-            self._call_next()
-
-    def _others_wait(self) -> bool:
-        return not self._line and self.cluster.others_wait_for_connection()
 
     def discard(self, connection: UpstreamConnection) -> None:
         """Close a connection for good."""
-        if not connection.stream.closed:
-            connection.close()
-            connection.endpoint.connections -= 1
-            self.open -= 1
-            self.cluster.done_connection()
-            self._call_next()
+        self._close(connection)
+        self._came_free()
+
+    def _close(self, connection: UpstreamConnection) -> None:
+        """Close a connection; what it counts against the limit goes to somebody else."""
+        if connection.stream.closed:
+            raise ReleasedTwice("connection")
+        connection.close()
+        connection.endpoint.connections -= 1
+        self.open -= 1
+
+    def _hand_on(self, connection: UpstreamConnection) -> None:
+        """Serve the first who waits with a connection that came free."""
+        first = next(iter(self._waiters))
+        if self._fits(connection, first):
+            self._serve_first(connection)
+        else:
+            self._close(connection)
+            self._serve_first(None)
+
+    def _fits(self, connection: UpstreamConnection, waiter: _Waiter) -> bool:
+        if connection.preface != waiter.preface:
+            return False
+        if connection.endpoint is waiter.endpoint:
+            return True
+        return not waiter.is_bound and self.cluster.may_replace(
+            connection.endpoint, waiter.endpoint, monotonic()
+        )
+
+    def _came_free(self) -> None:
+        """One connection less: another may be made, by the first who waits."""
+        if self.cluster.admission.give_connection(keep=bool(self._waiters)):
+            self._serve_first(None)
+
+    def _serve_first(self, connection: UpstreamConnection | None) -> None:
+        waiter, _ = self._waiters.popitem(last=False)
+        self.cluster.admission.leave_line()
+        waiter.connection = connection
+        waiter.is_served = True
+        waiter.fiber.wake()
+
+    def serve_line(self) -> None:
+        """Look whether there is room for those who wait, and give up idle connections that other
+        workers wait for: limits changed, or another worker called."""
+        admission = self.cluster.admission
+        for _ in range(admission.take_for_line(len(self._waiters))):
+            if self._waiters:
+                self._serve_first(None)
+            else:
+                self._came_free()  # granted to somebody who has left
+        while self._idle_count and admission.others_wait():
+            oldest = self._oldest_idle()
+            if oldest is None or admission.give_connection(keep=True):
+                break
+            self._forget_idle(oldest)
+            self._close(oldest)
+
+    # -- idle connections ------------------------------------------------------------------------
+
+    def _idle_changed(self, by: int) -> None:
+        self._idle_count += by
+        self.cluster.admission.set_idle(self._idle_count)
 
     def _idle_ended(self, connection: UpstreamConnection) -> None:
         self._forget_idle(connection)
@@ -195,29 +313,25 @@ class Pool:
         idle = self.idle.get(connection.endpoint)
         if idle is not None and connection in idle:
             idle.remove(connection)
+            self._idle_changed(-1)
 
-    def _close_one_idle(self) -> bool:
-        """Make room: close the oldest idle connection of any endpoint."""
+    def _oldest_idle(self) -> UpstreamConnection | None:
         oldest: UpstreamConnection | None = None
-        for idle in self.idle.values():
-            if idle and (oldest is None or idle[0].idle_since < oldest.idle_since):
-                oldest = idle[0]
-        if oldest is None:
-            return False
-        self._close_idle(oldest)
-        return True
+        if self._idle_count:
+            for idle in self.idle.values():
+                if idle and (oldest is None or idle[0].idle_since < oldest.idle_since):
+                    oldest = idle[0]
+        return oldest
 
     def sweep(self, now: float | None = None) -> None:
         """Close what has been idle or open for too long, or belongs to endpoints that are gone."""
         now = monotonic() if now is None else now
         limits = self.cluster.spec.limits
         longest = limits.max_connection_duration_s
-        waited_for = limits.max_connections is not None and self._others_wait()
         for endpoint, idle in tuple(self.idle.items()):
             for connection in tuple(idle):
                 if (
-                    waited_for
-                    or endpoint.draining
+                    endpoint.draining
                     or connection.generation != self.generation
                     or now - connection.idle_since >= limits.idle_timeout_s
                     or (longest is not None and now - connection.opened >= longest)
@@ -225,6 +339,8 @@ class Pool:
                     self._close_idle(connection)
             if not idle:
                 del self.idle[endpoint]
+        if self._waiters or self.cluster.admission.others_wait():
+            self.serve_line()  # a worker that was killed called nobody
 
     def renew(self) -> None:
         """Connection settings changed (TLS, limits): idle connections close, busy ones on release."""

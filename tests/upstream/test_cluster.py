@@ -13,8 +13,9 @@ import pytest
 from egressd.api.service_entry import Resolution
 from egressd.routing.table import ClusterKey
 from egressd.upstream import node_state
+from egressd.upstream.admission import ReleasedTwice
 from egressd.upstream.cluster import Cluster, Endpoint, Outcome
-from egressd.upstream.node_state import NodeState
+from egressd.upstream.node_state import USERS, NodeState
 from egressd.upstream.spec import Balancer, ClusterSpec, EndpointSpec, OutlierPolicy, PoolLimits
 from tests.upstream.processes import die, in_processes
 
@@ -288,7 +289,6 @@ def test_ejections_outlive_the_worker_that_decided_them(fd: int, node: NodeState
     [
         (PoolLimits(max_requests=2), "request"),
         (PoolLimits(max_pending_requests=2), "pending"),
-        (PoolLimits(max_connections=2), "connection"),
         (PoolLimits(max_retries=2), "retry"),
     ],
 )
@@ -296,7 +296,8 @@ def test_each_limit_admits_so_many_and_then_as_they_end(
     node: NodeState, limits: PoolLimits, what: str
 ) -> None:
     cluster = Cluster(spec("1", limits=limits), node)
-    admit, done = getattr(cluster, f"admit_{what}"), getattr(cluster, f"done_{what}")
+    admission = cluster.admission
+    admit, done = getattr(admission, f"admit_{what}"), getattr(admission, f"done_{what}")
     assert [admit() for _ in range(3)] == [True, True, False]
     done()
     assert [admit() for _ in range(2)] == [True, False]
@@ -304,7 +305,7 @@ def test_each_limit_admits_so_many_and_then_as_they_end(
 
 def test_without_limits_all_is_admitted(node: NodeState) -> None:
     cluster = Cluster(spec("1"), node)
-    assert all(cluster.admit_request() for _ in range(5000))
+    assert all(cluster.admission.admit_request() for _ in range(5000))
 
 
 def test_a_limit_counts_over_all_workers(fd: int) -> None:
@@ -312,7 +313,7 @@ def test_a_limit_counts_over_all_workers(fd: int) -> None:
 
     def work(index: int) -> int:
         cluster = Cluster(limited, NodeState(fd, index))
-        return sum(cluster.admit_request() for _ in range(20))
+        return sum(cluster.admission.admit_request() for _ in range(20))
 
     assert sum(in_processes(work, range(4))) == 7
 
@@ -320,22 +321,22 @@ def test_a_limit_counts_over_all_workers(fd: int) -> None:
 def test_a_limit_that_went_and_came_back_leaks_no_place(node: NodeState) -> None:
     limited, free = spec("1", limits=PoolLimits(max_requests=1)), spec("1")
     cluster = Cluster(limited, node)
-    assert cluster.admit_request()
+    assert cluster.admission.admit_request()
     cluster.update(free, free.endpoints)
-    cluster.done_request()
+    cluster.admission.done_request()
     cluster.update(limited, limited.endpoints)
-    assert [cluster.admit_request() for _ in range(2)] == [True, False]
+    assert [cluster.admission.admit_request() for _ in range(2)] == [True, False]
 
 
 def test_a_limit_that_comes_later_counts_what_is_under_way(node: NodeState) -> None:
     limited, free = spec("1", limits=PoolLimits(max_requests=2)), spec("1")
     cluster = Cluster(free, node)
-    assert cluster.admit_request()
+    assert cluster.admission.admit_request()
     cluster.update(limited, limited.endpoints)
-    assert [cluster.admit_request() for _ in range(2)] == [True, False]
-    cluster.done_request()
-    cluster.done_request()
-    assert [cluster.admit_request() for _ in range(3)] == [True, True, False]
+    assert [cluster.admission.admit_request() for _ in range(2)] == [True, False]
+    cluster.admission.done_request()
+    cluster.admission.done_request()
+    assert [cluster.admission.admit_request() for _ in range(3)] == [True, True, False]
 
 
 def test_without_a_slot_a_worker_keeps_to_its_share(
@@ -345,23 +346,29 @@ def test_without_a_slot_a_worker_keeps_to_its_share(
     other = NodeState(fd, 1)
     limited = spec("1", limits=PoolLimits(max_requests=5))
     admitted = [
-        sum(cluster.admit_request() for _ in range(9))
+        sum(cluster.admission.admit_request() for _ in range(9))
         for cluster in (Cluster(limited, node), Cluster(limited, other))
     ]
     other.close()
     assert admitted == [3, 2]
 
 
-def test_a_connection_is_given_up_only_when_others_wait_at_the_limit(
-    fd: int, node: NodeState
-) -> None:
-    limited = spec("1", limits=PoolLimits(max_connections=2))
-    other_node = NodeState(fd, 1)
-    cluster, other = Cluster(limited, node), Cluster(limited, other_node)
-    assert cluster.admit_connection()
-    assert other.admit_pending()
-    assert not cluster.others_wait_for_connection()
-    assert cluster.admit_connection()
-    assert cluster.others_wait_for_connection()
-    assert not other.others_wait_for_connection()
-    other_node.close()
+@pytest.mark.parametrize("what", ["request", "pending", "retry"])
+def test_what_is_given_back_twice_is_an_error(node: NodeState, what: str) -> None:
+    admission = Cluster(spec("1", limits=PoolLimits(max_requests=2)), node).admission
+    assert getattr(admission, f"admit_{what}")()
+    getattr(admission, f"done_{what}")()
+    with pytest.raises(ReleasedTwice):
+        getattr(admission, f"done_{what}")()
+
+
+def test_a_dropped_cluster_leaves_its_slot_when_nothing_is_under_way(node: NodeState) -> None:
+    limited = spec("1", limits=PoolLimits(max_requests=2))
+    cluster = Cluster(limited, node)
+    slot = cluster.admission.slot
+    assert cluster.admission.admit_request()
+    cluster.admission.retire()
+    assert cluster.admission.slot == slot
+    cluster.admission.done_request()
+    assert cluster.admission.slot == -1
+    assert node.total(slot, USERS) == 0

@@ -84,7 +84,7 @@ def line(request: pytest.FixtureRequest, it: Loop) -> Iterator[Line]:
     unasked: list[Endpoint] = []
     pool = Pool(it.loop, cluster, unasked.append)
     endpoint = cluster.endpoints[0]
-    assert cluster.admit_connection()
+    assert cluster.admission.take_connection()
     pool.open += 1
     endpoint.connections += 1
     connection = UpstreamConnection(Stream(it.loop, ours), endpoint, 0)

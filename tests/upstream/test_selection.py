@@ -139,18 +139,18 @@ def test_a_retry_budget_is_its_share_of_requests_or_its_minimum(
 def test_retries_past_the_budget_are_refused(node: NodeState) -> None:
     cluster = Cluster(spec("", retry_budget=RetryBudget(50.0, 1)), node)
     for _ in range(6):
-        assert cluster.admit_request()
-    assert [cluster.admit_retry() for _ in range(4)] == [True, True, True, False]
-    cluster.done_retry()
-    assert cluster.admit_retry()
+        assert cluster.admission.admit_request()
+    assert [cluster.admission.admit_retry() for _ in range(4)] == [True, True, True, False]
+    cluster.admission.done_retry()
+    assert cluster.admission.admit_retry()
 
 
 def test_a_budget_with_an_interval_counts_what_began_within_it(node: NodeState) -> None:
     cluster = Cluster(spec("", retry_budget=RetryBudget(50.0, 1, interval_s=1000.0)), node)
     for _ in range(6):
-        assert cluster.admit_request()
-        cluster.done_request()
-    assert [cluster.admit_retry() for _ in range(4)] == [True, True, True, False]
+        assert cluster.admission.admit_request()
+        cluster.admission.done_request()
+    assert [cluster.admission.admit_retry() for _ in range(4)] == [True, True, True, False]
 
 
 @given(st.lists(st.floats(0.0, 100.0), max_size=30), st.floats(0.5, 20.0))

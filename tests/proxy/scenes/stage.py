@@ -242,9 +242,9 @@ class Stage:
             found[f"pool of {name}"] = runtime.pool.open
             found[f"requests_active of {name}"] = runtime.stats.requests_active
         for cluster in self._clusters:
-            slot = cluster._breaker
+            slot = cluster.admission.slot
             for which, what in enumerate(_COUNTS):
-                found[f"{what} held of {cluster.spec.key}"] = cluster._held[which]
+                found[f"{what} held of {cluster.spec.key}"] = cluster.admission.held[which]
                 if slot >= 0:
                     found[f"{what} of the node, {cluster.spec.key}"] = node().total(slot, which)
             for endpoint in cluster.endpoints:
