@@ -56,14 +56,14 @@ class Holdings:
         self._undo.append(lambda: os.close(self.health_fd))
         self.names_fd = create_names()
         self._undo.append(lambda: os.close(self.names_fd))
-        self.node_state = NodeState(self.health_fd, None)
+        self._calls: list[int] = []  # between workers, see `egressd.upstream.node_state`
+        self.node_state = NodeState(self.health_fd, None, self._calls)
         self._undo.append(self.node_state.close)
         self.stray = StrayOutput()
         self._undo.append(self.stray.close)
         self.pulses = Pulses()
         self._undo.append(self.pulses.close)
         self.bells: list[int] = []
-        self._calls: list[int] = []  # the same between workers, see `egressd.upstream.node_state`
         self._undo.append(self._close_bells)
 
     def need_bells(self, count: int) -> None:

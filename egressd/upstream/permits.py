@@ -35,7 +35,7 @@ def choose_receiver(held: Sequence[int], needs: Sequence[int], own: int, limit: 
     for worker in others:
         if held[worker] == 0:
             return worker
-    if lacks[neediest] >= _HYSTERESIS and lacks[own] <= -_HYSTERESIS:
+    if lacks[neediest] > _HYSTERESIS and lacks[own] < -_HYSTERESIS:
         return neediest
     return NOBODY
 
