@@ -21,7 +21,7 @@ from typing import Protocol, TypeVar
 import outcome
 import trio
 
-from egressd.net.deadlines import DeadlineQueue
+from egressd.net.deadlines import DeadlineQueue, Timed
 from egressd.net.fiber import Fiber, MakeCoroutine, Steppable
 from egressd.net.listening import Listening
 
@@ -55,7 +55,7 @@ class Pollable(Protocol):
     dead: bool
     read_waiter: Steppable | None
     write_waiter: Steppable | None
-    dead_waiter: Steppable | None
+    end_waiter: Steppable | None
 
 
 class Readiness:
@@ -194,6 +194,12 @@ class Readiness:
                 continue
             if events & _ENDED:
                 stream.ended = True
+                if events & _DEAD:
+                    stream.dead = True
+                waiter = stream.end_waiter
+                if waiter is not None and not waiter.queued:
+                    waiter.queued = True
+                    ready.append(waiter)
             if events & _READ:
                 stream.readable = True
                 waiter = stream.read_waiter
@@ -206,18 +212,12 @@ class Readiness:
                 if waiter is not None and not waiter.queued:
                     waiter.queued = True
                     ready.append(waiter)
-            if events & _DEAD:
-                stream.dead = True
-                waiter = stream.dead_waiter
-                if waiter is not None and not waiter.queued:
-                    waiter.queued = True
-                    ready.append(waiter)
 
     # -- deadlines ---------------------------------------------------------------------------
 
-    def file(self, fiber: Fiber) -> None:
-        """File a fiber's deadline; the sweep comes earlier if it must."""
-        if self.deadlines.file(fiber) and self._sweep_scope is not None:
+    def file(self, timed: Timed) -> None:
+        """File a deadline; the sweep comes earlier if it must."""
+        if self.deadlines.file(timed) and self._sweep_scope is not None:
             self._sweep_scope.deadline = self._sweep_at()
 
     def _sweep_at(self) -> float:

@@ -51,7 +51,7 @@ class Stream:
         "_send",
         "closed",
         "dead",
-        "dead_waiter",
+        "end_waiter",
         "ended",
         "fd",
         "is_tls",
@@ -79,7 +79,7 @@ class Stream:
         self.closed = False
         self.read_waiter: Steppable | None = None
         self.write_waiter: Steppable | None = None
-        self.dead_waiter: Steppable | None = None
+        self.end_waiter: Steppable | None = None
         loop.add(self)
 
     def start_tls(self, sock: ssl.SSLSocket, recv: Callable[[int], bytes] | None = None) -> None:
@@ -267,6 +267,6 @@ class Stream:
             self.fd = -1  # the number may belong to another stream soon
             with suppress(OSError):
                 self.sock.close()
-            for waiter in (self.read_waiter, self.write_waiter, self.dead_waiter):
+            for waiter in (self.read_waiter, self.write_waiter, self.end_waiter):
                 if waiter is not None:
                     self._loop.schedule(waiter)

@@ -200,6 +200,7 @@ class Limits(Message, frozen=True):
     head_timeout: Duration = 60.0  # from the first byte of a request's head to its end
     downstream_idle_timeout: Duration = 3600.0  # between requests of a connection
     stream_idle_timeout: Duration = 300.0  # no byte either way within an exchange; 0 = none
+    half_close_timeout: Duration = 2.0  # the same after the client's FIN; 0 = none
     drain_timeout: Duration = 30.0  # how long a stopping worker waits for its requests
     heartbeat_timeout: Duration = 15.0  # a worker silent this long is killed; 0 = never
     retry_buffer_bytes: Count = 65536  # of a request's body, kept for a second attempt

@@ -67,6 +67,7 @@ def proxy_settings(bootstrap: Bootstrap) -> ProxySettings:
         head_timeout_s=limits.head_timeout or math.inf,
         idle_timeout_s=limits.downstream_idle_timeout or math.inf,
         stream_idle_timeout_s=limits.stream_idle_timeout or math.inf,
+        half_close_timeout_s=limits.half_close_timeout or math.inf,
         retry_buffer_bytes=limits.retry_buffer_bytes,
         connect_ports=frozenset(limits.connect_ports),
         source_labels=bootstrap.node.labels,

@@ -116,6 +116,7 @@ async def _send_and_read(
     body = x.body
     stream = connection.stream
     first = not reused and connection.requests == 1
+    x.downstream.watch.upstream = stream
     try:
         waits_for_continue = x.head.expects_continue and body is not None and not body.size
         data = head if body is None or waits_for_continue else head + body.kept_encoded()
@@ -204,9 +205,8 @@ async def _read_head(x: Exchange, this: Attempt, waits_for_continue: bool) -> Re
 
 
 async def _read_more(x: Exchange, connection: UpstreamConnection) -> None:
-    """More bytes of the head; looks at the client and at the upload meanwhile."""
+    """More bytes of the head; looks at the upload meanwhile."""
     stream = connection.stream
-    client = x.stream
     fiber = x.fiber
     while True:
         if stream.readable:
@@ -222,15 +222,13 @@ async def _read_more(x: Exchange, connection: UpstreamConnection) -> None:
             if data is not None:
                 raise StreamClosed("")
         # Looked at before each wait: what happened while the fiber waited elsewhere wakes it no more.
-        if client.dead:
-            raise ClientGone
         if x.body is not None and x.body.failure is not None:
             raise x.body.failure
-        stream.read_waiter = client.dead_waiter = fiber
+        stream.read_waiter = fiber
         try:
             await fiber.wait()
         finally:
-            stream.read_waiter = client.dead_waiter = None
+            stream.read_waiter = None
 
 
 async def _origin_speaks(x: Exchange, this: Attempt) -> bool:

@@ -40,6 +40,7 @@ class ProxySettings:
     head_timeout_s: float = 60.0
     idle_timeout_s: float = 3600.0
     stream_idle_timeout_s: float = 300.0
+    half_close_timeout_s: float = 2.0
     retry_buffer_bytes: int = 65536
     connect_ports: frozenset[int] = frozenset({443})
     source_labels: Mapping[str, str] = field(default_factory=dict)

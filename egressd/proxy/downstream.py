@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from egressd.net.fiber import REQUEST_COST, Deadline, Fiber
 from egressd.net.stream import Stream, StreamClosed
+from egressd.proxy.client_watch import ClientWatch
 from egressd.proxy.context import Exchange, WorkerContext
 from egressd.proxy.exchange import serve_exchange
 from egressd.proxy.http1.fields import MalformedMessage
@@ -49,6 +50,7 @@ class Downstream:
         "sni",
         "stream",
         "target_address",
+        "watch",
     )
 
     def __init__(
@@ -85,6 +87,8 @@ class Downstream:
         """Serve until its handler ends."""
         self.fiber = fiber
         context = self.context
+        settings = context.settings
+        self.watch = ClientWatch(context.loop, fiber, self.stream, settings.half_close_timeout_s)
         context.connections.add(self)
         context.recorder.connection_opened()
         try:

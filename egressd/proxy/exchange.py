@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from egressd.net.fiber import Deadline
+from egressd.net.fiber import Cancelled, Deadline
 from egressd.net.stream import StreamClosed
 from egressd.proxy.authorization import authorize_request
 from egressd.proxy.context import Exchange
@@ -43,6 +43,12 @@ async def serve_exchange(x: Exchange) -> bool:
         x.flag = x.flag or "DC"
         x.details = "downstream_remote_disconnect"
         x.keep_alive = False
+    except Cancelled:
+        if x.downstream.watch.gave_up:
+            x.flag = x.flag or "DC"
+            x.details = "downstream_remote_disconnect"
+            x.downstream.aborted = bool(x.status)
+        raise
     finally:
         if x.body is not None:
             x.bytes_received = x.body.size

@@ -14,7 +14,7 @@ from egressd.proxy.header_values import with_values
 from egressd.proxy.heads import upstream_head
 from egressd.proxy.http1.response import ResponseHead
 from egressd.proxy.mirror import send_mirrors
-from egressd.proxy.reply import ClientGone, LocalReply
+from egressd.proxy.reply import LocalReply
 from egressd.proxy.respond import respond
 from egressd.proxy.retry import Failure, backoff_s, retries_failure, retries_response
 from egressd.proxy.tunnel import tunnel
@@ -40,13 +40,16 @@ async def forward(x: Exchange) -> None:
     except Overflow as overflow:
         raise _overflow(x, overflow.limit) from None
     runtime.used = x.started
+    watch = x.downstream.watch
     try:
+        watch.begin()
         if not runtime.resolved:
             await x.context.directory.resolve(x.fiber, runtime)
             if runtime.failure:
                 raise _unusable(runtime)
         await _forward_admitted(x)
     finally:
+        watch.end()
         lease.release()
 
 
@@ -167,8 +170,6 @@ async def _back_off(x: Exchange, tried: tuple[Endpoint, ...], retries: int) -> t
     x.endpoint = None
     x.fiber.set_deadline(x.deadline)
     await x.fiber.sleep(backoff_s(x.route.retry, retries, x.context.rng()))
-    if x.stream.dead:
-        raise ClientGone
     return tried if x.route.retry.ignore_previous_hosts else ()
 
 

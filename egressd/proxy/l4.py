@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
-from egressd.net.fiber import Deadline
+from egressd.net.fiber import Cancelled, Deadline
 from egressd.net.stream import StreamClosed
 from egressd.proxy.authorization import authorize_session
 from egressd.proxy.client_hello import MOST_PEEKED, HelloReader, NotTls
@@ -91,6 +91,10 @@ async def serve_session(session: Session, find: Find) -> None:
         session.transport_failure = session.transport_failure or str(reply)
     except ClientGone:
         session.flag = session.flag or "DC"
+    except Cancelled:
+        if session.downstream.watch.gave_up:
+            session.flag = session.flag or "DC"
+        raise
     finally:
         recorder.session_finished(session)
 
@@ -108,11 +112,14 @@ async def _carry(session: Session, runtime: ClusterRuntime) -> None:
                 await session.context.directory.resolve(session.fiber, runtime)
             if runtime.failure:
                 raise LocalReply(503, runtime.failure, flag="NC", details="cluster_not_found")
+        session.downstream.watch.begin()
         connection = await connect_endpoint(session, lease, runtime, originate_tls=True)
+        session.downstream.watch.end()
         await relay_both(session, connection.stream, b"")
     except StreamClosed:
         raise ClientGone from None
     finally:
+        session.downstream.watch.end()
         lease.release()
 
 

@@ -68,10 +68,13 @@ async def connect_tunnel(x: Exchange) -> None:
                 await x.context.directory.resolve(x.fiber, runtime)
             if runtime.failure:
                 raise LocalReply(runtime.failure_status, runtime.failure, flag="NC", close=True)
+        x.downstream.watch.begin()
         connection = await connect_endpoint(x, lease, runtime, originate_tls=False)
+        x.downstream.watch.end()
         await _established(x)
         await relay_both(x, connection.stream, x.take_buffer())
     finally:
+        x.downstream.watch.end()
         lease.release()
 
 
@@ -201,6 +204,7 @@ async def tunnel(x: Exchange, this: Attempt) -> None:
     )
     try:
         await x.stream.send_all(x.fiber, head + this.connection.buffer)
+        x.downstream.watch.end()
         await relay_both(x, this.connection.stream, x.take_buffer())
     except StreamClosed:
         raise ClientGone from None
