@@ -161,7 +161,7 @@ class Stream:
         """TLS ended without close_notify. Raises `StreamClosed` for a reset: Python's `ssl` has the same
         error for it, only without OpenSSL's reason."""
         self.ended = self.truncated = True
-        if self.dead or not error.reason:
+        if not error.reason:
             self.dead = True
             raise StreamClosed("connection reset by peer") from None
 
