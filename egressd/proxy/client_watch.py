@@ -19,6 +19,7 @@ from egressd.proxy.reply import ClientGone
 
 _NEVER = float("inf")
 _TCP_INFO_SIZE = 136
+_NOTHING = bytes(8)
 _BYTES_ACKED, _BYTES_RECEIVED = slice(120, 128), slice(128, 136)  # struct tcp_info, linux/tcp.h
 
 
@@ -96,10 +97,13 @@ class ClientWatch:
     def _moved(self) -> bytes:
         """What the kernel has received of the origin, and the client has acknowledged. Unix sockets do
         not say: then the deadline, which is set anew when something has moved."""
+        acked = _tcp_info(self._stream)[_BYTES_ACKED]
         received = b""
         if self.upstream is not None and not self.upstream.closed:
             received = _tcp_info(self.upstream)[_BYTES_RECEIVED]
-        return received + _tcp_info(self._stream)[_BYTES_ACKED] or b"%r" % self._fiber.deadline
+        if not (acked or received):
+            return b"%r" % self._fiber.deadline
+        return acked + (received or _NOTHING)
 
     def _give_up(self) -> None:
         self.gave_up = True
