@@ -88,9 +88,11 @@ def _supervise(bootstrap: Bootstrap, config: Path | None) -> int:
         path = config or DEFAULT_PATH
         fresh = reload_bootstrap(path) if path.exists() else _load(config)
         configure_log(fresh.log)
+        _log_file_modes(config, fresh)
         return fresh
 
     configure_log(bootstrap.log)
+    _log_file_modes(config, bootstrap)
     capture_python_output()
     raise_limit()
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # `stty tostop` must not stop who logs
@@ -107,3 +109,15 @@ def _supervise(bootstrap: Bootstrap, config: Path | None) -> int:
         tell(f"error: {error}")
         return 3
     return int(supervisor.run())
+
+
+def _log_file_modes(config: Path | None, bootstrap: Bootstrap) -> None:
+    """A line for what is wrong with the bootstrap file's owner and mode; the registry process looks at
+    what it names."""
+    from egressd.node.file_modes import Reader, check_bootstrap_file
+
+    path = config or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
+    for problem in check_bootstrap_file(str(path), bootstrap, Reader.current()) if path else ():
+        structlog.get_logger("egressd.supervisor").warning(
+            "not only the node's user has access", problem=str(problem)
+        )

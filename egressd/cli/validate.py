@@ -11,6 +11,7 @@ from egressd.api.resource import Problem, Severity
 from egressd.cli.node_access import output_option, read_files
 from egressd.cli.output import echo, print_json
 from egressd.node.bootstrap import BootstrapError, load_bootstrap
+from egressd.node.file_modes import Reader, check_bootstrap_file, check_files, check_keys
 
 
 @click.command()
@@ -36,6 +37,7 @@ def validate(paths: tuple[Path, ...], bootstraps: tuple[Path, ...], output: str)
     if not paths and not bootstraps:
         raise click.UsageError("name at least one PATH or --bootstrap FILE")
     resources, problems = read_files(list(paths))
+    problems += check_keys(resources, Reader.current())
     for file in bootstraps:
         problems += _bootstrap_problems(file)
     errors = sum(1 for problem in problems if problem.severity is Severity.ERROR)
@@ -50,7 +52,8 @@ def validate(paths: tuple[Path, ...], bootstraps: tuple[Path, ...], output: str)
 
 def _bootstrap_problems(file: Path) -> list[Problem]:
     try:
-        load_bootstrap(file)
+        bootstrap = load_bootstrap(file)
     except BootstrapError as error:
         return list(error.problems)
-    return []
+    reader = Reader.current()
+    return [*check_bootstrap_file(str(file), bootstrap, reader), *check_files(bootstrap, reader)]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
-from contextlib import suppress
 
 _SO_ATTACH_FILTER = 26
 _SYN_ONLY = (  # classic BPF; the packet begins with the TCP header
@@ -26,12 +25,20 @@ GRACE_S = 0.3
 """How long a handshake that has begun gets to finish: a round trip and more."""
 
 
-def stop_handshakes(listener: socket.socket) -> None:
-    """Let no new handshake begin, in no process that has the socket. Other than TCP is left alone."""
+def stop_handshakes(listener: socket.socket) -> bool:
+    """Let no new handshake begin, in no process that has the socket. Other than TCP is left alone.
+
+    False: the kernel does not let this process filter a TCP socket; who connects in the last moment
+    before the close may then be reset. Linux asked for no privilege for a socket filter until, on TCP
+    sockets, newer kernels (seen on 6.18) ask for CAP_NET_ADMIN.
+    """
     if listener.family not in (socket.AF_INET, socket.AF_INET6):
-        return
+        return True
     program = b"".join(struct.pack("HBBI", *line) for line in _SYN_ONLY)
     held = ctypes.create_string_buffer(program)
     filter_ = struct.pack("HP", len(_SYN_ONLY), ctypes.addressof(held))
-    with suppress(OSError):  # a kernel without filters: then as before, with a small window
+    try:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_)
+    except OSError:
+        return False
+    return True

@@ -17,6 +17,7 @@ import trio
 from egressd.admin.server import serve_admin
 from egressd.node.admin_state import NodeAdmin
 from egressd.node.bootstrap_model import AdapterConfig, Bootstrap
+from egressd.node.file_modes_watch import log_file_modes
 from egressd.node.inherited import Inherited
 from egressd.node.publisher import Publisher
 from egressd.node.registry_state import RegistryState
@@ -43,6 +44,7 @@ async def serve_registry(bootstrap: Bootstrap, inherited: Inherited, store_path:
                     admin = NodeAdmin(state, bootstrap, publisher.confirm)
                     nursery.start_soon(serve_admin, admin, inherited.admin)
                 nursery.start_soon(_run_sources, publisher, state, sources, bootstrap)
+                nursery.start_soon(log_file_modes, state, bootstrap)
                 async for _ in signals:
                     nursery.cancel_scope.cancel()
     finally:

@@ -17,7 +17,7 @@ def shown_bootstrap(bootstrap: Bootstrap) -> object:
     assert isinstance(plain, dict)
     if bootstrap.adapters:
         for one, config in zip(plain["adapters"], bootstrap.adapters, strict=True):
-            one["options"] = shown_options(_shape(config), config.options)
+            one["options"] = shown_options(declared_shape(config), config.options)
     return plain
 
 
@@ -28,7 +28,8 @@ def _empty(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is not shown")
 
 
-def _shape(config: AdapterConfig) -> type[msgspec.Struct] | None:
+def declared_shape(config: AdapterConfig) -> type[msgspec.Struct] | None:
+    """The type of an adapter's options; None: it says none, or is not installed."""
     try:
         return declared_options(find_factory(config.type), config.options)
     except Exception:  # not installed, or its import fails: the source's error says so

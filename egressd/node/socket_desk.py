@@ -115,6 +115,7 @@ class SocketDesk:
         self._selector = selector
         self._is_taken = is_taken  # the bootstrap listener that has a place, "" = none
         self._changed = changed
+        self._has_said_unfiltered = False
         self._lines: list[Line] = []
         self._wants: dict[Hashable, tuple[int, dict[tuple[str, int], Place]]] = {}
         self._sockets: dict[tuple[tuple[str, int], int], socket.socket] = {}
@@ -237,10 +238,20 @@ class SocketDesk:
         if not any(at == slot and key in places for at, places in self._wants.values()):
             sock = self._sockets.pop((key, slot), None)
             if sock is not None:
-                stop_handshakes(sock)
+                if not stop_handshakes(sock):
+                    self._say_unfiltered()
                 if not any(other == key for other, _ in self._sockets):
                     _unlink(key[0])
                 sock.close()
+
+    def _say_unfiltered(self) -> None:
+        """Once in the life of the node."""
+        if not self._has_said_unfiltered:
+            self._has_said_unfiltered = True
+            log.info(
+                "a port closes without stopping handshakes first: who connects in its last moment "
+                "may be reset; this kernel wants CAP_NET_ADMIN for more"
+            )
 
     # -- looking and ending ------------------------------------------------------------------
 

@@ -101,6 +101,11 @@ def secret_files(
                 yield from ((f"{name}.{n}", path) for n, path in secret_files(inner, value))
 
 
+def holds_secret(shape: Shape, options: Mapping[str, object]) -> bool:
+    """Whether options have a secret in them, rather than the path of one."""
+    return shown_options(shape, options) != dict(options)
+
+
 def hint_at(shape: type[msgspec.Struct], path: str) -> object:
     """The declared type of an option by its dotted path, elements of lists included; None: none."""
     hint: Any = shape

@@ -72,3 +72,20 @@ def test_a_directory_is_read_as_the_static_adapter_reads_it(tmp_path: Path) -> N
     code, output = _run(str(tmp_path))
     assert code == 0, output
     assert "2 resources, 0 errors" in output
+
+
+def test_files_that_others_may_write_are_warnings(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    resources = tmp_path / "resources"
+    resources.mkdir()
+    bootstrap = tmp_path / "egressd.yaml"
+    bootstrap.write_text(f"resources: [{resources}]\nrunDir: {tmp_path}\nstateDir: {tmp_path}\n")
+    bootstrap.chmod(0o600)
+    resources.chmod(0o700)
+    assert _run("--bootstrap", str(bootstrap)) == (0, "0 resources, 0 errors, 0 warnings\n")
+    resources.chmod(0o777)
+    bootstrap.chmod(0o666)
+    code, output = _run("--bootstrap", str(bootstrap))
+    assert code == 0
+    assert f"warning: {bootstrap}: found mode 0666, everybody may write" in output
+    assert f"warning: {resources}: resources: found mode 0777, everybody may write" in output
