@@ -50,7 +50,8 @@ def fields(kind: type, prefix: str = "") -> list[str]:
         inner = [one for one in (hint, *typing.get_args(hint)) if isinstance(one, type)]
         parts = [one for one in inner if issubclass(one, msgspec.Struct)]
         if parts and name not in ("adapters", "adapters[].massLoss"):
-            found += fields(parts[0], f"{name}." if parts[0] is hint else f"{name}[].")
+            is_list = typing.get_origin(hint) is tuple
+            found += fields(parts[0], f"{name}[]." if is_list else f"{name}.")
         else:
             found.append(name)
     return found

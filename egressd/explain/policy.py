@@ -11,6 +11,7 @@ from egressd.explain.routes import Written
 from egressd.explain.sources import by
 from egressd.routing.table import RetryPolicy, Route
 from egressd.upstream.compile import Sources
+from egressd.upstream.policy import EffectivePolicy
 from egressd.upstream.policy import Section as Merged
 from egressd.upstream.spec import ClusterSpec, HashPolicy
 
@@ -23,7 +24,7 @@ def policy_sections(spec: ClusterSpec, sources: Sources) -> tuple[Section, ...]:
     return (
         _section("loadBalancer", merged.load_balancer, load_balancer(spec)),
         _section("connectionPool", merged.connection_pool, _pool(spec)),
-        _section("retryBudget", merged.retry_budget, _budget(spec)),
+        _section("retryBudget", merged.retry_budget, _budget(spec), _budget_notes(spec, merged)),
         _section("outlierDetection", merged.outlier_detection, _outlier(spec)),
         _section("tls", merged.tls, _tls(spec, merged.tls.value), _tls_notes(spec, sources)),
         _section("tunnel", merged.tunnel, _tunnel(spec)),
@@ -129,6 +130,11 @@ def _budget(spec: ClusterSpec) -> Mapping[str, Value]:
     if budget is None:
         return {"percent": None}
     return {"percent": budget.percent, "minRetryConcurrency": budget.minimum}
+
+
+def _budget_notes(spec: ClusterSpec, merged: EffectivePolicy) -> tuple[str, ...]:
+    is_nodes = spec.retry_budget is not None and merged.retry_budget.value is None
+    return ("of the node's option retryBudget: no rule limits retries",) if is_nodes else ()
 
 
 def _outlier(spec: ClusterSpec) -> Mapping[str, Value]:

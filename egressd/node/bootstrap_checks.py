@@ -13,6 +13,7 @@ import re
 from egressd.api.decode import join
 from egressd.api.names import is_fqdn, is_host, is_ip, label_fault
 from egressd.api.report import Report, quoted
+from egressd.api.rules.destination_rule import check_retry_budget
 from egressd.api.rules.grammar import check_grammar
 from egressd.dns.servers import split_server
 from egressd.node.bootstrap_model import FILES_ADAPTER, Bootstrap
@@ -40,6 +41,8 @@ def check_bootstrap(config: Bootstrap, report: Report) -> None:
     _check_limits(config, report)
     _check_dns(config, report)
     _check_paths(config, report)
+    if config.retry_budget is not None:
+        check_retry_budget(config.retry_budget, "retryBudget", report)
     check_grammar(config, "", report)
 
 

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import msgspec
 
+from egressd.api.destination_rule import RetryBudget
 from egressd.api.message import Duration, Message
 from egressd.node.debounce import LONGEST_S, QUIET_S
 from egressd.node.options import AdapterOptions, decode_options
@@ -277,6 +278,7 @@ class Bootstrap(Message, frozen=True):
     tls: TlsConfig = TlsConfig()
     gateways: GatewayConfig = GatewayConfig()
     outlier: OutlierConfig = OutlierConfig()
+    retry_budget: RetryBudget | None = None  # of clusters whose DestinationRule limits no retries
     state_dir: str = "/var/lib/egressd"
     run_dir: str = "/run/egressd"
 

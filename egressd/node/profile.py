@@ -19,6 +19,7 @@ def node_profile(bootstrap: Bootstrap) -> NodeProfile:
         allow_any=bootstrap.outbound_traffic_policy.mode is OutboundMode.ALLOW_ANY,
         normalizes_paths=bootstrap.path_normalization is not PathNormalization.NONE,
         always_eject_one=bootstrap.outlier.always_eject_one,
+        retry_budget=bootstrap.retry_budget,
         credentials_dir=bootstrap.tls.credentials_dir,
         identity_dir=bootstrap.tls.identity_dir,
     )

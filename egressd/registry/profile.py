@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from egressd.api.destination_rule import RetryBudget
+
 
 class NodeProfile(msgspec.Struct, frozen=True, kw_only=True):
     """The client side of every rule. Istio reads the same of a proxy (its workload and mesh)."""
@@ -18,6 +20,7 @@ class NodeProfile(msgspec.Struct, frozen=True, kw_only=True):
     allow_any: bool = False  # outboundTrafficPolicy ALLOW_ANY
     normalizes_paths: bool = True  # pathNormalization is not NONE
     always_eject_one: bool = True  # node option outlier.alwaysEjectOne
+    retry_budget: RetryBudget | None = None  # node option retryBudget: where rules limit no retries
     credentials_dir: str = ""  # where `credentialName` is looked up; "" = nowhere
     identity_dir: str = ""  # PEM files of the node's mesh identity; "" = it has none
 

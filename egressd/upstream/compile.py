@@ -6,7 +6,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from egressd.api.destination_rule import ConnectionPoolSettings, OutlierDetection, SimpleLB
+from egressd.api.destination_rule import (
+    ConnectionPoolSettings,
+    OutlierDetection,
+    RetryBudget,
+    SimpleLB,
+)
 from egressd.api.resource import Kind
 from egressd.api.service_entry import Resolution, ServicePort
 from egressd.api.workload_entry import WorkloadEntry
@@ -126,12 +131,21 @@ def _compile(view: RecordingView, key: ClusterKey, profile: NodeProfile) -> Clus
         locality=locality_policy(balancer, profile, detects_outliers=outlier is not None),
         # Istio: a table of consistent hashing does not warm up.
         warmup=warmup_of(balancer) if hashing is None else None,
-        retry_budget=retry_budget_of(policy.retry_budget.value),
+        retry_budget=retry_budget_of(_retry_budget(policy, profile)),
         destination_rule=rules[0].resource.ref if rules else "",
         service_entries=service.refs,
         service_host=service.host,
         depends_on=frozenset(view.asked),
     )
+
+
+def _retry_budget(policy: EffectivePolicy, profile: NodeProfile) -> RetryBudget | None:
+    """The rule's budget, else the node's; a rule that says `maxRetries` has its own limit."""
+    if policy.retry_budget.value is not None:
+        return policy.retry_budget.value
+    pool = policy.connection_pool.value
+    has_limit = pool is not None and pool.http is not None and pool.http.max_retries > 0
+    return None if has_limit else profile.retry_budget
 
 
 def _policy(key: ClusterKey, rules: list[Record]) -> EffectivePolicy:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from egressd.admin.state import ClusterView, EndpointView
+from egressd.api.destination_rule import RetryBudget
 from egressd.explain.model import Explanation
 from egressd.explain.question import Node
 from egressd.explain.walk import explain
@@ -117,6 +118,10 @@ def test_the_values_of_a_full_policy() -> None:
     assert (outlier["consecutive5xxErrors"], outlier["maxEjectionTime_s"]) == (7, 600.0)
     assert section(found, "connectionPool").values["maxRetries"] == "by retryBudget"
     assert dict(section(found, "retryBudget").values) == {"percent": 10.0, "minRetryConcurrency": 3}
+    nodes = NodeProfile(retry_budget=RetryBudget(percent=5.0, min_retry_concurrency=1))
+    budget = section(ask(rule(""), profile=nodes), "retryBudget")
+    assert dict(budget.values) == {"percent": 5.0, "minRetryConcurrency": 1}
+    assert budget.notes == ("of the node's option retryBudget: no rule limits retries",)
     proxied = ask(rule("trafficPolicy: {proxyProtocol: {version: V2}}"))
     assert dict(section(proxied, "proxyProtocol").values) == {"version": "V2"}
     assert dict(section(found, "tunnel").values) == {"target": "p.example:443"}

@@ -11,6 +11,7 @@ from egressd.api.destination_rule import (
     HTTPSettings,
     LoadBalancerSettings,
     OutlierDetection,
+    RetryBudget,
     SimpleLB,
     TcpKeepalive,
     TCPSettings,
@@ -18,6 +19,7 @@ from egressd.api.destination_rule import (
 )
 from egressd.api.workload_entry import WorkloadEntry
 from egressd.registry.profile import NodeProfile
+from egressd.upstream import retry_budget
 from egressd.upstream.compile import UnknownCluster
 from egressd.upstream.spec import (
     Balancer,
@@ -208,3 +210,33 @@ def test_a_wildcard_host_is_never_an_sni() -> None:
 def test_tls_that_cannot_be_done_is_refused_and_never_plain(tls: ClientTLSSettings) -> None:
     with pytest.raises(UnknownCluster, match=r"tls[.](identityDir|credentialsDir)"):
         with_policy(tls=tls)
+
+
+NODES = NodeProfile(
+    retry_budget=RetryBudget(percent=5.0, min_retry_concurrency=2, budget_interval=1.0)
+)
+
+
+@pytest.mark.parametrize(
+    ("sections", "budget"),
+    [
+        (None, retry_budget.RetryBudget(5.0, 2, 1.0)),
+        ({}, retry_budget.RetryBudget(5.0, 2, 1.0)),
+        (
+            {"connection_pool": ConnectionPoolSettings(http=HTTPSettings(idle_timeout=1.0))},
+            retry_budget.RetryBudget(5.0, 2, 1.0),
+        ),
+        ({"connection_pool": ConnectionPoolSettings(http=HTTPSettings(max_retries=9))}, None),
+        ({"retry_budget": RetryBudget()}, retry_budget.RetryBudget(20.0, 3)),
+        ({"retry_budget": RetryBudget(percent=0.0)}, retry_budget.RetryBudget(0.0, 3)),
+    ],
+)
+def test_the_nodes_retry_budget_is_for_rules_that_limit_no_retries(
+    sections: dict[str, object] | None, budget: retry_budget.RetryBudget | None
+) -> None:
+    rules = () if sections is None else (rule(TrafficPolicy(**sections)),)  # type: ignore[arg-type]
+    assert compiled(ONE, *rules, profile=NODES).retry_budget == budget
+
+
+def test_without_the_option_no_budget_is_made_up() -> None:
+    assert compiled(ONE).retry_budget is None

@@ -11,6 +11,7 @@ from egressd.api.destination_rule import (
     HTTPSettings,
     OutlierDetection,
     PortTrafficPolicy,
+    RetryBudget,
     TCPSettings,
     TrafficPolicy,
     TunnelSettings,
@@ -70,13 +71,15 @@ def _check_policy(policy: TrafficPolicy | None, path: str, report: Report) -> No
         found = "proxyProtocol beside tunnel"
         report.error(f"{path}.proxyProtocol", found, "only one of the two")
     if policy.retry_budget is not None:
-        percent = policy.retry_budget.percent
-        if percent is not None and not 0 <= percent <= 100:
-            where = f"{path}.retryBudget.percent"
-            report.error(where, f"{percent:g}", "a percentage from 0 to 100")
-        check_duration(
-            policy.retry_budget.budget_interval, f"{path}.retryBudget.budgetInterval", report
-        )
+        check_retry_budget(policy.retry_budget, f"{path}.retryBudget", report)
+
+
+def check_retry_budget(budget: RetryBudget, path: str, report: Report) -> None:
+    """Rules of Istio `RetryBudget`; the node's own option is one, too."""
+    percent = budget.percent
+    if percent is not None and not 0 <= percent <= 100:
+        report.error(f"{path}.percent", f"{percent:g}", "a percentage from 0 to 100")
+    check_duration(budget.budget_interval, f"{path}.budgetInterval", report)
 
 
 def _check_port_policy(policy: PortTrafficPolicy, path: str, report: Report) -> None:
