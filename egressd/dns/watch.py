@@ -94,6 +94,7 @@ class Watch:
         self._room_again = trio.Semaphore(AT_ONCE)  # names that fail hold up nobody else
         self._wake = trio.Event()
         self._failing: set[Question] = set()
+        self.changes = 0  # of records: worth being written down
 
     def held(self, question: Question) -> Held | None:
         """What is known of a watched question."""
@@ -246,6 +247,7 @@ class Watch:
 
     def _change(self, question: Question, entry: _Entry, after: Held) -> None:
         before, entry.held = entry.held, after
+        self.changes += before.records != after.records
         self._note(question, before, after)
         if _news(after) != _news(before):
             for listener in tuple(entry.listeners):

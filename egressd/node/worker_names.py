@@ -19,7 +19,9 @@ from egressd.dns.watch import Question, Watch
 from egressd.node.bells import ring
 from egressd.node.inherited import Inherited
 
-_SAVE_S = 30.0
+_SAVE_S = 2.0
+"""How soon records that changed are written down: a node may be killed as a whole."""
+_SAVE_ALL_EVERY = 15  # of these: then how long records hold, too
 
 log = structlog.get_logger("egressd.dns")
 
@@ -63,7 +65,11 @@ class NameFile:
     async def run(self) -> None:
         """Write what has changed, from time to time."""
         while True:
-            await trio.sleep(_SAVE_S)
+            changes = self._watch.changes
+            for _ in range(_SAVE_ALL_EVERY):
+                await trio.sleep(_SAVE_S)
+                if changes != self._watch.changes:
+                    break
             write = self._writing()
             if write is not None:
                 await trio.to_thread.run_sync(write)

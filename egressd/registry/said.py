@@ -121,8 +121,12 @@ class Said:
     def _news(self, snapshot: Snapshot) -> tuple[dict[str, Record], set[str]]:
         """The records that are to be considered, by key, and the keys that were stated and are not."""
         came, gone = _compared(self._stated, snapshot.records)
-        waiting = {k: r for k, r in self._waiting.items() if k not in gone and k not in came}
-        return {**waiting, **came}, gone
+        again = dict(self._waiting)
+        if snapshot.suspects:  # no loss of theirs is confirmed meanwhile
+            again |= {k: r for k, (r, _) in self._short.items() if r.origin in snapshot.suspects}
+        if not again:
+            return came, gone
+        return {**{k: r for k, r in again.items() if k not in gone}, **came}, gone
 
     def _suspects(self, snapshot: Snapshot, now: float) -> Collection[str]:
         """The origins that are suspected; none any more when the grace period is over."""

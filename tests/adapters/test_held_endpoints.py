@@ -256,6 +256,37 @@ def test_an_endpoint_states_its_own_port(
     assert all(len(one.ports) == 1 for one in spec.endpoints)
 
 
+@settings(max_examples=40)
+@given(first=SETS, second=SETS, other=SETS.filter(bool))
+def test_endpoints_that_join_from_another_source_are_what_they_were(
+    first: list[Instance], second: list[Instance], other: list[Instance]
+) -> None:
+    """Whatever the source says whose service they join, its port and protocol included."""
+    merger = Merger(["one", "two"], rules={"two": SourceRule(is_merged=True)})
+    rules = eureka.Rules(hosts=("{name}.service.consul",))
+    listed = [
+        of_eureka.instance(
+            one.name, ip=one.address, port=Port(one.port, True), metadata={**one.meta}
+        )
+        for one in other
+    ]
+    joined = eureka.translate_service("web", listed, rules).resource
+    merger.apply("two", Snapshot(records=(Record(resource=joined, source="two", origin="web"),)))
+    for instances in (first, second):
+        say(merger, from_consul(instances))
+        view = MemoryView(
+            sorted(merger._in_force.values(), key=lambda record: merger.rank(record.source))
+        )
+        service = find_service(view, "web.service.consul")
+        assert service is not None
+        port = choose_port(service, None)
+        assert port is not None
+        found = compile_cluster(view, ClusterKey(service.host, "", port.number)).endpoints
+        own = {(one.address, one.port) for one in instances}
+        places = {(one.address, one.port) for one in found}
+        assert places == own | {(one.address, one.port) for one in other}
+
+
 def test_the_first_to_register_anew_does_not_move_the_others() -> None:
     instances = [
         Instance("127.0.0.1", 8001),
