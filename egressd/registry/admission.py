@@ -16,7 +16,7 @@ from egressd.api.names import A_WILDCARD_HOST, UNIX, is_host, is_ip
 from egressd.api.report import Report, quoted
 from egressd.api.resource import Problem, Severity
 from egressd.api.rules.grammar import check_grammar
-from egressd.api.service_entry import ServiceEntry
+from egressd.api.service_entry import Resolution, ServiceEntry
 from egressd.api.workload_entry import WorkloadEntry
 from egressd.registry.records import Record, Snapshot
 
@@ -107,16 +107,20 @@ def _check_names(spec: object, report: Report) -> None:
         for index, host in enumerate(spec.hosts):
             if not is_host(host):
                 report.error(f"spec.hosts[{index}]", quoted(host), A_WILDCARD_HOST)
+        # A registry of instances names hosts; that a Unix socket of this machine is one (docker.sock)
+        # only a resource says, which is STATIC then (Istio).
+        may_be_unix = spec.resolution is Resolution.STATIC
         for index, endpoint in enumerate(spec.endpoints):
-            _check_address(endpoint.address, f"spec.endpoints[{index}].address", report)
+            where = f"spec.endpoints[{index}].address"
+            _check_address(endpoint.address, where, report, may_be_unix)
     elif isinstance(spec, WorkloadEntry):
-        _check_address(spec.address, "spec.address", report)
+        _check_address(spec.address, "spec.address", report, True)
 
 
-def _check_address(address: str, path: str, report: Report) -> None:
-    if not address or is_ip(address) or address.startswith(UNIX):
+def _check_address(address: str, path: str, report: Report, may_be_unix: bool) -> None:
+    if not address or is_ip(address) or (may_be_unix and address.startswith(UNIX)):
         return
-    if server_name_fault(
-        address.removesuffix(".")
-    ):  # with "_", as registries of containers have it
-        report.error(path, quoted(address), "an IP address, a DNS name or unix:///path")
+    # With "_" in names, as registries of containers have it.
+    if server_name_fault(address.removesuffix(".")):
+        unix = f", or {UNIX}/path" if may_be_unix else ""
+        report.error(path, quoted(address), f"an IP address or a DNS name{unix}")

@@ -13,6 +13,7 @@ from adapters.consul.wire import Check, Instance, Node, Service
 from adapters.dns.options import Name
 from adapters.dns.translate import parse_srv, service_endpoints
 from adapters.dns.translate import translate as dns_translate
+from adapters.entries import Found, compose_entry
 from adapters.etcd.skydns import Rules as SkyDnsRules
 from adapters.etcd.skydns import Service as SkyDnsService
 from adapters.etcd.skydns import translate as skydns_translate
@@ -99,8 +100,19 @@ def test_a_record_that_is_wrong_as_a_whole_is_refused(spec: ServiceEntry | Workl
     ["10.0.0.1", "::1", "fe80::1%eth0", "a.test", "a.test.", "web_1", "unix:///run/a", ""],
 )
 def test_addresses_of_every_kind_are_admitted(address: str) -> None:
-    one = record(entry(WorkloadEntry(address=address)))
+    one = record(entry(WorkloadEntry(address=address), resolution=Resolution.STATIC))
     assert judge_record(one).admitted is one
+
+
+@pytest.mark.parametrize("address", ["unix:///run/docker.sock", "unix://@a", "/run/docker.sock"])
+def test_a_registry_names_no_socket_of_this_machine(address: str) -> None:
+    found = Found(address, 80, {}, "", 1)
+    made = compose_entry(Metadata(name="web"), Place("consul"), ("web.test",), HTTP, [found], ())
+    verdict = judge_record(Record(resource=made.resource, source="one", origin="web"))
+    assert verdict.admitted is not None
+    admitted = verdict.admitted.resource.spec
+    assert isinstance(admitted, ServiceEntry)
+    assert (admitted.hosts, admitted.endpoints) == (("web.test",), ())
 
 
 def test_what_people_are_shown_of_a_source_is_plain_too() -> None:
