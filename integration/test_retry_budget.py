@@ -1,4 +1,4 @@
-"""A storm of failing requests, with and without the node's retry budget."""
+"""A storm of failing GETs under the default retry policy, with and without the node's budget."""
 
 from __future__ import annotations
 
@@ -12,16 +12,6 @@ from integration.origins import Origin, service_entry
 
 CLIENTS = 40
 EACH = 10
-ROUTES = """
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: web}
-spec:
-  hosts: [web.example]
-  http:
-    - route: [{destination: {host: web.example}}]
-      retries: {attempts: 2, retryOn: 5xx}
-"""
 
 
 def storm(node: Node) -> None:
@@ -46,7 +36,7 @@ def test_a_budget_bounds_what_retries_add(
 ) -> None:
     with Origin("web") as origin:
         origin.status, origin.delay_s = 503, 0.05
-        resources = {"web.yaml": service_entry("web", origin.port), "routes.yaml": ROUTES}
+        resources = {"web.yaml": service_entry("web", origin.port)}
         with Node(tmp_path, resources, retryBudget=budget) as node:
             storm(node)
             factor = len(origin.seen) / (CLIENTS * EACH)
