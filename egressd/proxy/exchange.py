@@ -32,6 +32,7 @@ async def serve_exchange(x: Exchange) -> bool:
             return False
         await _run(x)
     except LocalReply as reply:
+        reply.__traceback__ = None  # of one that a variable holds: a cycle that keeps the exchange
         await _answer(x, reply)
     except MalformedMessage as error:
         x.context.recorder.protocol_error("downstream")
@@ -52,6 +53,7 @@ async def serve_exchange(x: Exchange) -> bool:
     finally:
         if x.body is not None:
             x.bytes_received = x.body.size
+            x.body.failure = None  # its traceback leads back here: a cycle that keeps the buffers
         x.context.recorder.finished(x)
     return x.keep_alive
 
