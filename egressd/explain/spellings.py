@@ -30,6 +30,14 @@ def with_spellings(
     return msgspec.structs.replace(step, notes=tuple(notes))
 
 
+def with_server_name(step: Step, spelling: str, name: str) -> Step:
+    """The same for a server name, where it counts."""
+    if not name or spelling == name:
+        return step
+    note = f"server name {spelling} is read as {name}"
+    return msgspec.structs.replace(step, notes=(*step.notes, note))
+
+
 def _sent_path(target: bytes) -> bytes:
     """The path within a target, as it was sent; of the absolute form what follows the authority."""
     path = target.partition(b"?")[0]

@@ -30,7 +30,7 @@ from egressd.explain.policies import authorization
 from egressd.explain.policy import route_sections
 from egressd.explain.question import Node, Question
 from egressd.explain.routes import Written, name_step, route_step
-from egressd.explain.spellings import with_spellings
+from egressd.explain.spellings import with_server_name, with_spellings
 from egressd.explain.visibility import visibility
 from egressd.proxy.authorization import add_request, denial
 from egressd.proxy.directory import key_by_name
@@ -87,7 +87,7 @@ def explain(node: Node, question: Question) -> Explanation:
     is_plain = False
     try:
         arrival = arrive(node, question)
-        steps.append(arrival.step)
+        steps.append(with_server_name(arrival.step, question.sni, arrival.sni))
         is_plain = not arrival.is_http
         if is_plain:
             way = _connection(node, question, arrival, steps)

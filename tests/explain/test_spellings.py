@@ -192,6 +192,15 @@ def test_explain_shows_both_spellings() -> None:
     assert not any("is read" in note for note in step(ask(b"a.example", b"/y"), "listener").notes)
 
 
+def test_explain_shows_both_spellings_of_a_server_name() -> None:
+    node = Node(VIEW, NodeProfile())
+    found = explain(node, Question("q", sni="A.Example.", address="10.1.1.1", port=80))
+    assert "server name A.Example. is read as a.example" in step(found, "listener").notes
+    for name in ("a..example", "a.example:443", "127.1"):
+        found = explain(node, Question("q", sni=name, address="10.1.1.1", port=80))
+        assert (found.outcome.kind, found.outcome.flag) == ("closed", "DPE")
+
+
 @pytest.mark.parametrize(
     ("upgrade", "status"),
     [("websocket", 0), ("h2c", 0), ("TLS/1.2", 0), ("foo", 403), ("websocket, foo", 403)],
