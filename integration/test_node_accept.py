@@ -198,6 +198,15 @@ def test_few_descriptors_are_one_line_and_end_nothing(tmp_path: Path, stack: Exi
     assert node.stop() == 0
 
 
+def test_few_descriptors_are_not_for_those_who_keep_connections(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    node = Limited(tmp_path, workers=1, descriptors=100)
+    stack.enter_context(node)
+    Clients(node.port, stack).served(100)  # each keeps its connection
+    assert "Too many open files" in node.log()
+
+
 def test_few_descriptors_leave_an_upstream_to_those_who_are_there(
     tmp_path: Path, stack: ExitStack
 ) -> None:

@@ -29,7 +29,7 @@ from egressd.telemetry.line_writer import LineWriter
 FLUSH_S = 0.5
 """How long the last lines of a process may take."""
 
-_HIGH_FD = 100  # out of the way of whoever expects low numbers
+_NUMBERS = (100, 3)  # out of the way of whoever expects low numbers, unless the limit is as low
 _REPEAT_S = 60.0
 _MOST_KINDS = 1000
 _MOST_UNENDED = 8192
@@ -77,9 +77,12 @@ def _note(dropped: int) -> bytes:
 
 
 def _open_standard_error() -> int:
-    """A copy that stays whatever becomes of descriptor 2."""
+    """A copy that stays whatever becomes of descriptor 2; 2 itself where there is none to be had."""
     secure_standard_descriptors()
-    return fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, _HIGH_FD)
+    for lowest in _NUMBERS:
+        with suppress(OSError):
+            return fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, lowest)
+    return 2
 
 
 def secure_standard_descriptors() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import enum
 import errno
+import select
 import socket
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from time import monotonic
 
 import trio
@@ -27,6 +29,9 @@ _ACCEPTS = 256
 """Accepted in one go before other tasks get their turn."""
 _FAILURES = 16
 """Connections lost in one go; a refusal that never ends must not take the loop."""
+_LOOKED_AT = 256
+_GIVEN_UP = 16
+"""Idle connections that a round of a shortage closes, of so many; ten rounds a second."""
 
 Handler = Callable[[Downstream], Awaitable[None]]
 
@@ -47,7 +52,6 @@ _KEPT = OSError(
 _PAUSES = (Taken.FULL, Taken.SHORT, Taken.BROKEN)
 _ENDS = {
     AcceptFault.NOTHING: Taken.ALL,
-    AcceptFault.SHORTAGE: Taken.SHORT,
     AcceptFault.LISTENER: Taken.BROKEN,
 }
 
@@ -111,8 +115,7 @@ class Listener:
         failures = 0
         for _ in range(_ACCEPTS):
             if context.descriptors.is_short(len(context.connections)):
-                context.accepts.failed(self.name, _KEPT, AcceptFault.SHORTAGE, monotonic())
-                return Taken.SHORT
+                return self._keep_waiting(listener, _KEPT)
             # Who may wait is left in the queue while there is no room; else there has to be somebody
             # whom to refuse.
             admitted = admission.waits and admission.admit()
@@ -125,6 +128,8 @@ class Listener:
                 if admitted:
                     admission.release()
                 fault = fault_of(error.errno)
+                if fault is AcceptFault.SHORTAGE:
+                    return self._keep_waiting(listener, error)
                 if fault is not AcceptFault.NOTHING:
                     context.accepts.failed(self.name, error, fault, monotonic())
                 failures += 1
@@ -141,6 +146,18 @@ class Listener:
             self.start(sock, address)
         return Taken.MORE
 
+    def _keep_waiting(self, listener: socket.socket, error: OSError) -> Taken:
+        """Descriptors are short: who waits gets the place of one who keeps a connection for nothing."""
+        if not is_waited_for(listener):
+            return Taken.ALL
+        self.context.accepts.failed(self.name, error, AcceptFault.SHORTAGE, monotonic())
+        given_up = 0
+        for downstream in islice(self.context.connections, _LOOKED_AT):
+            if downstream.idle and given_up < _GIVEN_UP:
+                downstream.drain()
+                given_up += 1
+        return Taken.SHORT
+
     def start(self, sock: socket.socket, address: object) -> None:
         """Begin to serve a connection that was accepted and admitted."""
         context = self.context
@@ -156,6 +173,13 @@ class Listener:
             return
         downstream = Downstream(context, stream, self.scope, self.handle, local, _text(address))
         context.loop.spawn(downstream.serve)
+
+
+def is_waited_for(listener: socket.socket) -> bool:
+    """Whether somebody waits to be accepted."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def handle_http(downstream: Downstream) -> None:

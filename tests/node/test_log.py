@@ -90,3 +90,19 @@ def test_closed_standard_descriptors_are_not_taken_by_the_next_file(fds: str) ->
         check=False,
     )
     assert done.returncode == 0
+
+
+def test_a_low_limit_of_open_files_is_no_error() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))\n"
+            + BEGIN
+            + "log.error('here')",
+        ],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, json.loads(done.stderr)["event"]) == (0, "here")

@@ -21,6 +21,7 @@ from egressd.net.readiness import Readiness
 from egressd.proxy.accept import AcceptFault, fault_of
 from egressd.proxy.accept_report import AcceptReport
 from egressd.proxy.context import WorkerContext
+from egressd.proxy.downstream import Downstream
 from egressd.proxy.downstream_limit import DownstreamLimit
 from egressd.proxy.listener import Listener, Taken, handle_http
 from egressd.proxy.scope import Scope
@@ -35,6 +36,25 @@ PER_CONNECTION = (
 )  # fmt: skip
 SHORTAGE = ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ENOSR")
 BROKEN = ("EBADF", "EINVAL", "ENOTSOCK", "EFAULT")
+
+
+@pytest.fixture(autouse=True)
+def _somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def has_steps(script: Script) -> bool:
+        return bool(script.steps)
+
+    monkeypatch.setattr("egressd.proxy.listener.is_waited_for", has_steps)
+
+
+class Idle:
+    """A connection that is served already."""
+
+    def __init__(self, idle: bool) -> None:
+        self.idle = idle
+        self.drained = False
+
+    def drain(self) -> None:
+        self.drained = True
 
 
 class Conn:
@@ -138,6 +158,27 @@ def test_no_errno_ends_accepting_or_takes_the_loop(number: int) -> None:
         assert (taken is Taken.ALL) == (fault_of(number) is AcceptFault.NOTHING)
         assert taken is not Taken.MORE
         assert admission.held == 0
+
+
+def test_in_a_shortage_idle_connections_make_room_a_few_at_a_time() -> None:
+    listener = Scripted(Admitting(100))
+    there = [Idle(n % 2 == 0) for n in range(200)]
+    listener.context.connections = cast("set[Downstream]", there)
+    assert listener.take(Script(errno.EMFILE, Conn())) is Taken.SHORT
+    drained = [one for one in there if one.drained]
+    assert len(drained) == 16
+    assert all(one.idle for one in drained)
+
+
+def test_a_shortage_that_nobody_waits_for_is_none() -> None:
+    listener = Scripted(Admitting(100))
+    listener.context.descriptors = DescriptorReserve(40, lambda: 39)
+    listener.context.descriptors.took(39)
+    listener.context.connections = cast("set[Downstream]", [Idle(True)] * 5)
+    assert listener.take(Script()) is Taken.ALL
+    assert listener.context.accepts.errors == {}
+    assert listener.take(Script(Conn())) is Taken.SHORT
+    assert listener.context.accepts.errors == {"EMFILE": 1}
 
 
 def test_a_long_queue_is_taken_in_rounds() -> None:
