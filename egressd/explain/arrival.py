@@ -27,6 +27,7 @@ from egressd.routing.gateway import (
     exposures_of,
 )
 from egressd.routing.sidecar import SidecarListener, compile_sidecar_listeners
+from egressd.telemetry.flags import ResponseFlag
 
 _HTTPS_PORT = 443
 
@@ -82,7 +83,7 @@ def _with_server_name(question: Question) -> Question:
         return replace(question, sni=parse_server_name(question.sni.encode()))
     except InvalidName as error:
         step = Step("listener", "the ClientHello is refused")
-        raise Ended(step, str(error), "DPE", "tls_inspector") from None
+        raise Ended(step, str(error), ResponseFlag.DPE, "tls_inspector") from None
 
 
 # -- the node's own listeners --------------------------------------------------------------------
@@ -233,7 +234,7 @@ def _at_gateway(node: Node, question: Question, listener: GatewayListener, gatew
     if not servers:
         name = question.sni or "no server name"
         reason = f"no server of port {listener.port} has {name}"
-        raise Ended(step, reason, "NR", "filter_chain_not_found")
+        raise Ended(step, reason, ResponseFlag.NR, "filter_chain_not_found")
     exposures, redirecting = exposures_of(servers)
     scope = Scope(node.view, node.profile, exposures=exposures, redirecting=redirecting, port=port)
     handling = server.handling if server is not None else _handling(listener)

@@ -29,6 +29,7 @@ from egressd.registry.lookup import candidates, selects
 from egressd.registry.records import Record
 from egressd.registry.visibility import VisibleView
 from egressd.routing.table import ClusterKey
+from egressd.telemetry.flags import ResponseFlag
 from egressd.upstream.address_policy import DENIED
 from egressd.upstream.compile import Sources, UnknownCluster, cluster_sources, compile_cluster
 from egressd.upstream.dns import host_names, resolved_endpoints, without_denied
@@ -61,7 +62,7 @@ def destination_line(
         sources = cluster_sources(visible, key, node.profile)
         spec = compile_cluster(node.view, key, node.profile)
     except UnknownCluster as unknown:
-        return msgspec.structs.replace(line, problem=_unusable(503, "NC", str(unknown)))
+        return msgspec.structs.replace(line, problem=_unusable(503, ResponseFlag.NC, str(unknown)))
     if needs_name(spec):
         spec = spec_by_name(aim.host, key.port, spec, node.addresses)
     line = msgspec.structs.replace(
@@ -98,14 +99,18 @@ def _filled(
     levels = balanced(spec, endpoints)
     problem = None
     if failure:
-        problem = _unusable(403, "NC", failure)
+        problem = _unusable(403, ResponseFlag.NC, failure)
     elif cluster is not None and cluster.failure:
-        problem = _unusable(403 if cluster.failure == DENIED else 503, "NC", cluster.failure)
+        problem = _unusable(
+            403 if cluster.failure == DENIED else 503,
+            ResponseFlag.NC,
+            cluster.failure,
+        )
     elif not any(level.ready for level in levels):
-        problem = _unusable(503, "UH", no_endpoint(spec.key, len(endpoints)))
+        problem = _unusable(503, ResponseFlag.UH, no_endpoint(spec.key, len(endpoints)))
     elif unusable := _tls_fault(spec, aim):
         if node.clusters is not None:
-            problem = _unusable(503, "UF", unusable)
+            problem = _unusable(503, ResponseFlag.UF, unusable)
         else:
             notes.append(f"read from here: {unusable}")
     return msgspec.structs.replace(
@@ -121,8 +126,14 @@ def _filled(
     )
 
 
-def _unusable(status: int, flag: str, reason: str) -> Outcome:
-    details = {"NC": "cluster_not_found", "UH": "no_healthy_upstream"}.get(flag, "")
+_DETAILS = {
+    ResponseFlag.NC: "cluster_not_found",
+    ResponseFlag.UH: "no_healthy_upstream",
+}
+
+
+def _unusable(status: int, flag: ResponseFlag, reason: str) -> Outcome:
+    details = _DETAILS.get(flag, "")
     return Outcome("answered", reason, status, flag, details)
 
 

@@ -21,6 +21,7 @@ from egressd.routing.path import PathNormalizer
 from egressd.routing.request import Request
 from egressd.routing.table import HeaderOps, Match, Route, WeightedCluster
 from egressd.routing.words import fault_text, ops_lines
+from egressd.telemetry.flags import ResponseFlag
 from egressd.upstream.compile import UnknownCluster, cluster_sources
 
 
@@ -74,8 +75,8 @@ def filter_steps(going: Going, route: Route, decided: By | None, steps: list[Ste
     if route.fault is not None:
         steps.append(Step("fault", fault_text(route.fault), decided))
         if route.fault.abort_percent >= 100.0:
-            flag = "DI" if route.fault.delay_percent >= 100.0 else ""
-            raise _with_fields(aborted(route.fault, flag), route)
+            flags = (ResponseFlag.DI,) if route.fault.delay_percent >= 100.0 else ()
+            raise _with_fields(aborted(route.fault, flags), route)
     if not route.destinations:
         reply = answer_of(route, going.match, going.request)
         kind = "redirect" if route.redirect is not None else "direct response"

@@ -70,6 +70,7 @@ from egressd.routing.l4 import Connection
 from egressd.routing.request import Request
 from egressd.routing.table import WeightedCluster
 from egressd.routing.words import fault_text
+from egressd.telemetry.flags import ResponseFlag
 
 
 class _Way(NamedTuple):
@@ -102,7 +103,13 @@ def explain(node: Node, question: Question) -> Explanation:
         outcome = Outcome("closed", str(ended), 0, ended.flag, ended.details)
         return Explanation(question.words, outcome, (*steps, ended.step))
     except MalformedMessage as error:
-        outcome = Outcome("answered", error.reason, error.status, "DPE", "http1.codec_error")
+        outcome = Outcome(
+            "answered",
+            error.reason,
+            error.status,
+            ResponseFlag.DPE,
+            "http1.codec_error",
+        )
         return Explanation(question.words, outcome, tuple(steps))
     except LocalReply as reply:
         outcome = _answered(reply, lines, is_plain, steps[-1].says)

@@ -13,6 +13,7 @@ from egressd.proxy.http1.fields import MalformedMessage
 from egressd.proxy.http1.response import ResponseHead, take_response
 from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.proxy.retry import IDEMPOTENT, Failure
+from egressd.telemetry.flags import ResponseFlag
 from egressd.upstream.cluster import Endpoint
 from egressd.upstream.connection import UpstreamConnection
 from egressd.upstream.dialing import ConnectFailed
@@ -29,7 +30,7 @@ class AttemptFailed(Exception):
     def __init__(
         self,
         failure: Failure | None,
-        flag: str,
+        flag: ResponseFlag,
         reason: str,
         *,
         status: int = 503,
@@ -96,13 +97,18 @@ async def _connect(x: Exchange, endpoint: Endpoint, preface: bytes) -> UpstreamC
         what = "connection timeout" if failed.timeout else "connection failure"
         raise AttemptFailed(
             Failure.CONNECT,
-            "UF",
+            ResponseFlag.UF,
             "upstream connect error or disconnect/reset before headers. reset reason: "
             f"{what}, transport failure reason: {failed.reason}",
             transport=failed.reason,
         ) from None
     except TlsConfigError as error:
-        raise AttemptFailed(None, "UF", f"TLS origination: {error}", transport=str(error)) from None
+        raise AttemptFailed(
+            None,
+            ResponseFlag.UF,
+            f"TLS origination: {error}",
+            transport=str(error),
+        ) from None
     x.lease.use(connection)
     x.endpoint = connection.endpoint
     return connection
@@ -136,7 +142,10 @@ async def _send_and_read(
             raise
         x.context.recorder.protocol_error("upstream")
         raise AttemptFailed(
-            None, "UPE", f"upstream protocol error: {error.reason}", status=502
+            None,
+            ResponseFlag.UPE,
+            f"upstream protocol error: {error.reason}",
+            status=502,
         ) from None
     except BaseException:
         this.abandon(x)
@@ -146,7 +155,7 @@ async def _send_and_read(
 def _reset(x: Exchange, why: str) -> AttemptFailed:
     return AttemptFailed(
         Failure.RESET,
-        "UC",
+        ResponseFlag.UC,
         "upstream connect error or disconnect/reset before headers. reset reason: "
         "connection termination" + (f" ({why})" if why else ""),
     )

@@ -13,8 +13,9 @@ from egressd.proxy.reply import LocalReply
 from egressd.routing.authority import Authority
 from egressd.routing.authorization import Authorizer, Facts, Verdict, parse_address
 from egressd.routing.request import BETWEEN_VALUES
+from egressd.telemetry.flags import ResponseFlag
 
-FLAG = "UAEX"
+FLAG = ResponseFlag.UAEX
 
 
 def authorize_request(

@@ -15,6 +15,7 @@ from egressd.net.stream import Stream, StreamClosed
 from egressd.proxy.http1.chunked import ChunkedDecoder, encode_chunk, encode_last
 from egressd.proxy.http1.request import RequestHead
 from egressd.proxy.reply import ClientGone, LocalReply
+from egressd.telemetry.flags import ResponseFlag
 
 _SHARED = memoryview(bytearray(256 * 1024))
 _READ = 65536
@@ -122,7 +123,11 @@ async def upload(fiber: Fiber, body: RequestBody, stream: Stream, idle_timeout_s
             piece = await body.read(fiber)
         except Deadline:
             raise LocalReply(
-                408, "stream timeout", flag="SI", details="stream_idle_timeout", close=True
+                408,
+                "stream timeout",
+                flag=ResponseFlag.SI,
+                details="stream_idle_timeout",
+                close=True,
             ) from None
         fiber.set_deadline(monotonic() + idle_timeout_s)
         out = encode_chunk(piece) if chunked and piece else piece

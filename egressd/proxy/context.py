@@ -16,6 +16,7 @@ from egressd.proxy.downstream_limit import Admission, Unlimited
 from egressd.proxy.http1.request import METHODS
 from egressd.proxy.http1.response import ENVOY_LIMITS, HeadLimits
 from egressd.routing.path import PathNormalizer
+from egressd.telemetry.flags import ResponseFlag, join_flags
 
 if TYPE_CHECKING:
     from egressd.proxy.body import RequestBody
@@ -115,7 +116,7 @@ class Session:
         "downstream",
         "endpoint",
         "fiber",
-        "flag",
+        "flags",
         "lease",
         "route_name",
         "started",
@@ -131,7 +132,7 @@ class Session:
         self.stream = downstream.stream
         self.started = started
         self.status = 0  # of the answer to the client; 0 = none was sent
-        self.flag = ""
+        self.flags: tuple[ResponseFlag, ...] = ()
         self.details = "via_upstream"
         self.transport_failure = ""
         self.route_name = ""
@@ -157,9 +158,14 @@ class Session:
         """The IP address that a plain connection was meant for, "" = not known."""
         return self.downstream.target_address
 
-    def add_flag(self, flag: str) -> None:
+    @property
+    def flag(self) -> str:
+        """The response flags as the log prints them, "" for none."""
+        return join_flags(self.flags) if self.flags else ""
+
+    def add_flag(self, flag: ResponseFlag) -> None:
         """Add a response flag to those that are there."""
-        self.flag = f"{self.flag},{flag}" if self.flag else flag
+        self.flags = (*self.flags, flag)
 
 
 class Exchange(Session):

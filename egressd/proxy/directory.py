@@ -21,6 +21,7 @@ from egressd.registry.sidecar import SIDECARS_KEY, mesh_scope
 from egressd.registry.view import RegistryView
 from egressd.routing.authorization import POLICIES_KEY, compile_authorizer
 from egressd.routing.table import ClusterKey, RouteTable
+from egressd.telemetry.flags import ResponseFlag
 from egressd.telemetry.stats import ClusterStats, Series
 from egressd.upstream.address_policy import DENIED, ClientAddresses
 from egressd.upstream.cluster import Cluster, Endpoint
@@ -81,7 +82,9 @@ class ClusterRuntime:
         self.key = cluster.spec.key
         self.pool = Pool(loop, cluster, lambda endpoint: on_unasked(self.key, endpoint))
         self.stats = stats
-        self.series: dict[tuple[str, int, str], Series] = {}  # (route, status, flags)
+        self.series: dict[
+            tuple[str, int, tuple[ResponseFlag, ...]], Series
+        ] = {}  # by route, status
         self.failure = ""  # why the cluster cannot be used (flag NC); "" = it can
         self.failure_status = 503
         self.may_heal = False  # the failure may go without a change of resources

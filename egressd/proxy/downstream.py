@@ -19,6 +19,7 @@ from egressd.proxy.http1.fields import MalformedMessage
 from egressd.proxy.http1.request import RequestHead, parse_request
 from egressd.proxy.reply import ClientGone, LocalReply, render_reply
 from egressd.routing.request import Request
+from egressd.telemetry.flags import ResponseFlag
 
 if TYPE_CHECKING:
     from egressd.proxy.scope import Scope
@@ -192,7 +193,12 @@ class Downstream:
     async def _refuse(self, error: MalformedMessage) -> None:
         """Answer what cannot be an exchange: nothing of it is trusted, so the connection ends."""
         self.context.recorder.refused(self, error.status, error.reason)
-        reply = LocalReply(error.status, error.reason, flag="DPE", details="http1.codec_error")
+        reply = LocalReply(
+            error.status,
+            error.reason,
+            flag=ResponseFlag.DPE,
+            details="http1.codec_error",
+        )
         self.fiber.set_deadline(monotonic() + _LINGER_S)
         data = render_reply(reply, method=b"GET", minor=1, keep_alive=False)
         await self.stream.send_all(self.fiber, data)

@@ -21,6 +21,7 @@ from egressd.proxy.tunnel import connect_tunnel
 from egressd.routing.match import choose_destination, redirect_location
 from egressd.routing.request import BETWEEN_VALUES, Request
 from egressd.routing.table import ClusterKey, Cors, Fault, Match, Route, RouteTable, WeightedCluster
+from egressd.telemetry.flags import ResponseFlag
 
 
 async def serve_exchange(x: Exchange) -> bool:
@@ -37,16 +38,20 @@ async def serve_exchange(x: Exchange) -> bool:
     except MalformedMessage as error:
         x.context.recorder.protocol_error("downstream")
         refusal = LocalReply(
-            error.status, error.reason, flag="DPE", details="http1.codec_error", close=True
+            error.status,
+            error.reason,
+            flag=ResponseFlag.DPE,
+            details="http1.codec_error",
+            close=True,
         )
         await _answer(x, refusal)
     except ClientGone:
-        x.flag = x.flag or "DC"
+        x.flags = x.flags or (ResponseFlag.DC,)
         x.details = "downstream_remote_disconnect"
         x.keep_alive = False
     except Cancelled:
         if x.downstream.watch.gave_up:
-            x.flag = x.flag or "DC"
+            x.flags = x.flags or (ResponseFlag.DC,)
             x.details = "downstream_remote_disconnect"
             x.downstream.aborted = bool(x.status)
         raise
@@ -109,7 +114,7 @@ def upgrade_refusal(head: RequestHead) -> LocalReply:
     return LocalReply(
         403,
         f"upgrade to {head.upgrade.decode('latin-1')[:40]} is not allowed (http.upgradeTypes)",
-        flag="NR",
+        flag=ResponseFlag.NR,
         details="upgrade_failed",
     )
 
@@ -161,7 +166,7 @@ def unknown_refusal(scope: Scope, host: str) -> LocalReply | None:
         return LocalReply(
             404,
             f"{host}: no VirtualService bound to Gateway {scope.gateway} has this host",
-            flag="NR",
+            flag=ResponseFlag.NR,
             details="route_not_found",
         )
     if not scope.allow_any:
@@ -169,7 +174,7 @@ def unknown_refusal(scope: Scope, host: str) -> LocalReply | None:
             502,
             f"{host}: no ServiceEntry or VirtualService names this host "
             "(outboundTrafficPolicy REGISTRY_ONLY)",
-            flag="NR",
+            flag=ResponseFlag.NR,
             details="route_not_found",
         )
     return None
@@ -187,7 +192,10 @@ def passed_through(host: str, port: int, key: ClusterKey) -> HostEntry:
 def no_route(table: RouteTable) -> LocalReply:
     """The answer where a table has no route for a request."""
     return LocalReply(
-        404, f"no route of {table.resource} matches", flag="NR", details="route_not_found"
+        404,
+        f"no route of {table.resource} matches",
+        flag=ResponseFlag.NR,
+        details="route_not_found",
     )
 
 
@@ -195,22 +203,22 @@ async def _inject(x: Exchange, fault: Fault) -> None:
     """Istio `HTTPFaultInjection`: delay first, then abort, each by its own percentage."""
     rng = x.context.rng
     if fault.delay_percent and rng() * 100.0 < fault.delay_percent:
-        x.flag = "DI"
+        x.flags = (ResponseFlag.DI,)
         x.context.recorder.fault_injected("delay")
         await x.fiber.sleep(fault.delay_s)
         if x.stream.dead:
             raise ClientGone
     if fault.abort_percent and rng() * 100.0 < fault.abort_percent:
         x.context.recorder.fault_injected("abort")
-        raise aborted(fault, x.flag)
+        raise aborted(fault, x.flags)
 
 
-def aborted(fault: Fault, flag: str) -> LocalReply:
-    """The answer of an injected abort; `flag` is what happened before."""
+def aborted(fault: Fault, flags: tuple[ResponseFlag, ...]) -> LocalReply:
+    """The answer of an injected abort; `flags` is what happened before."""
     return LocalReply(
         fault.abort_status,
         "fault filter abort",
-        flag=f"{flag},FI" if flag else "FI",
+        flag=(*flags, ResponseFlag.FI),
         details="fault_filter_abort",
         grpc_status=fault.abort_grpc_status,
     )
@@ -228,7 +236,7 @@ def answer_of(route: Route, match: Match | None, request: Request) -> LocalReply
     return LocalReply(
         503,
         f"{route.place}: all destinations have weight 0",
-        flag="NC",
+        flag=ResponseFlag.NC,
         details="cluster_not_found",
     )
 
@@ -243,7 +251,7 @@ async def _answer(x: Exchange, reply: LocalReply) -> None:
     read = x.skip_buffered_body()
     x.keep_alive = x.keep_alive and not reply.close and read and not x.downstream.scope.draining
     x.status = reply.status
-    x.flag = reply.flag or x.flag
+    x.flags = reply.flags or x.flags
     x.details = reply.details
     data = render_reply(reply, method=head.method, minor=head.minor, keep_alive=x.keep_alive)
     x.bytes_sent = len(reply.body) if head.method != b"HEAD" else 0
@@ -252,4 +260,4 @@ async def _answer(x: Exchange, reply: LocalReply) -> None:
         await x.stream.send_all(x.fiber, data)
     except (StreamClosed, Deadline):
         x.keep_alive = False
-        x.add_flag("DC")
+        x.add_flag(ResponseFlag.DC)

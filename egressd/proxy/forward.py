@@ -19,6 +19,7 @@ from egressd.proxy.respond import respond
 from egressd.proxy.retry import Failure, backoff_s, retries_failure, retries_response
 from egressd.proxy.tunnel import tunnel
 from egressd.routing.table import ClusterKey, Mirror
+from egressd.telemetry.flags import ResponseFlag
 from egressd.upstream.cluster import Endpoint, Outcome
 from egressd.upstream.lease import Lease
 from egressd.upstream.pool import Overflow, StillWaiting
@@ -86,7 +87,10 @@ async def _carry(x: Exchange, head: bytes, mirrors: tuple[Mirror, ...]) -> None:
             send_mirrors(x, head, mirrors)
     except Deadline:
         raise LocalReply(
-            504, "upstream request timeout", flag="UT", details="response_timeout"
+            504,
+            "upstream request timeout",
+            flag=ResponseFlag.UT,
+            details="response_timeout",
         ) from None
     except Overflow as overflow:
         raise _overflow(x, overflow.limit) from None
@@ -99,7 +103,10 @@ async def _carry(x: Exchange, head: bytes, mirrors: tuple[Mirror, ...]) -> None:
 
 def _unusable(runtime: ClusterRuntime) -> LocalReply:
     return LocalReply(
-        runtime.failure_status, runtime.failure, flag="NC", details="cluster_not_found"
+        runtime.failure_status,
+        runtime.failure,
+        flag=ResponseFlag.NC,
+        details="cluster_not_found",
     )
 
 
@@ -110,7 +117,7 @@ def _overflow(x: Exchange, limit: str) -> LocalReply:
         503,
         "upstream connect error or disconnect/reset before headers. reset reason: overflow "
         f"({limit} of {x.cluster.key})",
-        flag="UO",
+        flag=ResponseFlag.UO,
         details="upstream_reset_before_response_started{overflow}",
         headers=((b"x-envoy-overloaded", b"true"),),
     )
@@ -152,11 +159,11 @@ def _wants_another(x: Exchange, this: Attempt, last: bool, retries: int) -> bool
         return False
     if last:
         if retries:
-            x.add_flag("URX")
+            x.add_flag(ResponseFlag.URX)
         return False
     if not x.lease.begin_retry():
         x.lease.stats.overflow("maxRetries")
-        x.add_flag("UO")
+        x.add_flag(ResponseFlag.UO)
         return False
     return True
 
@@ -184,7 +191,7 @@ async def _try_next(x: Exchange, head: bytes, tried: tuple[Endpoint, ...]) -> At
         raise LocalReply(
             503,
             f"no healthy upstream: {no_endpoint(cluster.spec.key, len(cluster.endpoints))}",
-            flag="UH",
+            flag=ResponseFlag.UH,
             details="no_healthy_upstream",
         )
     x.endpoint = endpoint
@@ -215,7 +222,7 @@ async def _one_try(x: Exchange, head: bytes) -> Attempt:
         x.endpoint = None
         raise
     except AttemptFailed as failed:
-        outcome = Outcome.GATEWAY_ERROR if failed.flag == "UPE" else Outcome.LOCAL_ORIGIN
+        outcome = Outcome.GATEWAY_ERROR if failed.flag is ResponseFlag.UPE else Outcome.LOCAL_ORIGIN
         _report(x, outcome)
         raise
     except Deadline as error:
@@ -226,10 +233,16 @@ async def _one_try(x: Exchange, head: bytes) -> Attempt:
             raise
         if now < x.try_until:
             raise LocalReply(
-                504, "stream timeout", flag="SI", details="stream_idle_timeout"
+                504,
+                "stream timeout",
+                flag=ResponseFlag.SI,
+                details="stream_idle_timeout",
             ) from None
         raise AttemptFailed(
-            Failure.PER_TRY_TIMEOUT, "UT", "upstream request timeout (perTryTimeout)", status=504
+            Failure.PER_TRY_TIMEOUT,
+            ResponseFlag.UT,
+            "upstream request timeout (perTryTimeout)",
+            status=504,
         ) from None
     x.try_until = _NEVER
     response = this.response
@@ -280,13 +293,15 @@ def _covers_response(x: Exchange, response: ResponseHead) -> bool:
 
 def _failed(x: Exchange, failed: AttemptFailed, retries: int, *, overflow: bool) -> LocalReply:
     x.transport_failure = failed.transport or x.transport_failure
-    flag = f"{failed.flag},URX" if retries else failed.flag
+    flags: tuple[ResponseFlag, ...] = (failed.flag,)
+    if retries:
+        flags = (failed.flag, ResponseFlag.URX)
     if overflow:
         assert x.cluster is not None
         x.cluster.stats.overflow("maxRetries")
-        flag = f"{failed.flag},UO"
+        flags = (failed.flag, ResponseFlag.UO)
     details = f"upstream_reset_before_response_started{{{failed.flag}}}"
-    return LocalReply(failed.status, failed.reason, flag=flag, details=details)
+    return LocalReply(failed.status, failed.reason, flag=flags, details=details)
 
 
 def no_endpoint(key: ClusterKey, total: int) -> str:

@@ -27,6 +27,7 @@ from egressd.routing.gateway import (
     choose_server,
     exposures_of,
 )
+from egressd.telemetry.flags import ResponseFlag
 from egressd.upstream.server_tls import (
     ServerContextCache,
     client_principals,
@@ -97,7 +98,11 @@ class GatewayPort:
             return
         server = choose_server(self.spec.servers, downstream.sni)
         if server is None:
-            _refuse(session, "NR", f"no server of port {self.spec.port} has {downstream.sni!r}")
+            _refuse(
+                session,
+                ResponseFlag.NR,
+                f"no server of port {self.spec.port} has {downstream.sni!r}",
+            )
             return
         downstream.scope = self._scopes[server.place]
         if server.handling is Handling.PASSTHROUGH:
@@ -127,24 +132,24 @@ class GatewayPort:
             fiber.set_deadline(monotonic() + _HANDSHAKE_S)
             await drive_handshake(stream, fiber, tls)
         except Deadline:
-            return _refuse(session, "DPE", "TLS handshake timeout")
+            return _refuse(session, ResponseFlag.DPE, "TLS handshake timeout")
         except TlsConfigError as error:
-            return _refuse(session, "NC", f"{server.place}: {error}")
+            return _refuse(session, ResponseFlag.NC, f"{server.place}: {error}")
         except ssl.SSLError as error:
-            return _refuse(session, "DPE", f"TLS: {error.reason or error}")
+            return _refuse(session, ResponseFlag.DPE, f"TLS: {error.reason or error}")
         except (OSError, StreamClosed) as error:
-            return _refuse(session, "DC", f"TLS: {error}")
+            return _refuse(session, ResponseFlag.DC, f"TLS: {error}")
         if refusal := verify_client(tls, spec):
-            return _refuse(session, "DPE", f"TLS: {refusal}")
+            return _refuse(session, ResponseFlag.DPE, f"TLS: {refusal}")
         session.downstream.principals = client_principals(tls)
         return True
 
 
-def _refuse(session: Session, flag: str, reason: str) -> bool:
-    session.flag = flag
-    session.details = "filter_chain_not_found" if flag == "NR" else "tls_handshake"
+def _refuse(session: Session, flag: ResponseFlag, reason: str) -> bool:
+    session.flags = (flag,)
+    session.details = "filter_chain_not_found" if flag is ResponseFlag.NR else "tls_handshake"
     session.transport_failure = reason
-    if flag == "DPE":
+    if flag is ResponseFlag.DPE:
         session.context.recorder.protocol_error("downstream")
     session.context.recorder.session_finished(session)
     return False

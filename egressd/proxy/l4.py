@@ -21,6 +21,7 @@ from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.proxy.scope import Scope
 from egressd.proxy.tunnel import connect_endpoint, connection_of, target_cluster
 from egressd.routing.l4 import Connection
+from egressd.telemetry.flags import ResponseFlag
 from egressd.upstream.lease import Lease
 
 _SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h; the same number for IPv6
@@ -49,9 +50,14 @@ async def peek_server_name(session: Session) -> str:
             _wake_at(sock, 1)
         return name
     except NotTls as error:
-        raise LocalReply(400, str(error), flag="DPE", details="tls_inspector") from None
+        raise LocalReply(400, str(error), flag=ResponseFlag.DPE, details="tls_inspector") from None
     except Deadline:
-        raise LocalReply(408, "no ClientHello came", flag="DPE", details="tls_inspector") from None
+        raise LocalReply(
+            408,
+            "no ClientHello came",
+            flag=ResponseFlag.DPE,
+            details="tls_inspector",
+        ) from None
 
 
 def _peek(sock: socket.socket, reader: HelloReader) -> str | None:
@@ -86,14 +92,14 @@ async def serve_session(session: Session, find: Find) -> None:
         runtime = session.cluster = target_cluster(session, target, session.port)
         await _carry(session, runtime)
     except LocalReply as reply:
-        session.flag = reply.flag or session.flag
+        session.flags = reply.flags or session.flags
         session.details = reply.details
         session.transport_failure = session.transport_failure or str(reply)
     except ClientGone:
-        session.flag = session.flag or "DC"
+        session.flags = session.flags or (ResponseFlag.DC,)
     except Cancelled:
         if session.downstream.watch.gave_up:
-            session.flag = session.flag or "DC"
+            session.flags = session.flags or (ResponseFlag.DC,)
         raise
     finally:
         recorder.session_finished(session)
@@ -101,7 +107,7 @@ async def serve_session(session: Session, find: Find) -> None:
 
 async def _carry(session: Session, runtime: ClusterRuntime) -> None:
     if runtime.failure:
-        raise LocalReply(503, runtime.failure, flag="NC", details="cluster_not_found")
+        raise LocalReply(503, runtime.failure, flag=ResponseFlag.NC, details="cluster_not_found")
     runtime.used = session.started
     # A plain connection is none of `http2MaxRequests`: it counts as a connection.
     lease = session.lease = Lease(runtime.pool, runtime.stats, is_request=False)
@@ -111,7 +117,12 @@ async def _carry(session: Session, runtime: ClusterRuntime) -> None:
             with suppress(Deadline):
                 await session.context.directory.resolve(session.fiber, runtime)
             if runtime.failure:
-                raise LocalReply(503, runtime.failure, flag="NC", details="cluster_not_found")
+                raise LocalReply(
+                    503,
+                    runtime.failure,
+                    flag=ResponseFlag.NC,
+                    details="cluster_not_found",
+                )
         session.downstream.watch.begin()
         connection = await connect_endpoint(session, lease, runtime, originate_tls=True)
         session.downstream.watch.end()

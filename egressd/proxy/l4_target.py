@@ -18,6 +18,7 @@ from egressd.registry.lookup import choose_port
 from egressd.routing.l4 import Connection, L4Route, match_l4, parse_auto_passthrough
 from egressd.routing.match import choose_destination
 from egressd.routing.table import ClusterKey
+from egressd.telemetry.flags import ResponseFlag
 
 _TLS = ("TLS", "HTTPS")
 
@@ -141,7 +142,10 @@ def _check_free_connect(scope: Scope, host: str, port: int, connect_ports: Colle
         )
     if port not in connect_ports:
         raise LocalReply(
-            403, f"CONNECT to port {port} is not in limits.connectPorts", flag="NR", close=True
+            403,
+            f"CONNECT to port {port} is not in limits.connectPorts",
+            flag=ResponseFlag.NR,
+            close=True,
         )
 
 
@@ -156,7 +160,11 @@ def choose_cluster(target: L4Target, point: float) -> ClusterKey | None:
     if route is None:
         return target.key
     if not route.destinations:
-        raise LocalReply(503, f"{route.place}: all destinations have weight 0", flag="NC")
+        raise LocalReply(
+            503,
+            f"{route.place}: all destinations have weight 0",
+            flag=ResponseFlag.NC,
+        )
     return choose_destination(route, point).key
 
 
@@ -181,14 +189,19 @@ def _target(
 
 
 def _no_route(what: str) -> LocalReply:
-    return LocalReply(502, f"no route for {what}", flag="NR", details="filter_chain_not_found")
+    return LocalReply(
+        502,
+        f"no route for {what}",
+        flag=ResponseFlag.NR,
+        details="filter_chain_not_found",
+    )
 
 
 def _not_for_connect(why: str) -> LocalReply:
     return LocalReply(
         405,
         f"CONNECT: {why}: send the requests themselves",
-        flag="NR",
+        flag=ResponseFlag.NR,
         details="connect_not_allowed",
         headers=((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"),),
         close=True,
@@ -196,4 +209,4 @@ def _not_for_connect(why: str) -> LocalReply:
 
 
 def _refused(status: int, reason: str) -> LocalReply:
-    return LocalReply(status, reason, flag="NR", details="route_not_found", close=True)
+    return LocalReply(status, reason, flag=ResponseFlag.NR, details="route_not_found", close=True)

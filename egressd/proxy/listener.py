@@ -211,7 +211,7 @@ async def read_server_name(session: Session) -> bool:
     try:
         session.downstream.sni = await peek_server_name(session)
     except LocalReply as reply:
-        session.flag, session.details = reply.flag, reply.details
+        session.flags, session.details = reply.flags, reply.details
         session.transport_failure = str(reply)
         session.context.recorder.protocol_error("downstream")
         session.context.recorder.session_finished(session)

@@ -12,6 +12,7 @@ from egressd.proxy.downstream import Downstream
 from egressd.routing.authorization import Verdict
 from egressd.routing.table import ClusterKey
 from egressd.telemetry.access_log import AccessEntry, AccessLog
+from egressd.telemetry.flags import NONE, ResponseFlag
 from egressd.telemetry.stats import Series, SeriesLabels, TcpLabels, TcpSeries, WorkerStats
 from egressd.upstream.cluster import Endpoint
 
@@ -32,7 +33,7 @@ class TrafficRecorder:
         self._stats = stats
         self._log = access_log
         self._node_id = node_id
-        self._unrouted: dict[tuple[int, str], Series] = {}
+        self._unrouted: dict[tuple[int, tuple[ResponseFlag, ...]], Series] = {}
         self._unasked_at: dict[tuple[str, str], float] = {}
 
     def finished(self, x: Exchange) -> None:
@@ -42,12 +43,12 @@ class TrafficRecorder:
         if x.match is not None and x.match.stat_prefix:
             route = x.match.stat_prefix
         if runtime is None:
-            series = self._unrouted.get((x.status, x.flag))
+            series = self._unrouted.get((x.status, x.flags))
             if series is None:
                 series = self._stats.series(self._labels(x, route))
-                self._unrouted[(x.status, x.flag)] = series
+                self._unrouted[(x.status, x.flags)] = series
         else:
-            key = (route, x.status, x.flag)
+            key = (route, x.status, x.flags)
             found = runtime.series.get(key)
             if found is None:
                 found = runtime.series[key] = self._stats.series(self._labels(x, route))
@@ -72,7 +73,7 @@ class TrafficRecorder:
             destination_port=port,
             destination_version=version,
             response_code=str(x.status),
-            response_flags=x.flag or "-",
+            response_flags=x.flag or NONE,
             connection_security_policy=security,
             route=route,
         )
@@ -81,7 +82,9 @@ class TrafficRecorder:
         """A message that is no request: counted, and logged with what is known of it."""
         self.protocol_error("downstream")
         labels = SeriesLabels(
-            source_workload=self._node_id, response_code=str(status), response_flags="DPE"
+            source_workload=self._node_id,
+            response_code=str(status),
+            response_flags=ResponseFlag.DPE,
         )
         self._stats.series(labels).observe(0.0, 0, 0)
         if self._log is not None:
@@ -92,7 +95,7 @@ class TrafficRecorder:
                     path=b"",
                     protocol=b"HTTP/1.1",
                     response_code=status,
-                    response_flags="DPE",
+                    response_flags=ResponseFlag.DPE,
                     response_code_details=f"http1.codec_error: {reason}",
                     downstream_local_address=downstream.local,
                     downstream_remote_address=downstream.remote,
@@ -119,13 +122,13 @@ class TrafficRecorder:
     def session_finished(self, session: Session) -> None:
         """A connection without HTTP ended: counted if it never became a tunnel, and logged."""
         if session.cluster is None or session.endpoint is None:
-            series = self._tcp(session, session.flag or "-")
+            series = self._tcp(session, session.flag or NONE)
             series.opened += 1
             series.closed += 1
         if self._log is not None:
             self._log.add(_session_entry(session))
 
-    def _tcp(self, x: Session, flag: str = "-") -> TcpSeries:
+    def _tcp(self, x: Session, flag: str = NONE) -> TcpSeries:
         host, port = "", x.port
         if x.cluster is not None:
             host, port = x.cluster.key.host, x.cluster.key.port
@@ -203,7 +206,7 @@ def _session_entry(x: Session) -> AccessEntry:
         path=b"",
         protocol=b"",
         response_code=0,
-        response_flags=x.flag or "-",
+        response_flags=x.flag or NONE,
         response_code_details="" if x.details == "via_upstream" else x.details,
         bytes_received=x.bytes_received,
         bytes_sent=x.bytes_sent,
@@ -237,7 +240,7 @@ def _entry(x: Exchange, route: str, duration_s: float) -> AccessEntry:
         path=sent,
         protocol=b"HTTP/1.1" if head.minor else b"HTTP/1.0",
         response_code=x.status,
-        response_flags=x.flag or "-",
+        response_flags=x.flag or NONE,
         response_code_details=x.details,
         bytes_received=x.bytes_received,
         bytes_sent=x.bytes_sent,

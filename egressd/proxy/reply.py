@@ -6,6 +6,8 @@ import re
 from http import HTTPStatus
 from urllib.parse import quote
 
+from egressd.telemetry.flags import ResponseFlag, join_flags
+
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -20,7 +22,7 @@ class LocalReply(Exception):
         status: int,
         text: str,
         *,
-        flag: str = "",
+        flag: ResponseFlag | tuple[ResponseFlag, ...] = (),
         details: str = "direct_response",
         headers: tuple[tuple[bytes, bytes], ...] = (),
         body: bytes | None = None,
@@ -29,13 +31,18 @@ class LocalReply(Exception):
     ) -> None:
         super().__init__(text)
         self.status = status
-        self.flag = flag
+        self.flags = (flag,) if isinstance(flag, ResponseFlag) else flag
         self.details = details
         self.headers = headers
         self.body = text.encode() if body is None else body
         self.close = close
         self.text = text
         self.grpc_status = grpc_status  # for gRPC clients; None: what fits the HTTP status
+
+    @property
+    def flag(self) -> str:
+        """The flags as the log prints them, "" for none."""
+        return join_flags(self.flags)
 
 
 is_grpc = re.compile(
@@ -61,7 +68,7 @@ def as_grpc(reply: LocalReply) -> LocalReply:
     return LocalReply(
         200,
         "",
-        flag=reply.flag,
+        flag=reply.flags,
         details=reply.details,
         headers=(*reply.headers, *fields),
         close=reply.close,
@@ -85,7 +92,7 @@ def render_reply(reply: LocalReply, *, method: bytes, minor: int, keep_alive: bo
         lines.append(b"content-length: %d\r\n" % len(body))
         if body and b"content-type" not in names:
             lines.append(b"content-type: text/plain; charset=utf-8\r\n")
-    if reply.flag:
+    if reply.flags:
         # For people with curl: the same flag as in the access log.
         lines.append(b"x-egressd-response-flags: %b\r\n" % reply.flag.encode())
     lines.append(connection_line(minor, keep_alive))

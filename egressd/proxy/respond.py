@@ -13,6 +13,7 @@ from egressd.proxy.heads import downstream_head
 from egressd.proxy.http1.chunked import ChunkedDecoder
 from egressd.proxy.http1.fields import MalformedMessage
 from egressd.proxy.http1.response import UNTIL_CLOSE, ResponseHead
+from egressd.telemetry.flags import ResponseFlag
 
 
 async def respond(x: Exchange, this: Attempt, response: ResponseHead) -> None:
@@ -88,13 +89,13 @@ def _broken_off(x: Exchange, error: Exception) -> None:
     x.keep_alive = False
     x.aborted = True
     if isinstance(error, Deadline):
-        x.add_flag("UT" if monotonic() >= x.deadline else "SI")
+        x.add_flag(ResponseFlag.UT if monotonic() >= x.deadline else ResponseFlag.SI)
         x.details = "response_timeout"
     elif isinstance(error, MalformedMessage):
-        x.add_flag("UPE")
+        x.add_flag(ResponseFlag.UPE)
         x.details = "upstream_protocol_error"
     else:
-        x.add_flag("UC")
+        x.add_flag(ResponseFlag.UC)
         x.details = "upstream_reset_after_response_started{connection_termination}"
     x.transport_failure = str(error)
 

@@ -21,6 +21,7 @@ from egressd.proxy.post_tunnel import start_bodies
 from egressd.proxy.relay import relay_both
 from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.routing.l4 import Connection
+from egressd.telemetry.flags import ResponseFlag
 from egressd.upstream.cluster import Outcome
 from egressd.upstream.connection import UpstreamConnection
 from egressd.upstream.dialing import ConnectFailed
@@ -52,7 +53,7 @@ async def connect_tunnel(x: Exchange) -> None:
         raise LocalReply(
             runtime.failure_status,
             runtime.failure,
-            flag="NC",
+            flag=ResponseFlag.NC,
             details="cluster_not_found",
             close=True,
         )
@@ -67,7 +68,12 @@ async def connect_tunnel(x: Exchange) -> None:
             with suppress(Deadline):
                 await x.context.directory.resolve(x.fiber, runtime)
             if runtime.failure:
-                raise LocalReply(runtime.failure_status, runtime.failure, flag="NC", close=True)
+                raise LocalReply(
+                    runtime.failure_status,
+                    runtime.failure,
+                    flag=ResponseFlag.NC,
+                    close=True,
+                )
         x.downstream.watch.begin()
         connection = await connect_endpoint(x, lease, runtime, originate_tls=False)
         x.downstream.watch.end()
@@ -81,7 +87,7 @@ async def connect_tunnel(x: Exchange) -> None:
 def _overflow(runtime: ClusterRuntime, overflow: Overflow) -> LocalReply:
     runtime.stats.overflow(overflow.limit)
     overloaded = ((b"x-envoy-overloaded", b"true"),)
-    return LocalReply(503, f"overflow ({overflow.limit})", flag="UO", headers=overloaded)
+    return LocalReply(503, f"overflow ({overflow.limit})", flag=ResponseFlag.UO, headers=overloaded)
 
 
 def _cluster_of(x: Exchange, host: str, port: int) -> ClusterRuntime:
@@ -154,14 +160,29 @@ async def connect_endpoint(
         except TlsConfigError as error:
             lease.end_attempt(refused=True)
             x.endpoint = None
-            raise LocalReply(503, f"TLS origination: {error}", flag="UF", close=True) from None
+            raise LocalReply(
+                503,
+                f"TLS origination: {error}",
+                flag=ResponseFlag.UF,
+                close=True,
+            ) from None
         else:
             runtime.cluster.report_success(endpoint)
             return connection
     if failure is None:
-        raise LocalReply(503, "no healthy upstream", flag="UH", details="no_healthy_upstream")
+        raise LocalReply(
+            503,
+            "no healthy upstream",
+            flag=ResponseFlag.UH,
+            details="no_healthy_upstream",
+        )
     x.transport_failure = failure.reason
-    raise LocalReply(503, f"connect failed: {failure.reason}", flag="UF", close=True)
+    raise LocalReply(
+        503,
+        f"connect failed: {failure.reason}",
+        flag=ResponseFlag.UF,
+        close=True,
+    )
 
 
 async def _through_proxy(
@@ -196,7 +217,11 @@ async def tunnel(x: Exchange, this: Attempt) -> None:
     upgrade = x.head.upgrade
     if response.upgrade.lower() != upgrade:
         this.abandon(x)
-        raise LocalReply(502, "101 to another protocol than was asked for", flag="UPE")
+        raise LocalReply(
+            502,
+            "101 to another protocol than was asked for",
+            flag=ResponseFlag.UPE,
+        )
     head = b"HTTP/1.1 101 %b\r\n%bconnection: upgrade\r\nupgrade: %b\r\n\r\n" % (
         response.reason or b"Switching Protocols",
         response.end_to_end_lines(),

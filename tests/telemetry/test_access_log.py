@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from egressd.telemetry.access_log import AccessEntry, AccessLog, LogFormat
-from egressd.telemetry.flags import join_flags
+from egressd.telemetry.flags import ResponseFlag, join_flags
 
 EVIL = b'/a"\n\x1b[31m\xff\xe2\x80\xae\\'
 
@@ -50,6 +50,10 @@ def test_past_the_bound_lines_are_dropped_and_counted() -> None:
     assert (len(log), log.dropped) == (2, 3)
 
 
+RETRIED = ResponseFlag.URX
+FAILED = ResponseFlag.UF
+
+
 def test_flags_are_joined_in_envoys_order() -> None:
-    assert join_flags(["URX", "UF", "UF"]) == "UF,URX"
-    assert join_flags([]) == "-"
+    assert join_flags([RETRIED, FAILED, FAILED]) == "UF,URX"
+    assert join_flags([]) == ""
