@@ -121,6 +121,7 @@ def _keys_within(message: Message, path: str) -> Iterator[tuple[str, str]]:
 
 def _check_written(field: str, path: str, reader: Reader) -> Iterator[Problem]:
     """The first place on the way to a path, or the path itself, that others may write."""
+    path = os.path.abspath(path)
     for place in _way(path):
         try:
             found = os.stat(place)
@@ -130,9 +131,9 @@ def _check_written(field: str, path: str, reader: Reader) -> Iterator[Problem]:
             continue  # as /tmp: others cannot replace what is not theirs
         who = others_who_write(found.st_mode, found.st_uid, found.st_gid, reader)
         if who:
-            yield _problem(
-                field, place, found.st_mode, f"{who} may write", _what(field, place, path)
-            )
+            is_way = place not in (path, os.path.realpath(path))
+            what = f"{'the way to ' if is_way else ''}{field or 'the bootstrap file'}"
+            yield _problem(field, place, found.st_mode, f"{who} may write", what)
             return
 
 
@@ -191,11 +192,6 @@ def _holds_secret(bootstrap: Bootstrap) -> Iterator[bool]:
     for config in bootstrap.adapters:
         shape = declared_shape(config)
         yield shape is not None and holds_secret(shape, config.options)
-
-
-def _what(field: str, place: str, path: str) -> str:
-    what = field or "the bootstrap file"
-    return what if place == path else f"the way to {what}"
 
 
 def _problem(field: str, path: str, mode: int, who: str, what: str) -> Problem:

@@ -218,6 +218,14 @@ def test_a_bootstrap_file_with_secrets_is_one(
     assert all(f"mode {stat.S_IMODE(mode):04o}" in problem.found for problem in problems)
 
 
+def test_a_relative_path_is_the_file_itself(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    (place / "b.yaml").write_text("")
+    (place / "b.yaml").chmod(0o666)
+    (problem,) = check_bootstrap_file("b.yaml", bootstrap(place), Reader.current())
+    assert problem.expected == "the bootstrap file for root and the node's user only"
+
+
 def test_what_is_not_there_is_no_finding(place: Path) -> None:
     config = bootstrap(
         place,
