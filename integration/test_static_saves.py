@@ -220,7 +220,7 @@ def test_a_file_that_lost_most_is_believed_when_it_stays_so(running: tuple[Node,
     begun = time.monotonic()
     (node.resources / "a.yaml").write_text(service_entry("s0", origin.port))
     eventually(lambda: "1 of 7 resources left" in node.cli("status").stdout)
-    assert serves(node, "v0.example") or time.monotonic() - begun > 9
+    assert serves(node, "v0.example") or time.monotonic() - begun > 4
     eventually(lambda: not serves(node, "v0.example"), 20)
     assert serves(node, "s0.example")
     eventually(lambda: "resources left" not in node.cli("status").stdout)

@@ -22,7 +22,7 @@ class Patience:
 
 
 NO_PATIENCE = Patience()
-PATIENCE = Patience(still_s=1.0, open_s=5.0, gone_s=0.1, again_s=10.0)
+PATIENCE = Patience(still_s=1.0, open_s=5.0, gone_s=0.1, again_s=5.0)
 
 
 def read_in(writing: Writing, still_s: float, patience: Patience) -> float:
