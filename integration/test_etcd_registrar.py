@@ -15,6 +15,7 @@ import trio
 
 from adapters.etcd.registrar import make_registrar
 from adapters.etcd.watch import make_adapter
+from egressd.api.secret import SecretUrl
 from egressd.registry.adapter import AdapterContext
 from egressd.registry.registrar import HealthCheck, Registration, RegistrationError
 from integration.node import eventually
@@ -83,7 +84,7 @@ async def test_a_service_is_in_etcd_while_its_check_passes(etcd: EtcdCluster) ->
     registrar = make_registrar(options(etcd))
     with Origin("web") as origin, socket.create_server(("127.0.0.1", 0)) as listening:
         for check in (
-            HealthCheck(http=f"http://127.0.0.1:{origin.port}/health", interval_s=0.1),
+            HealthCheck(http=SecretUrl(f"http://127.0.0.1:{origin.port}/health"), interval_s=0.1),
             HealthCheck(tcp=f"127.0.0.1:{listening.getsockname()[1]}", interval_s=0.1),
         ):
             async with trio.open_nursery() as nursery:
