@@ -18,7 +18,7 @@ import yaml
 
 from adapters.http import Credential, Endpoint, Tls, WatchedFiles
 from adapters.options import decode_secret
-from egressd.api.secret import RedactedError, Secret, SecretUrl
+from egressd.api.secret import RedactedError, Secret, SecretUrl, redact_value
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where Kubernetes puts token and CA into every container."""
@@ -114,7 +114,11 @@ def load_access(
         return _in_cluster(environment, service_account)
     named = kubeconfig or environment.get("KUBECONFIG", "")
     if not named or os.pathsep in named:
-        found = repr(named) if named else "nothing, neither KUBECONFIG nor a pod's service account"
+        found = (
+            repr(redact_value(named))
+            if named
+            else "nothing, neither KUBECONFIG nor a pod's service account"
+        )
         raise AccessError(f"found {found}, expected the path of one kubeconfig")
     return _of_file(Path(named), context)
 
@@ -122,7 +126,7 @@ def load_access(
 def _in_cluster(environment: Mapping[str, str], directory: str) -> Access:
     port = environment.get("KUBERNETES_SERVICE_PORT", "443")
     if not port.isdecimal():
-        raise AccessError(f"KUBERNETES_SERVICE_PORT: found {port!r}, expected a port")
+        raise AccessError(f"KUBERNETES_SERVICE_PORT: found {redact_value(port)!r}, expected a port")
     host = environment["KUBERNETES_SERVICE_HOST"]
     files = WatchedFiles()
     files.changed()

@@ -16,6 +16,8 @@ import structlog
 import yaml
 from structlog.testing import capture_logs
 
+from adapters.consul.options import read_options
+from adapters.kubernetes.kubeconfig import AccessError, load_access
 from egressd.api.message import Message
 from egressd.node.bootstrap import BootstrapError, parse_bootstrap
 from egressd.node.bootstrap_model import Bootstrap
@@ -24,6 +26,7 @@ from egressd.node.shown import shown_bootstrap
 from egressd.node.sources import find_factory
 from egressd.registry.adapter import AdapterConfigError, AdapterContext
 from egressd.registry.adapter_options import declared_options, hint_at, is_declared_secret
+from egressd.registry.registration_file import RegistrationFileError, parse_registrations
 
 MARK = "S3CR3T"
 URL = f"http://user:{MARK}@127.0.0.1:1/p?key={MARK}"
@@ -193,3 +196,57 @@ def test_every_entry_point_declares_its_options() -> None:
     assert own
     for point in own:
         assert declared_options(point.load(), {}) is not None, point.name
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"ftp://u:{MARK}@h",
+        f"http://u:{MARK}@h:99999/",
+        f"u:{MARK}@h",
+        f"http://u:{MARK}@[::1/",
+        f"http://u:{MARK} x@h/",
+        f"http://u@h/?{MARK}",
+    ],
+)
+def test_a_url_of_the_environment_or_a_file_shows_no_secret(url: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    for make in (
+        lambda: parse_registrations(_services({"http": url}), "f"),
+        lambda: parse_registrations(_services({"tcp": url}), "f"),
+        lambda: read_options("c", {}, {"CONSUL_HTTP_ADDR": url, "CONSUL_HTTP_TOKEN": MARK}),
+        lambda: load_access(_kubeconfig(tmp_path, server=url), "", {}),
+        lambda: load_access(
+            _kubeconfig(tmp_path, **{"server": "http://h", "proxy-url": url}), "", {}
+        ),
+        lambda: load_access(_kubeconfig(tmp_path, server="http://h"), "", {}),
+        lambda: load_access("", "", {"KUBECONFIG": url}),
+        lambda: load_access(
+            "", "", {"KUBERNETES_SERVICE_HOST": "h", "KUBERNETES_SERVICE_PORT": url}
+        ),
+    ):
+        try:
+            said.append(repr(make()))
+        except (RegistrationFileError, AdapterConfigError, AccessError) as error:
+            said.append(f"{error} {error!r}")
+    assert len(said) == 8
+    assert not [one for one in said if MARK in one]
+
+
+def _services(check: Mapping[str, str]) -> str:
+    return json.dumps({"services": [{"name": "a", "port": 1, "check": check}]})
+
+
+def _kubeconfig(directory: Path, **cluster: str) -> str:
+    file = directory / "kubeconfig"
+    file.write_text(
+        json.dumps(
+            {
+                "current-context": "c",
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "clusters": [{"name": "c", "cluster": cluster}],
+                "users": [{"name": "u", "user": {"token": MARK}}],
+            }
+        )
+    )
+    return str(file)
