@@ -76,8 +76,18 @@ def lost_endpoints(before: Record, now: Record) -> tuple[WorkloadEntry, ...]:
     old, new = before.resource.spec, now.resource.spec
     if not isinstance(old, ServiceEntry) or not isinstance(new, ServiceEntry):
         return ()
-    kept = _kept(new)
-    return tuple(e for e in old.endpoints if kept.isdisjoint(_marks(e, old)))
+    stated = set(map(_words, new.endpoints))
+    missing = [endpoint for endpoint in old.endpoints if _words(endpoint) not in stated]
+    if not missing:
+        return ()
+    addresses = {endpoint.address for endpoint in missing}
+    kept = {
+        place
+        for endpoint in new.endpoints
+        if endpoint.address in addresses
+        for place in _places(endpoint, new)
+    }
+    return tuple(one for one in missing if kept.isdisjoint(_places(one, old)))
 
 
 def padded(before: Record, record: Record, endpoints: tuple[WorkloadEntry, ...]) -> Record:
@@ -105,16 +115,16 @@ def padded(before: Record, record: Record, endpoints: tuple[WorkloadEntry, ...])
     return msgspec.structs.replace(record, resource=resource)
 
 
-def _kept(entry: ServiceEntry) -> set[object]:
-    return {mark for endpoint in entry.endpoints for mark in _marks(endpoint, entry)}
+def _words(endpoint: WorkloadEntry) -> tuple[object, ...]:
+    """Where an endpoint is in its statement's own words."""
+    ports = endpoint.ports
+    return (endpoint.address, *(ports.items() if len(ports) < 2 else sorted(ports.items())))
 
 
-def _marks(endpoint: WorkloadEntry, entry: ServiceEntry) -> list[object]:
-    """An endpoint is the same one at any of the same ports, or when it is stated in the same words."""
+def _places(endpoint: WorkloadEntry, entry: ServiceEntry) -> list[tuple[str, int]]:
+    """The places at which an entry has an endpoint called: at any of the same it is the same one."""
     address, numbers = place_of(endpoint, entry.ports)
-    marks: list[object] = [(address, number) for number in numbers or (0,)]
-    marks.append((address, frozenset(endpoint.ports.items())))
-    return marks
+    return [(address, number) for number in numbers or (0,)]
 
 
 def _is_literal(endpoint: WorkloadEntry) -> bool:
