@@ -49,7 +49,8 @@ def yaml_of(mapping: Mapping[str, object]) -> str:
 
 
 def _without_credentials(value: object, *, are_headers: bool = False) -> object:
-    """Values that resources set in, or ask of, header fields that carry credentials, left out."""
+    """Values that resources set in, or ask of, header fields and query parameters that carry
+    credentials, left out."""
     if isinstance(value, list):
         return [_without_credentials(inner) for inner in value]
     if not isinstance(value, dict):
@@ -58,7 +59,10 @@ def _without_credentials(value: object, *, are_headers: bool = False) -> object:
         return {
             name: REDACTED if carries_credentials(name) else inner for name, inner in value.items()
         }
-    names = {"set", "add", "headers", "withoutHeaders"}
+    names = {"set", "add", "headers", "withoutHeaders", "queryParams"}
+    header = str(value.get("key", "")).partition("request.headers[")[2].removesuffix("]")
+    if header and carries_credentials(header):  # Istio AuthorizationPolicy `when`
+        return {name: inner if name == "key" else REDACTED for name, inner in value.items()}
     return {
         name: _without_credentials(inner, are_headers=name in names and not _is_operations(inner))
         for name, inner in value.items()

@@ -24,14 +24,14 @@ _AUTHORITY_STARTS: Final = ("://", ":\\/\\/")  # JSON may escape slashes
 
 
 _CREDENTIALS: Final = re.compile(
-    r"(proxy-)?authorization|(set-)?cookie2?|.*(api-?key|token|secret|password|credential).*",
+    r"key|(proxy-)?authorization|(set-)?cookie2?|.*(api-?key|token|secret|password|credential).*",
     re.IGNORECASE,
 )
 
 
 def carries_credentials(header: str) -> bool:
-    """Whether values of a header field log a client in, by its name (RFC 9110 11.6, 11.7; RFC 6265;
-    vendors' keys)."""
+    """Whether values of a header field or query parameter log a client in, by its name (RFC 9110 11.6,
+    11.7; RFC 6265; vendors' keys)."""
     return _CREDENTIALS.fullmatch(header) is not None
 
 

@@ -89,8 +89,8 @@ def in_words(match: StringMatch) -> str:
     return "present"
 
 
-def _header_in_words(name: str, match: StringMatch) -> str:
-    """The same of a header's value, which is not told where it is a credential."""
+def _named_in_words(name: str, match: StringMatch) -> str:
+    """The same of a header or parameter, whose value is not told where it is a credential."""
     words = in_words(match)
     kind, quote, _ = words.partition('"')
     return f'{kind}"{REDACTED}"' if quote and carries_credentials(name) else words
@@ -161,11 +161,11 @@ def _conditions(
     for name, value in match.headers.items():
         add(
             f"headers[{name}]",
-            _header_in_words(name, value),
+            _named_in_words(name, value),
             _on_header(name, _header_test(name, value)),
         )
     for name, value in match.without_headers.items():
-        words = f"not {_header_in_words(name, value)}"
+        words = f"not {_named_in_words(name, value)}"
         # Istio: unless presence is asked for, a header that is not there counts as an empty one.
         missing = None if is_presence(value) else b""
         add(
@@ -174,7 +174,11 @@ def _conditions(
             _negate(_on_header(name, _header_test(name, value), missing)),
         )
     for name, value in match.query_params.items():
-        add(f"queryParams[{name}]", in_words(value), _on_query(name, string_test(value)))
+        add(
+            f"queryParams[{name}]",
+            _named_in_words(name, value),
+            _on_query(name, string_test(value)),
+        )
     if match.gateways:
         # Istio: the gateways of a match are independent of its source; where they are given they decide.
         gateways = qualified_gateways(match.gateways, namespace)

@@ -29,7 +29,8 @@ def _found(field: str, request: Request) -> str:
             return "no such header"
         return f'"{shown_header(name, value.decode("latin-1"))}"'
     if kind.startswith("queryParams"):
-        return f'query "{request.query.decode("latin-1")}"'
+        names = [part.partition(b"=")[0] for part in request.query.split(b"&")]
+        return "another value" if name.encode() in names else "no such parameter"
     values = {
         "method": request.method.decode("latin-1"),
         "scheme": request.scheme.decode("latin-1"),

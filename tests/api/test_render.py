@@ -109,6 +109,7 @@ spec:
     - match:
         - uri: {prefix: /moved}
           headers: {x-api-key: {exact: S3CR3T}, x-plain: {exact: shown}}
+          queryParams: {key: {exact: S3CR3T}}
           withoutHeaders: {Authorization: {exact: S3CR3T}}
       redirect: {uri: "/there?key=S3CR3T"}
     - headers:
@@ -123,3 +124,21 @@ spec:
     assert "prefix: /moved" in shown
     assert "uri: /there?[redacted]" in shown
     assert parse_text(to_yaml(resource), "").resources[0].spec == resource.spec
+
+
+def test_a_policy_for_people_has_no_credentials() -> None:
+    text = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: a}
+spec:
+  rules:
+    - when:
+        - {key: "request.headers[x-api-key]", values: [S3CR3T]}
+        - {key: "request.headers[x-plain]", values: [shown]}
+"""
+    (resource,) = parse_text(text, "").resources
+    shown = yaml_of(shown_resource(resource))
+    assert "S3CR3T" not in shown
+    assert "request.headers[x-api-key]" in shown
+    assert "- shown" in shown
