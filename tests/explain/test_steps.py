@@ -230,21 +230,6 @@ def test_a_route_that_does_not_match_says_condition_and_value() -> None:
     assert (found.outcome.status, found.outcome.details) == (404, "route_not_found")
 
 
-@pytest.mark.parametrize(
-    ("condition", "text", "words"),
-    [
-        ("queryParams: {v: {exact: '2'}}", "GET /?v=S3", 'queryParams[v]: wants exact "2", found another value'),
-        ("queryParams: {v: {exact: '2'}}", "GET /?w=S3", 'queryParams[v]: wants exact "2", found no such parameter'),
-        ("queryParams: {key: {exact: S3}}", "GET /?key=S3x", 'queryParams[key]: wants exact "[redacted]", found another value'),
-        ("headers: {x-api-key: {exact: S3}}", "GET / x-api-key: S3x", 'headers[x-api-key]: wants exact "[redacted]", found "[redacted]"'),
-        ("headers: {authorization: {prefix: S3}}", "GET /", 'headers[authorization]: wants prefix "[redacted]", found no such header'),
-    ],
-)  # fmt: skip
-def test_a_credential_is_not_told(condition: str, text: str, words: str) -> None:
-    found = routed(f"match: [{{{condition}}}], {TO_A}", text)
-    assert why(step(found, "route"), "spec.http[0]") == (f"match[0].{words}",)
-
-
 def test_a_delegate_is_followed_by_name_and_says_what_it_leaves_out() -> None:
     leaf = virtual(
         "leaf", [], f"[{{match: [{{uri: {{prefix: /b}}}}], {TO_A}}}, {{timeout: 2s, {TO_A}}}]"
