@@ -11,10 +11,19 @@ from collections.abc import Sequence
 import msgspec
 import trio
 
-from egressd.telemetry.stats import StatsSnapshot, decode_snapshot, merge, without_gauges
+from egressd.telemetry.stats import (
+    StatsSnapshot,
+    bounded,
+    decode_snapshot,
+    evicted_since,
+    merge,
+    without_gauges,
+)
 
 ASK_S = 0.5
 _CHUNK = 65536
+MOST_KEPT = 10_000
+"""Series of each kind that no worker has any more."""
 
 
 async def ask(path: str, command: str) -> bytes | None:
@@ -46,20 +55,27 @@ async def ask_all(paths: Sequence[str], command: str) -> list[bytes | None]:
 
 
 class Counters:
-    """The node's counters: the living workers' newest and what the dead ones had counted."""
+    """The node's counters: the living workers' newest, and what dead ones had counted, or living ones
+    have evicted, so that no series goes backwards. Bounded itself."""
 
     def __init__(self) -> None:
         self._last: dict[tuple[int, int], StatsSnapshot] = {}  # by worker index and pid
-        self._dead = StatsSnapshot()
+        self._kept = StatsSnapshot()
 
     def take(self, alive: dict[tuple[int, int], bytes | None]) -> StatsSnapshot:
         """The sum, given what each living worker answered (None: its last word counts)."""
         for gone in self._last.keys() - alive.keys():
-            self._dead = merge([self._dead, without_gauges(self._last.pop(gone))])
+            self._kept = merge([self._kept, without_gauges(self._last.pop(gone))])
         for worker, answer in alive.items():
             if answer:
                 try:
-                    self._last[worker] = decode_snapshot(answer)
+                    newest = decode_snapshot(answer)
                 except msgspec.DecodeError:
                     continue
-        return merge([self._dead, *self._last.values()])
+                before = self._last.get(worker)
+                if before is not None and newest.process.series_overflows:
+                    self._kept = merge([self._kept, evicted_since(before, newest)])
+                self._last[worker] = newest
+        living = merge(self._last.values())
+        self._kept = bounded(self._kept, living, MOST_KEPT)
+        return merge([self._kept, living])

@@ -22,7 +22,7 @@ from egressd.explain.model import By, Considered, DestinationLine, Outcome, Sect
 from egressd.explain.policy import policy_sections
 from egressd.explain.question import Node
 from egressd.explain.sources import by
-from egressd.proxy.directory import needs_name, spec_by_name
+from egressd.proxy.cluster_by_name import needs_name, spec_by_name
 from egressd.proxy.forward import no_endpoint
 from egressd.registry.join import is_part_of
 from egressd.registry.lookup import candidates, selects

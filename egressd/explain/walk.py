@@ -33,7 +33,7 @@ from egressd.explain.routes import Written, name_step, route_step
 from egressd.explain.spellings import with_server_name, with_spellings
 from egressd.explain.visibility import visibility
 from egressd.proxy.authorization import add_request, denial
-from egressd.proxy.directory import key_by_name
+from egressd.proxy.cluster_by_name import key_by_name
 from egressd.proxy.exchange import (
     addressed_port,
     fill_request,

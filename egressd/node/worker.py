@@ -39,7 +39,7 @@ from egressd.registry.claims import kind_key
 from egressd.registry.store import StoreError, StoreReader
 from egressd.telemetry.access_log import AccessLog
 from egressd.telemetry.access_log_sink import AccessLogSink
-from egressd.telemetry.stats import WorkerStats
+from egressd.telemetry.worker_stats import WorkerStats
 from egressd.upstream.cluster import Cluster
 from egressd.upstream.dns import FAMILIES, HostNames
 from egressd.upstream.node_state import NodeState
@@ -110,7 +110,7 @@ class Worker:
             self.loop,
             HostNames(self.dns, FAMILIES[config.lookup_family]),
             lambda spec: Cluster(spec, self.node_state),
-            self.stats.cluster,
+            self.stats,
             ContextCache(self.loop),
             profile=node_profile(bootstrap),
             addresses=client_addresses(bootstrap.limits),

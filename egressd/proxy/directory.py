@@ -6,14 +6,15 @@ A cluster outlives a recompile: its endpoints that stay keep their connections, 
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Set
-from dataclasses import replace
 from time import monotonic
 from typing import Protocol
 
 from egressd.api.service_entry import Resolution
 from egressd.net.fiber import Fiber
 from egressd.net.readiness import Readiness
+from egressd.proxy.cluster_by_name import key_by_name, needs_name, spec_by_name
 from egressd.proxy.scope import HostEntry, Scope
 from egressd.registry.exposure import Exposure
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
@@ -28,12 +29,15 @@ from egressd.upstream.cluster import Cluster, Endpoint
 from egressd.upstream.compile import UnknownCluster, compile_cluster
 from egressd.upstream.dns import host_names, resolved_endpoints, without_denied
 from egressd.upstream.pool import Pool
-from egressd.upstream.spec import ClusterSpec, EndpointSpec
+from egressd.upstream.spec import ClusterSpec
 from egressd.upstream.tls_contexts import ContextCache
 from egressd.upstream.tls_handshake import Origination
 
 _UNUSED_S = 300.0
-_BY_NAME = (Resolution.NONE, Resolution.DYNAMIC_DNS)
+MOST_BY_NAME = 2_000
+"""Clusters of one name each, which a client may have invented, in a worker. Those in use may be more."""
+_LOOKS = 16
+_MOST_HOLDERS = 16
 
 
 class Names(Protocol):
@@ -51,6 +55,14 @@ class Names(Protocol):
 OnUnasked = Callable[[ClusterKey, Endpoint], None]
 
 
+class ClusterCounters(Protocol):
+    """The counters of clusters (`egressd.telemetry.worker_stats`)."""
+
+    def cluster(self, name: str) -> ClusterStats: ...
+
+    def retire_cluster(self, name: str) -> None: ...
+
+
 class ClusterRuntime:
     """A cluster in use with what a worker keeps beside it."""
 
@@ -59,6 +71,7 @@ class ClusterRuntime:
         "cluster",
         "failure",
         "failure_status",
+        "holders",
         "key",
         "may_heal",
         "names",
@@ -87,12 +100,19 @@ class ClusterRuntime:
         ] = {}  # by route, status
         self.failure = ""  # why the cluster cannot be used (flag NC); "" = it can
         self.failure_status = 503
+        # Names that lead here, of a cluster of one name: as many as there are spellings of it.
+        self.holders: deque[HostEntry] = deque()
         self.may_heal = False  # the failure may go without a change of resources
         self.tls_cache = tls_cache
         self.used = monotonic()
         self.names: tuple[str, ...] = ()
         self.resolved = True
         self._on_names: Callable[[], None] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is under way."""
+        return self.pool.is_busy or self.stats.requests_active > 0
 
     async def origination(self, fiber: Fiber) -> Origination | None:
         """TLS of a new connection, None for plain text. Waits where its files are not loaded yet.
@@ -135,40 +155,6 @@ class ClusterRuntime:
         self._on_names = None
 
 
-def spec_by_name(
-    host: str, port: int, base: ClusterSpec | None, addresses: ClientAddresses | None
-) -> ClusterSpec:
-    """The cluster of one name under a wildcard, or of "where the client asked" (resolution NONE, or
-    ALLOW_ANY without a base). Address policy holds unless a ServiceEntry has this very name: then an
-    operator chose it, not a client."""
-    key = key_by_name(host, port, base)
-    is_chosen = base is None or base.service_host != host or host[:1] == "*"
-    policy = addresses.policy_of(host) if addresses is not None and is_chosen else None
-    endpoint = EndpointSpec(address=host, port=port, hostname=host, policy=policy)
-    if base is None:
-        return ClusterSpec(key=key, resolution=Resolution.DNS, endpoints=(endpoint,))
-    tls = base.tls
-    if tls is not None and not tls.sni:
-        tls = replace(tls, sni=host)
-    if base.resolution in _BY_NAME:
-        base = replace(base, resolution=Resolution.DNS, endpoints=(endpoint,))
-    return replace(base, key=key, tls=tls)
-
-
-def key_by_name(host: str, port: int, base: ClusterSpec | None) -> ClusterKey:
-    """The name of such a cluster."""
-    if base is None:
-        return ClusterKey(f"PassthroughCluster@{host}", "", port)
-    return ClusterKey(f"{base.key.host}@{host}", base.key.subset, port)
-
-
-def needs_name(spec: ClusterSpec) -> bool:
-    """Whether the requested name takes part in connecting: as the address, or as the name that the
-    server's certificate is verified against."""
-    nameless_tls = spec.tls is not None and not spec.tls.sni
-    return spec.resolution in _BY_NAME or nameless_tls
-
-
 class Directory:
     """Looks names up, compiles what they lead to, and forgets what changed."""
 
@@ -178,7 +164,7 @@ class Directory:
         loop: Readiness,
         names: Names,
         make_cluster: Callable[[ClusterSpec], Cluster],
-        stats_of: Callable[[str], ClusterStats],
+        stats: ClusterCounters,
         tls_cache: ContextCache,
         *,
         profile: NodeProfile = DEFAULT_PROFILE,
@@ -192,7 +178,7 @@ class Directory:
         self._loop = loop
         self._dns = names
         self._make_cluster = make_cluster
-        self._stats_of = stats_of
+        self._stats = stats
         self._tls_cache = tls_cache
         self._profile = profile
         self.mesh = Scope(view, profile)
@@ -201,6 +187,7 @@ class Directory:
         self._retired: list[Scope] = []
         self.authorizer = compile_authorizer(view, profile)
         self.clusters: dict[ClusterKey, ClusterRuntime] = {}
+        self._by_name: OrderedDict[ClusterKey, float] = OrderedDict()  # when last seen in use
 
     # -- names -------------------------------------------------------------------------------
 
@@ -257,12 +244,10 @@ class Directory:
         """The cluster of a destination. A cluster that configuration does not give has `failure`."""
         runtime = entry.clusters.get(key)
         if runtime is None:
-            runtime = self.clusters.get(key)
-            if runtime is None:
-                runtime = self._compile(key)
+            runtime = self.clusters.get(key) or self._compile(key)
             if not runtime.failure and needs_name(runtime.cluster.spec):
                 runtime = self.passthrough(entry.host, key.port, runtime.cluster.spec)
-            entry.clusters[key] = runtime
+            self.hold(entry, key, runtime)
         return runtime
 
     def unknown(self, scope: Scope, host: str, port: int) -> ClusterRuntime:
@@ -273,10 +258,38 @@ class Directory:
 
     def passthrough(self, host: str, port: int, base: ClusterSpec | None) -> ClusterRuntime:
         """The cluster of one name, see `spec_by_name`."""
-        runtime = self.clusters.get(key_by_name(host, port, base))
+        key = key_by_name(host, port, base)
+        runtime = self.clusters.get(key)
         if runtime is not None:
             return runtime
-        return self._keep(spec_by_name(host, port, base, self._addresses))
+        if len(self._by_name) >= MOST_BY_NAME:
+            self._evict()
+        runtime = self._keep(spec_by_name(host, port, base, self._addresses))
+        self._by_name[key] = runtime.used
+        return runtime
+
+    def hold(self, entry: HostEntry, key: ClusterKey, runtime: ClusterRuntime) -> None:
+        """Note what a name leads to. Of a cluster of one name it is known who does, so that dropping it
+        costs no look at all names."""
+        entry.clusters[key] = runtime
+        if runtime.key in self._by_name:
+            runtime.holders.append(entry)
+            if len(runtime.holders) > _MOST_HOLDERS:
+                runtime.holders.popleft().let_go(runtime)
+
+    def _evict(self) -> None:
+        """Forget the cluster of one name: the first that is idle, of a few of the oldest."""
+        for _ in range(_LOOKS):
+            key, seen = next(iter(self._by_name.items()))
+            runtime = self.clusters.get(key)
+            if runtime is None:
+                del self._by_name[key]
+                return
+            if runtime.used <= seen and not runtime.is_busy:
+                self._drop(runtime)
+                return
+            self._by_name[key] = runtime.used
+            self._by_name.move_to_end(key)
 
     def _compile(self, key: ClusterKey) -> ClusterRuntime:
         try:
@@ -298,7 +311,7 @@ class Directory:
         runtime = ClusterRuntime(
             self._loop,
             self._make_cluster(spec),
-            self._stats_of(str(spec.key)),
+            self._stats.cluster(str(spec.key)),
             self._tls_cache,
             self._on_unasked,
         )
@@ -361,6 +374,11 @@ class Directory:
         runtime.stop_following(self._dns)
         runtime.pool.renew()
         runtime.cluster.admission.retire()
+        self._stats.retire_cluster(str(runtime.key))
+        if self._by_name.pop(runtime.key, None) is not None:
+            for entry in runtime.holders:
+                entry.let_go(runtime)
+            return
         for scope in self._scopes:
             scope.forget(runtime)
 

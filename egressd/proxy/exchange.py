@@ -152,10 +152,10 @@ def pass_through(directory: Directory, scope: Scope, name: Name) -> HostEntry:
     if (refusal := unknown_refusal(scope, host)) is not None:
         raise refusal
     entry = name.passed
-    if entry is None:
+    if entry is None or not entry.clusters:  # or its cluster was dropped
         runtime = directory.unknown(scope, host, port or 80)
         entry = name.passed = passed_through(host, port or 80, runtime.key)
-        entry.clusters[runtime.key] = runtime
+        directory.hold(entry, runtime.key, runtime)
     return entry
 
 

@@ -13,7 +13,8 @@ from egressd.routing.authorization import Verdict
 from egressd.routing.table import ClusterKey
 from egressd.telemetry.access_log import AccessEntry, AccessLog
 from egressd.telemetry.flags import NONE, ResponseFlag
-from egressd.telemetry.stats import Series, SeriesLabels, TcpLabels, TcpSeries, WorkerStats
+from egressd.telemetry.stats import Series, SeriesLabels, TcpLabels, TcpSeries
+from egressd.telemetry.worker_stats import WorkerStats
 from egressd.upstream.cluster import Endpoint
 
 _LOGGED = re.compile(
@@ -45,13 +46,13 @@ class TrafficRecorder:
         if runtime is None:
             series = self._unrouted.get((x.status, x.flags))
             if series is None:
-                series = self._stats.series(self._labels(x, route))
-                self._unrouted[(x.status, x.flags)] = series
+                labels = self._labels(x, route)
+                series = self._stats.series(labels, self._unrouted, (x.status, x.flags))
         else:
             key = (route, x.status, x.flags)
             found = runtime.series.get(key)
             if found is None:
-                found = runtime.series[key] = self._stats.series(self._labels(x, route))
+                found = self._stats.series(self._labels(x, route), runtime.series, key)
             series = found
         duration_s = monotonic() - x.started
         series.observe(duration_s * 1000.0, x.bytes_received, x.bytes_sent)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Set
 from typing import TYPE_CHECKING
 
 from egressd.proxy.http1.request import read_authority
+from egressd.proxy.recent import RecentTable
 from egressd.registry.claims import MESH
 from egressd.registry.exposure import Exposure, exposes
 from egressd.registry.lookup import Service, find_service, host_key, meant_host
@@ -26,9 +27,8 @@ from egressd.routing.table import ClusterKey, Redirect, Route, RouteTable
 if TYPE_CHECKING:
     from egressd.proxy.directory import ClusterRuntime
 
-_MAX_NAMES = 20_000
-"""Names, and spellings of names, kept per scope; past it the table starts anew (a client may send
-anything)."""
+MOST_NAMES = 10_000
+"""Names, and spellings of names, kept per scope: a client may send anything."""
 
 
 class HostEntry:
@@ -42,6 +42,12 @@ class HostEntry:
         self.table = table
         self.index = RouteIndex(table)
         self.clusters: dict[ClusterKey, ClusterRuntime] = {}
+
+    def let_go(self, runtime: ClusterRuntime) -> None:
+        """Look up anew what led to a cluster that is dropped."""
+        for key, found in tuple(self.clusters.items()):
+            if found is runtime:
+                del self.clusters[key]
 
 
 class Name:
@@ -94,10 +100,11 @@ class Scope:
         self.allow_any = self.is_mesh and profile.allow_any
         self.egress_proxy: ClusterKey | None = None  # Sidecar `egressProxy`, for unknown names
         self.draining = False  # connections end after the request that they are at
-        self._by_spelling: dict[bytes, Name] = {}
-        self._names: dict[bytes, Name] = {}  # by the one spelling that stands for all
-        self._l4: dict[tuple[str, int], L4Table] = {}
-        self._meant: dict[str, str] = {}  # forgotten at every change
+        self._by_spelling: RecentTable[bytes, Name] = RecentTable(MOST_NAMES)
+        # By the one spelling that stands for all.
+        self._names: RecentTable[bytes, Name] = RecentTable(MOST_NAMES)
+        self._l4: RecentTable[tuple[str, int], L4Table] = RecentTable(MOST_NAMES)
+        self._meant: RecentTable[str, str] = RecentTable(MOST_NAMES)  # forgotten at every change
 
     def expose(self, exposures: tuple[Exposure, ...], redirecting: tuple[Exposure, ...]) -> None:
         """What the port's servers expose now."""
@@ -123,29 +130,26 @@ class Scope:
             return host
         meant = self._meant.get(host)
         if meant is None:
-            if len(self._meant) >= _MAX_NAMES:
-                self._meant.clear()
             namespace = self._profile.namespace
             meant = meant_host(VisibleView(self.view, namespace), host, namespace)
-            self._meant[host] = meant
+            self._meant.put(host, meant)
         return meant
 
     def lookup(self, spelling: bytes) -> Name:
         """The name that a client spells so. Raises `MalformedMessage` for what is no authority."""
         try:
-            return self._by_spelling[spelling]
+            return self._by_spelling.newer[spelling]
         except KeyError:
             pass
+        known = self._by_spelling.get(spelling)
+        if known is not None:
+            return known
         authority = read_authority(spelling)
         name = self._names.get(authority.text)
         if name is None:
-            if len(self._names) >= _MAX_NAMES:
-                self._names.clear()
-                self._by_spelling.clear()
-            name = self._names[authority.text] = self._name(authority)
-        if len(self._by_spelling) >= _MAX_NAMES:
-            self._by_spelling.clear()
-        self._by_spelling[spelling] = name
+            name = self._name(authority)
+            self._names.put(authority.text, name)
+        self._by_spelling.put(spelling, name)
         return name
 
     def _name(self, authority: Authority) -> Name:
@@ -184,12 +188,10 @@ class Scope:
         """The connection routes of a name (SNI, CONNECT host), or of the port ("")."""
         table = self._l4.get((name, port))
         if table is None:
-            if len(self._l4) >= _MAX_NAMES:
-                self._l4.clear()
             table = compile_l4(
                 self.view, name, port, exposures=self.exposures, profile=self._profile
             )
-            self._l4[(name, port)] = table
+            self._l4.put((name, port), table)
         return table
 
     @property
@@ -199,7 +201,7 @@ class Scope:
 
     def entries(self) -> list[HostEntry]:
         """The compiled names, for dumps."""
-        return [name.entry for name in self._names.values() if name.entry is not None]
+        return [name.entry for _, name in self._names.items() if name.entry is not None]
 
     def invalidate(self, names: Set[str] | None) -> None:
         """Forget what was compiled from these keys (None: everything)."""
@@ -214,7 +216,7 @@ class Scope:
         )
         for key, table in tuple(self._l4.items()):
             if not names.isdisjoint(table.depends_on):
-                del self._l4[key]
+                self._l4.pop(key)
 
     def forget(self, runtime: ClusterRuntime) -> None:
         """Forget the names that lead to a cluster which is dropped."""
@@ -226,11 +228,6 @@ class Scope:
         )
 
     def _forget_names(self, is_stale: Callable[[Name], bool]) -> None:
-        stale = {text for text, name in self._names.items() if is_stale(name)}
-        if not stale:
-            return
-        for text in stale:
-            del self._names[text]
-        for spelling, name in tuple(self._by_spelling.items()):
-            if name.authority.text in stale:
-                del self._by_spelling[spelling]
+        for names in (self._names, self._by_spelling):
+            for text in [text for text, name in names.items() if is_stale(name)]:
+                names.pop(text)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 DURATION_BOUNDS_MS: tuple[float, ...] = (
     0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000,
@@ -26,8 +28,8 @@ BYTES_BOUNDS: tuple[int, ...] = (256, 1_024, 4_096, 16_384, 65_536, 1_048_576, 1
 LAG_BOUNDS_S: tuple[float, ...] = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 """Buckets of event-loop lag, seconds."""
 
-DEFAULT_MAX_SERIES = 5_000
 OTHER = "other"
+"""The labels of what is counted together: new label sets past the cap, and evicted ones."""
 
 
 class SeriesLabels(NamedTuple):
@@ -61,6 +63,10 @@ class TcpLabels(NamedTuple):
     response_flags: str = "-"
     connection_security_policy: str = "none"
     reporter: str = "source"
+
+
+OTHER_LABELS = SeriesLabels(*[OTHER] * (len(SeriesLabels._fields) - 1))
+OTHER_TCP = TcpLabels(*[OTHER] * (len(TcpLabels._fields) - 1))
 
 
 class Series(msgspec.Struct, array_like=True, gc=False):
@@ -230,62 +236,6 @@ class StatsSnapshot(msgspec.Struct):
     process: ProcessStats = msgspec.field(default_factory=ProcessStats)
 
 
-class WorkerStats:
-    """All series of one worker. One owner, one thread; asking for a series makes it."""
-
-    __slots__ = ("_clusters", "_max_series", "_other", "_other_tcp", "_requests", "_tcp", "process")
-
-    def __init__(self, max_series: int = DEFAULT_MAX_SERIES) -> None:
-        self.process = ProcessStats()
-        self._max_series = max_series
-        self._requests: dict[SeriesLabels, Series] = {}
-        self._tcp: dict[TcpLabels, TcpSeries] = {}
-        self._clusters: dict[str, ClusterStats] = {}
-        self._other = _new_series(SeriesLabels(*[OTHER] * (len(SeriesLabels._fields) - 1)))
-        self._other_tcp = TcpSeries(TcpLabels(*[OTHER] * (len(TcpLabels._fields) - 1)))
-
-    def series(self, labels: SeriesLabels) -> Series:
-        """The series of these labels; past the cap, one shared series labelled "other"."""
-        found = self._requests.get(labels)
-        if found is None:
-            if len(self._requests) >= self._max_series:
-                self.process.series_overflows += 1
-                return self._other
-            found = self._requests[labels] = _new_series(labels)
-        return found
-
-    def tcp_series(self, labels: TcpLabels) -> TcpSeries:
-        """The tunnel series of these labels; past the cap, one shared series labelled "other"."""
-        found = self._tcp.get(labels)
-        if found is None:
-            if len(self._tcp) >= self._max_series:
-                self.process.series_overflows += 1
-                return self._other_tcp
-            found = self._tcp[labels] = TcpSeries(labels)
-        return found
-
-    def cluster(self, name: str) -> ClusterStats:
-        """The counters of one cluster, to keep beside the cluster itself."""
-        found = self._clusters.get(name)
-        if found is None:
-            if len(self._clusters) >= self._max_series:
-                self.process.series_overflows += 1
-                name = OTHER
-            found = self._clusters.setdefault(name, ClusterStats(name))
-        return found
-
-    def snapshot(self) -> bytes:
-        """Everything counted so far, msgpack."""
-        requests = [*self._requests.values()]
-        if any(self._other.durations):
-            requests.append(self._other)
-        tcp = [*self._tcp.values()]
-        if self._other_tcp.opened:
-            tcp.append(self._other_tcp)
-        clusters = [*self._clusters.values()]
-        return _encoder.encode(StatsSnapshot(requests, tcp, clusters, self.process))
-
-
 def decode_snapshot(data: bytes) -> StatsSnapshot:
     """A worker's snapshot. Raises `msgspec.DecodeError` (also for another version's layout)."""
     return _decoder.decode(data)
@@ -299,7 +249,7 @@ def merge(snapshots: Iterable[StatsSnapshot]) -> StatsSnapshot:
     process = ProcessStats()
     for snapshot in snapshots:
         for series in snapshot.requests:
-            requests.setdefault(series.labels, _new_series(series.labels)).add(series)
+            requests.setdefault(series.labels, new_series(series.labels)).add(series)
         for tunnel in snapshot.tcp:
             tcp.setdefault(tunnel.labels, TcpSeries(tunnel.labels)).add(tunnel)
         for cluster in snapshot.clusters:
@@ -308,6 +258,89 @@ def merge(snapshots: Iterable[StatsSnapshot]) -> StatsSnapshot:
     return StatsSnapshot(
         list(requests.values()), list(tcp.values()), list(clusters.values()), process
     )
+
+
+def evicted_since(before: StatsSnapshot, after: StatsSnapshot) -> StatsSnapshot:
+    """What a worker folded into "other" between two of its snapshots: as it was under its own labels,
+    and the same taken from "other". Added to the sums, no series of the node ever goes backwards."""
+    moved = StatsSnapshot()
+    other, other_tcp = new_series(OTHER_LABELS), TcpSeries(OTHER_TCP)
+    other_cluster = ClusterStats(OTHER)
+    counts = {one.labels: one.count for one in after.requests}
+    for series in before.requests:
+        if series.labels != OTHER_LABELS and counts.get(series.labels, -1) < series.count:
+            moved.requests.append(series)
+            other.add(series)
+    tunnels = {one.labels: one.opened for one in after.tcp}
+    for tunnel in before.tcp:
+        if tunnel.labels != OTHER_TCP and tunnels.get(tunnel.labels, -1) < tunnel.opened:
+            moved.tcp.append(tunnel)
+            other_tcp.add(tunnel)
+    clusters = {one.name: one.requests_total for one in after.clusters}
+    for cluster in before.clusters:
+        if cluster.name != OTHER and clusters.get(cluster.name, -1) < cluster.requests_total:
+            moved.clusters.append(cluster)
+            other_cluster.add(cluster)
+    moved = without_gauges(moved)
+    if moved.requests:
+        moved.requests.append(_negative_series(other))
+    if moved.tcp:
+        moved.tcp.append(_negative_tcp(other_tcp))
+    if moved.clusters:
+        moved.clusters.append(_negative_cluster(other_cluster))
+    return moved
+
+
+def _negative_series(one: Series) -> Series:
+    return Series(
+        one.labels,
+        -one.duration_sum_ms,
+        -one.request_bytes_sum,
+        -one.response_bytes_sum,
+        [-count for count in one.durations],
+        [-count for count in one.request_sizes],
+        [-count for count in one.response_sizes],
+    )
+
+
+def _negative_tcp(one: TcpSeries) -> TcpSeries:
+    # An evicted series has no open tunnels: as many have closed as were opened.
+    return TcpSeries(one.labels, -one.opened, -one.opened, -one.sent_bytes, -one.received_bytes)
+
+
+def _negative_cluster(one: ClusterStats) -> ClusterStats:
+    return ClusterStats(
+        OTHER,
+        connections_total=-one.connections_total,
+        connect_failures=-one.connect_failures,
+        requests_total=-one.requests_total,
+        retries=-one.retries,
+        overflows={name: -count for name, count in one.overflows.items()},
+        ejections={name: -count for name, count in one.ejections.items()},
+    )
+
+
+def bounded(kept: StatsSnapshot, living: StatsSnapshot, most: int) -> StatsSnapshot:
+    """At most so many series of each kind, the newest: older ones that no worker has any more are
+    folded into "other" for good."""
+    requests = {one.labels for one in living.requests}
+    tcp = {one.labels for one in living.tcp}
+    clusters = {one.name for one in living.clusters}
+    for series in _oldest(
+        [s for s in kept.requests if s.labels not in requests], kept.requests, most
+    ):
+        series.labels = OTHER_LABELS
+    for tunnel in _oldest([t for t in kept.tcp if t.labels not in tcp], kept.tcp, most):
+        tunnel.labels = OTHER_TCP
+    for cluster in _oldest(
+        [c for c in kept.clusters if c.name not in clusters], kept.clusters, most
+    ):
+        cluster.name = OTHER
+    return merge([kept])
+
+
+def _oldest(gone: list[T], of: list[T], most: int) -> list[T]:
+    return gone[: max(0, len(of) - most)]
 
 
 def without_gauges(snapshot: StatsSnapshot) -> StatsSnapshot:
@@ -324,7 +357,8 @@ def without_gauges(snapshot: StatsSnapshot) -> StatsSnapshot:
     return last
 
 
-def _new_series(labels: SeriesLabels) -> Series:
+def new_series(labels: SeriesLabels) -> Series:
+    """Nothing counted yet."""
     sizes = len(BYTES_BOUNDS) + 1
     return Series(labels, 0.0, 0, 0, [0] * (len(DURATION_BOUNDS_MS) + 1), [0] * sizes, [0] * sizes)
 
@@ -338,5 +372,4 @@ def _add_dicts(into: dict[str, int], more: dict[str, int]) -> None:
         into[name] = into.get(name, 0) + count
 
 
-_encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(StatsSnapshot)

@@ -81,6 +81,11 @@ class Pool:
         """Requests that wait for a connection, or for the right to make one."""
         return len(self._waiters)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether connections are in use, or waited for."""
+        return bool(self._waiters) or self.open > self._idle_count
+
     # -- taking ------------------------------------------------------------------------------
 
     def take_idle(self, endpoint: Endpoint, preface: bytes = b"") -> UpstreamConnection | None:

@@ -15,7 +15,7 @@ from egressd.proxy.reply import LocalReply
 from egressd.registry.profile import NodeProfile
 from egressd.routing.l4 import Connection
 from egressd.routing.table import ClusterKey
-from egressd.telemetry.stats import WorkerStats
+from egressd.telemetry.worker_stats import WorkerStats
 from egressd.upstream import node_state
 from egressd.upstream.address_policy import DENIED, DENIED_ADDRESSES, ClientAddresses
 from egressd.upstream.cluster import Cluster
@@ -77,7 +77,7 @@ def directory(node: NodeState, names: Answers) -> Make:
             loop,
             names,
             lambda spec: Cluster(spec, node),
-            WorkerStats().cluster,
+            WorkerStats(),
             ContextCache(loop),
             profile=NodeProfile(allow_any=allow_any),
             addresses=ClientAddresses(DENIED_ADDRESSES, allowed),

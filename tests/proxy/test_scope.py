@@ -61,7 +61,7 @@ def test_a_name_that_nothing_claims_is_looked_for_anew_after_any_change() -> Non
 
 
 def test_more_spellings_than_are_kept_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("egressd.proxy.scope._MAX_NAMES", 4)
+    monkeypatch.setattr("egressd.proxy.scope.MOST_NAMES", 4)
     names = scope()
     for number in range(40):
         names.lookup(b"x%d.example" % number)

@@ -8,11 +8,11 @@ from egressd.telemetry.exposition import EjectedEndpoint, NodeMetrics, SourceMet
 from egressd.telemetry.stats import (
     SeriesLabels,
     TcpLabels,
-    WorkerStats,
     decode_snapshot,
     merge,
     without_gauges,
 )
+from egressd.telemetry.worker_stats import WorkerStats
 
 NODE = NodeMetrics(
     version="1",

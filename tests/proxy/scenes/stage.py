@@ -27,7 +27,8 @@ from egressd.registry.view import RegistryView
 from egressd.routing.gateway import compile_listeners
 from egressd.routing.sidecar import compile_sidecar_listeners
 from egressd.telemetry.access_log import AccessLog
-from egressd.telemetry.stats import WorkerStats, decode_snapshot
+from egressd.telemetry.stats import decode_snapshot
+from egressd.telemetry.worker_stats import WorkerStats
 from egressd.upstream import connection
 from egressd.upstream.cluster import Cluster
 from egressd.upstream.dialing import ConnectFailed
@@ -86,7 +87,7 @@ class Stage:
             self.loop,
             FixedNames(names or {}),
             self._cluster,
-            self.stats.cluster,
+            self.stats,
             ContextCache(self.loop, load),
             profile=PROFILE,
         )
