@@ -9,9 +9,9 @@ from typing import Annotated, Literal, TypeVar, get_args
 import msgspec
 
 from adapters.http import Tls
-from egressd.api.secret import Secret, redact_within
+from egressd.api.secret import Secret, shown
 from egressd.registry.adapter import AdapterConfigError
-from egressd.registry.adapter_options import hint_at, is_declared_secret, shown
+from egressd.registry.adapter_options import hint_at, is_declared_secret, shown_option
 
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = r"^\d{1,9}(\.\d{1,9})?(ms|s|m|h)$"
@@ -106,9 +106,9 @@ def _refused(
     if is_declared_secret(hint) or isinstance(value, Mapping):
         found = f"{type(value).__name__}, not shown"
     elif hint is None:
-        found = repr(redact_within(value))
+        found = shown(value)
     else:
-        found = repr(shown(value, hint))
+        found = repr(shown_option(value, hint))
     wanted = said.removeprefix("Expected ") if said.startswith("Expected ") else "another value"
     wanted = expected.get(path) or wanted
     return AdapterConfigError(f"{what}.{path}: found {found}, expected {wanted}")

@@ -22,7 +22,7 @@ from adapters.options import (
     check_tls,
     convert_options,
 )
-from egressd.api.secret import Secret, SecretUrl
+from egressd.api.secret import Secret, SecretUrl, shown
 from egressd.registry.adapter import AdapterConfigError
 from egressd.registry.adapter_options import SecretPath
 
@@ -106,7 +106,7 @@ def _check_datacenters(name: str, given: Options) -> None:
     if named and given.datacenter:
         found, expected = "datacenters beside datacenter", "one of them"
     elif "" in named or len(set(named)) != len(named):
-        found, expected = repr(named), "different names"
+        found, expected = shown(named), "different names"
     else:
         return
     raise AdapterConfigError(
@@ -124,7 +124,7 @@ def _check_template(name: str, given: Options) -> None:
     else:
         return
     raise AdapterConfigError(
-        f"adapter {name}: options.hostTemplate: found {template!r}, expected {expected}"
+        f"adapter {name}: options.hostTemplate: found {shown(template)}, expected {expected}"
     )
 
 

@@ -16,6 +16,7 @@ from adapters.options import (
     seconds,
 )
 from egressd.api.names import is_fqdn, is_protocol
+from egressd.api.secret import shown
 from egressd.dns.held import Bounds
 from egressd.dns.servers import split_server
 from egressd.registry.adapter import AdapterConfigError
@@ -123,5 +124,5 @@ def _is_service(text: str) -> bool:
 
 def _refused(name: str, option: str, found: object, expected: str) -> AdapterConfigError:
     return AdapterConfigError(
-        f"adapter {name}: options.{option}: found {found!r}, expected {expected}"
+        f"adapter {name}: options.{option}: found {shown(found)}, expected {expected}"
     )

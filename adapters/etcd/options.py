@@ -22,7 +22,7 @@ from adapters.options import (
     check_tls,
     convert_options,
 )
-from egressd.api.secret import Secret, SecretUrl
+from egressd.api.secret import Secret, SecretUrl, shown
 from egressd.registry.adapter import AdapterConfigError
 from egressd.registry.adapter_options import SecretPath
 
@@ -96,9 +96,9 @@ def read_options(name: str, options: Mapping[str, object], shape: type[Shape]) -
         lonely = "password" if given.user else "user"
         refused.append((lonely, "nothing", "user together with password or passwordFile"))
     if isinstance(given, Options) and given.prefix and not given.prefix.endswith("/"):
-        refused.append(("prefix", repr(given.prefix), "a prefix that ends in /"))
+        refused.append(("prefix", shown(given.prefix), "a prefix that ends in /"))
     if given.tls.ca_path:
-        refused.append(("tls.caPath", repr(given.tls.ca_path), "caFile: gRPC reads no directory"))
+        refused.append(("tls.caPath", shown(given.tls.ca_path), "caFile: gRPC reads no directory"))
     if given.tls.insecure_skip_verify:
         refused.append(("tls.insecureSkipVerify", "true", "caFile: gRPC verifies always"))
     if given.tls != Tls() and not any(member.is_tls for member in members):

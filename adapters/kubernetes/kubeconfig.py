@@ -18,7 +18,7 @@ import yaml
 
 from adapters.http import Credential, Endpoint, Tls, WatchedFiles
 from adapters.options import decode_secret
-from egressd.api.secret import RedactedError, Secret, SecretUrl, redact_value
+from egressd.api.secret import RedactedError, Secret, SecretUrl, shown
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where Kubernetes puts token and CA into every container."""
@@ -114,11 +114,7 @@ def load_access(
         return _in_cluster(environment, service_account)
     named = kubeconfig or environment.get("KUBECONFIG", "")
     if not named or os.pathsep in named:
-        found = (
-            repr(redact_value(named))
-            if named
-            else "nothing, neither KUBECONFIG nor a pod's service account"
-        )
+        found = shown(named) if named else "nothing, neither KUBECONFIG nor a pod's service account"
         raise AccessError(f"found {found}, expected the path of one kubeconfig")
     return _of_file(Path(named), context)
 
@@ -126,7 +122,7 @@ def load_access(
 def _in_cluster(environment: Mapping[str, str], directory: str) -> Access:
     port = environment.get("KUBERNETES_SERVICE_PORT", "443")
     if not port.isdecimal():
-        raise AccessError(f"KUBERNETES_SERVICE_PORT: found {redact_value(port)!r}, expected a port")
+        raise AccessError(f"KUBERNETES_SERVICE_PORT: found {shown(port)}, expected a port")
     host = environment["KUBERNETES_SERVICE_HOST"]
     files = WatchedFiles()
     files.changed()
@@ -153,14 +149,16 @@ def _of_file(path: Path, context: str) -> Access:
     chosen = contexts.get(wanted)
     if chosen is None:
         known = ", ".join(contexts) or "none"
-        raise AccessError(f"{path}: current-context: found {wanted!r}, expected one of {known}")
+        raise AccessError(
+            f"{path}: current-context: found {shown(wanted)}, expected one of {known}"
+        )
     clusters = {each.name: each.cluster for each in config.clusters or ()}
     users = {each.name: each.user for each in config.users or ()}
     cluster, user = clusters.get(chosen.cluster), users.get(chosen.user)
     if cluster is None:
-        raise AccessError(f"{path}: clusters: found no {chosen.cluster!r} of context {wanted}")
+        raise AccessError(f"{path}: clusters: found no {shown(chosen.cluster)} of context {wanted}")
     if user is None and chosen.user:
-        raise AccessError(f"{path}: users: found no {chosen.user!r} of context {wanted}")
+        raise AccessError(f"{path}: users: found no {shown(chosen.user)} of context {wanted}")
     return _Login(path, cluster, user or _User()).access(files)
 
 

@@ -15,6 +15,7 @@ from adapters.static.inotify import Inotify
 from adapters.static.settling import PATIENCE
 from adapters.static.writers import Writers
 from egressd.api.resource import Problem
+from egressd.api.secret import shown
 from egressd.registry.adapter import (
     CONFIRM_S,
     Adapter,
@@ -111,7 +112,7 @@ def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adap
     paths = (given.paths,) if isinstance(given.paths, str) else given.paths
     if not paths or not all(paths):
         raise AdapterConfigError(
-            f"adapter {context.name}: options.paths: found {given.paths!r}, "
+            f"adapter {context.name}: options.paths: found {shown(given.paths)}, "
             f"expected {expected['paths']}"
         )
     tree = Tree(context.name, paths, needs_checksum=given.require_checksums, patience=PATIENCE)

@@ -121,6 +121,11 @@ def redact_value(value: str) -> str:
     return f"{redact(path)}?{REDACTED}" if mark and value.startswith("/") else redact(value)
 
 
+def shown(value: object) -> str:
+    """A value of a configuration as a message shows it."""
+    return repr(redact_within(value))
+
+
 def redact_within(value: object) -> object:
     """JSON-like data with every string redacted, keys included."""
     if isinstance(value, str):

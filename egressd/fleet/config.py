@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 import msgspec
 
 from egressd.api.duration import EXPECTED, parse_duration
-from egressd.api.secret import Secret
+from egressd.api.secret import Secret, shown
 from egressd.fleet.layout import DEFAULT_PREFIX, Layout, read_prefix
 from egressd.registry.adapter import AdapterConfigError
 from egressd.registry.adapter_options import declared_options
@@ -35,7 +35,7 @@ class FleetConfig(msgspec.Struct, frozen=True):
         points = entry_points(group=ENTRY_POINT_GROUP)
         known = ", ".join(sorted(point.name for point in points)) or "none"
         raise AdapterConfigError(
-            f"options.store: found {self.store!r}, expected one of those installed: {known}"
+            f"options.store: found {shown(self.store)}, expected one of those installed: {known}"
         )
 
 
@@ -90,7 +90,7 @@ def read_config(options: Mapping[str, object]) -> FleetConfig:
 
 def _scalar(value: object) -> str:
     """A value as a message shows it; what is in a list or mapping is not."""
-    return f"a {type(value).__name__}" if isinstance(value, list | Mapping) else repr(value)
+    return f"a {type(value).__name__}" if isinstance(value, list | Mapping) else shown(value)
 
 
 def _prefix(value: object) -> str:

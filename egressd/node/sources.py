@@ -13,7 +13,7 @@ import trio
 
 from egressd.api.grammar import escaped
 from egressd.api.resource import Problem
-from egressd.api.secret import RedactedError, redact
+from egressd.api.secret import RedactedError, redact, shown
 from egressd.node.bootstrap_model import FILES_ADAPTER, AdapterConfig, Bootstrap
 from egressd.registry.adapter import (
     ENTRY_POINT_GROUP,
@@ -170,7 +170,9 @@ def find_factory(kind: str) -> AdapterFactory:
             factory: AdapterFactory = point.load()
             return factory
     known = ", ".join(sorted(point.name for point in points)) or "none"
-    raise UnknownAdapter(f"adapter type {kind!r}: found no such entry point, installed are {known}")
+    raise UnknownAdapter(
+        f"adapter type {shown(kind)}: found no such entry point, installed are {known}"
+    )
 
 
 def make_adapter(config: AdapterConfig, bootstrap: Bootstrap) -> Adapter:

@@ -56,12 +56,12 @@ def shown_options(
         return {redact_value(name): NOT_SHOWN for name in options}
     hints = _hints(shape)
     return {
-        redact_value(name): shown(value, hints[name]) if name in hints else NOT_SHOWN
+        redact_value(name): shown_option(value, hints[name]) if name in hints else NOT_SHOWN
         for name, value in options.items()
     }
 
 
-def shown(value: object, hint: Any) -> object:
+def shown_option(value: object, hint: Any) -> object:
     """One value in the place of an option of type `hint`."""
     if value is None or isinstance(value, bool):
         return value
@@ -74,10 +74,10 @@ def shown(value: object, hint: Any) -> object:
         return _shown_mapping(value, hints)
     if isinstance(value, list | tuple):
         items = [get_args(one)[0] for one in hints if get_origin(one) in (tuple, list)]
-        return [shown(inner, items[0]) for inner in value] if items else NOT_SHOWN
+        return [shown_option(inner, items[0]) for inner in value] if items else NOT_SHOWN
     items = [get_args(one)[0] for one in hints if get_origin(one) in (tuple, list)]
     if items and not any(one in (str, int, float) for one in hints):
-        return shown(value, items[0])  # one where a list belongs
+        return shown_option(value, items[0])  # one where a list belongs
     if any(map(_is_struct, hints)):
         return NOT_SHOWN
     return redact_within(value)
@@ -130,7 +130,9 @@ def _shown_mapping(value: Mapping[object, object], hints: tuple[Any, ...]) -> ob
             inner_hint = get_args(one)[1]
             if inner_hint is object:
                 return redact_within(value)
-            return {redact_value(str(k)): shown(inner, inner_hint) for k, inner in value.items()}
+            return {
+                redact_value(str(k)): shown_option(inner, inner_hint) for k, inner in value.items()
+            }
     return NOT_SHOWN
 
 

@@ -39,6 +39,8 @@ WRONG: tuple[object, ...] = (
     [{"host": URL}],
     f"user:{MARK}@h",
     f"http://user:{MARK}/x@h",
+    f"http://user:a {MARK}@h",
+    [f"http://user:a {MARK}@h"],
 )
 KINDS = sorted(point.name for point in entry_points(group="egressd.adapters"))
 GOOD: Mapping[str, Mapping[str, object]] = {
