@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar, get_args
 import msgspec
 
 from adapters.http import Tls
-from egressd.api.secret import Secret, shown
+from egressd.api.secret import Secret, redact_value, shown
 from egressd.registry.adapter import AdapterConfigError
 from egressd.registry.adapter_options import hint_at, is_declared_secret, shown_option
 
@@ -88,7 +88,7 @@ def _refused(
     path = re.sub(r"\[[^]]*\]", "", place.rstrip("`"))
     unknown = re.search(r"unknown field `(.*)`", said)
     if unknown:
-        option = ".".join(part for part in (path, unknown[1]) if part)
+        option = ".".join(part for part in (path, redact_value(unknown[1])) if part)
         known = Tls if path == "tls" else shape
         names = ", ".join(known.__struct_encode_fields__)
         return AdapterConfigError(

@@ -29,6 +29,7 @@ from egressd.api.duration import parse_duration
 from egressd.api.grammar import escaped
 from egressd.api.message import Message, Percent, fields_of
 from egressd.api.report import Report, quoted
+from egressd.api.secret import redact_value
 
 M = TypeVar("M", bound=Message)
 Decoder = Callable[[nodes.Node, str, Report], object]
@@ -145,7 +146,8 @@ def is_null(node: nodes.Node) -> bool:
 def join(path: str, name: str) -> str:
     """The path of a key under `path`; a key with dots or slashes stands in brackets."""
     if not _SIMPLE_KEY.fullmatch(name):
-        return f'{path}["{escaped(name)}"]'
+        shown = redact_value(name) if "@" in name or "?" in name or "#" in name else name
+        return f'{path}["{escaped(shown)}"]'
     return f"{path}.{name}" if path else name
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 import msgspec
 
 from egressd.api.duration import EXPECTED, parse_duration
-from egressd.api.secret import Secret, shown
+from egressd.api.secret import Secret, redact_value, shown
 from egressd.fleet.layout import DEFAULT_PREFIX, Layout, read_prefix
 from egressd.registry.adapter import AdapterConfigError
 from egressd.registry.adapter_options import declared_options
@@ -72,7 +72,7 @@ def read_config(options: Mapping[str, object]) -> FleetConfig:
     unknown = sorted(options.keys() - set(_KNOWN))
     if unknown:
         raise AdapterConfigError(
-            f"options.{unknown[0]}: unknown, expected one of {', '.join(_KNOWN)}"
+            f"options.{redact_value(unknown[0])}: unknown, expected one of {', '.join(_KNOWN)}"
         )
     store = options.get("store")
     if not isinstance(store, str) or not store:

@@ -41,6 +41,7 @@ WRONG: tuple[object, ...] = (
     f"http://user:{MARK}/x@h",
     f"http://user:a {MARK}@h",
     [f"http://user:a {MARK}@h"],
+    {f"http://user:a {MARK}@h": 1},
 )
 KINDS = sorted(point.name for point in entry_points(group="egressd.adapters"))
 GOOD: Mapping[str, Mapping[str, object]] = {
