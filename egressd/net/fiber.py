@@ -264,13 +264,14 @@ class FiberGroup:
     Leaving the block waits for all of them; leaving it by an exception, a deadline included, ends them.
     """
 
-    __slots__ = ("_children", "_error", "_loop", "_owner")
+    __slots__ = ("_children", "_error", "_is_left", "_loop", "_owner")
 
     def __init__(self, loop: Scheduler, owner: Fiber) -> None:
         self._loop = loop
         self._owner = owner
         self._children: dict[Fiber, None] = {}  # in the order of their start
         self._error: Exception | None = None
+        self._is_left = False  # by its owner, after a child failed
 
     def start(self, make: MakeCoroutine) -> Fiber:
         """Start a child; it runs when the owner waits."""
@@ -323,18 +324,29 @@ class FiberGroup:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if raised is None:
-                while self._children:
-                    await self._owner.wait()
-        except Cancelled as cancelled:
-            raised = cancelled
+            while kind is None and self._children:
+                await self._owner.wait()
+        except Cancelled:
+            if self._end_all() is None:
+                raise
+        except BaseException:
+            self._end_all()
+            raise
+        error = self._end_all()
+        if error is None:
+            return
+        if raised is not None and not isinstance(raised, Cancelled):
+            raised.__context__ = error  # the owner's own error stands
+            return
+        try:
+            raise error
         finally:
-            self.cancel()
-            if self._error is not None:
-                self._owner.left_broken_group()
-        if self._error is not None and not self._owner.cancelled:
-            if raised is None or isinstance(raised, Cancelled):
-                raise self._error
-            raised.__context__ = self._error  # the owner's own error stands
-        elif isinstance(raised, Cancelled):
-            raise raised
+            del error, raised  # they lead to this frame: a cycle that keeps all it knows
+
+    def _end_all(self) -> Exception | None:
+        """End the children. Returns the error of one, unless the owner itself is to end."""
+        self.cancel()
+        if self._error is not None and not self._is_left:
+            self._is_left = True
+            self._owner.left_broken_group()
+        return None if self._owner.cancelled else self._error

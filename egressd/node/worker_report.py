@@ -49,6 +49,7 @@ class WorkerReport:
         for runtime in worker.directory.clusters.values():
             runtime.stats.connections_active = runtime.pool.open
             runtime.stats.connections_total = runtime.pool.opened
+            runtime.stats.requests_pending = runtime.pool.waiting
         return worker.stats.snapshot()
 
     def clusters(self) -> bytes:

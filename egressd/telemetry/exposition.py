@@ -142,6 +142,7 @@ def _clusters(totals: StatsSnapshot) -> Iterator[Metric]:
         ("connections", CounterMetricFamily, "Upstream connections made"),
         ("connect_failures", CounterMetricFamily, "Upstream connections that failed"),
         ("requests_active", GaugeMetricFamily, "Requests under way"),
+        ("requests_pending", GaugeMetricFamily, "Requests that wait for a connection"),
         ("requests", CounterMetricFamily, "Attempts, retries included"),
         ("retries", CounterMetricFamily, "Retries"),
     )

@@ -161,7 +161,6 @@ class ProcessStats(msgspec.Struct, array_like=True):
 
     downstream_active: int = 0  # gauge: client connections open now
     downstream_total: int = 0
-    requests_active: int = 0  # gauge
     access_log_dropped: int = 0
     series_overflows: int = 0  # label sets folded into "other" by the cap
     faults: dict[str, int] = {}
@@ -208,7 +207,6 @@ class ProcessStats(msgspec.Struct, array_like=True):
         """Add another worker's counts."""
         self.downstream_active += other.downstream_active
         self.downstream_total += other.downstream_total
-        self.requests_active += other.requests_active
         self.access_log_dropped += other.access_log_dropped
         self.series_overflows += other.series_overflows
         _add_dicts(self.faults, other.faults)
@@ -351,7 +349,7 @@ def without_gauges(snapshot: StatsSnapshot) -> StatsSnapshot:
         tunnel.closed = tunnel.opened
     for cluster in last.clusters:
         cluster.connections_active = cluster.requests_active = cluster.requests_pending = 0
-    last.process.downstream_active = last.process.requests_active = 0
+    last.process.downstream_active = 0
     last.process.dns_names = last.process.dns_failing = 0
     last.process.lag_max_s = 0.0
     return last

@@ -53,7 +53,6 @@ class RequestHead:
         "options",
         "request_id",
         "target",
-        "te_trailers",
         "upgrade",
     )
 
@@ -70,7 +69,6 @@ class RequestHead:
         self.has_hop_by_hop = False
         self.expects_continue = False
         self.upgrade = b""
-        self.te_trailers = False
         self.request_id = b""
 
     @property
@@ -142,8 +140,6 @@ def _read_hop_by_hop(request: RequestHead, name: bytes, value: bytes) -> None:
         request.chunked = True
     elif name == b"upgrade":
         request.upgrade = b"%b,%b" % (request.upgrade, value) if request.upgrade else value
-    elif name == b"te" and b"trailers" in value.lower():
-        request.te_trailers = True
 
 
 def _settle_connection(request: RequestHead) -> None:

@@ -235,7 +235,6 @@ class Stage:
             "fibers": len(self.loop.fibers),
             "connections of clients": len(self.context.connections),
             "downstream_active": process.downstream_active,
-            "requests_active of the process": process.requests_active,
             "mirrors": self.context.mirrors,
         }
         for runtime in self.directory.clusters.values():
