@@ -135,7 +135,6 @@ class Scene:
     client: str = "plain"  # what it speaks where the door is not "http": "plain", "tls", "mutual"
     origin: str = "plain"
     ends_by_close: bool = False
-    xfail: str = ""
 
     @property
     def is_tunnel(self) -> bool:

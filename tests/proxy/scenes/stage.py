@@ -233,6 +233,9 @@ class Stage:
         process = self.stats.process
         found = {
             "fibers": len(self.loop.fibers),
+            "fibers that are ready": len(self.loop.ready),
+            "deadlines": len(self.loop.deadlines),
+            "streams": len(self.loop._streams),
             "connections of clients": len(self.context.connections),
             "downstream_active": process.downstream_active,
             "mirrors": self.context.mirrors,

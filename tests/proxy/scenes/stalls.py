@@ -168,7 +168,6 @@ SCENES = (
         ONCE,
         connects=("silent",),
         closes=False,
-        xfail="a connect is not given up for a client that is gone",
     ),
     Scene(
         "a client that has said all and waits",
@@ -198,7 +197,6 @@ SCENES = (
         (Line(0, "DC"),),
         PLAIN,
         closes=False,
-        xfail="half-closed clients are waited for as long as the origin is silent",
     ),
     Scene(
         "its place is free for the next",
@@ -214,7 +212,6 @@ SCENES = (
         connects=("ok", "silent"),
         closes=False,
         splits=False,
-        xfail="half-closed clients are waited for as long as the origin is silent",
     ),
     Scene(
         "an answer of HTTP/1.0 that is cut short",

@@ -14,7 +14,7 @@ from egressd.proxy.context import Exchange
 from tests.proxy.scenes import basic, malformed, stalls, uploads
 from tests.proxy.scenes.replay import Play, closes
 from tests.proxy.scenes.script import Scene
-from tests.proxy.scenes.test_scenes import marked
+from tests.proxy.scenes.test_scenes import named
 
 _MOST = 8
 
@@ -37,7 +37,7 @@ def no_garbage_of(*kinds: type) -> Iterator[None]:
 
 @pytest.mark.parametrize("by", ["ends", "resets"])
 @pytest.mark.parametrize(
-    "scene", marked((*uploads.SCENES, *basic.SCENES[:4], *malformed.SCENES[:4], *stalls.SCENES[:4]))
+    "scene", named((*uploads.SCENES, *basic.SCENES[:4], *malformed.SCENES[:4], *stalls.SCENES[:4]))
 )
 def test_an_exchange_whose_client_leaves_is_freed_at_once(scene: Scene, by: str) -> None:
     variations = list(closes(scene, "client", by))

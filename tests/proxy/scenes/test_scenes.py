@@ -46,15 +46,8 @@ _MOST_TLS = 3
 """Over TLS, whose handshakes take most of the time."""
 
 
-def marked(scenes: Sequence[Scene]) -> list[object]:
-    return [
-        pytest.param(
-            scene,
-            id=scene.name.replace(" ", "_"),
-            marks=[pytest.mark.xfail(strict=False, reason=scene.xfail)] if scene.xfail else [],
-        )
-        for scene in scenes
-    ]
+def named(scenes: Sequence[Scene]) -> list[object]:
+    return [pytest.param(scene, id=scene.name.replace(" ", "_")) for scene in scenes]
 
 
 def play(scene: Scene, variations: Iterable[Variation], *, tls: bool) -> None:
@@ -73,35 +66,35 @@ def sampled(variations: Iterable[Variation], most: int) -> list[Variation]:
     return [found[round(at * step)] for at in range(most)]
 
 
-@pytest.mark.parametrize("scene", marked(SCENES))
+@pytest.mark.parametrize("scene", named(SCENES))
 def test_as_written(scene: Scene) -> None:
     play(scene, [None], tls=False)
 
 
-@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.over_tls]))
+@pytest.mark.parametrize("scene", named([one for one in SCENES if one.over_tls]))
 def test_as_written_over_tls(scene: Scene) -> None:
     play(scene, [None], tls=True)
 
 
-@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.splits]))
+@pytest.mark.parametrize("scene", named([one for one in SCENES if one.splits]))
 def test_every_write_in_two(scene: Scene) -> None:
     play(scene, sampled(splits(scene), _MOST), tls=False)
 
 
-@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.splits and one.over_tls]))
+@pytest.mark.parametrize("scene", named([one for one in SCENES if one.splits and one.over_tls]))
 def test_every_write_in_two_records(scene: Scene) -> None:
     play(scene, sampled(splits(scene), _MOST_TLS), tls=True)
 
 
 @pytest.mark.parametrize("by", ["ends", "resets"])
 @pytest.mark.parametrize("side", ["client", "origin"])
-@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.closes]))
+@pytest.mark.parametrize("scene", named([one for one in SCENES if one.closes]))
 def test_a_side_closes_after_every_byte(scene: Scene, side: str, by: str) -> None:
     play(scene, sampled(closes(scene, side, by), _MOST), tls=False)
 
 
 @pytest.mark.parametrize("by", ["ends", "resets"])
 @pytest.mark.parametrize("side", ["client", "origin"])
-@pytest.mark.parametrize("scene", marked([one for one in SCENES if one.closes and one.over_tls]))
+@pytest.mark.parametrize("scene", named([one for one in SCENES if one.closes and one.over_tls]))
 def test_a_side_closes_over_tls(scene: Scene, side: str, by: str) -> None:
     play(scene, sampled(closes(scene, side, by), _MOST_TLS), tls=True)
