@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -69,7 +69,8 @@ class Certificates:
 
     def __init__(self) -> None:
         authority = trustme.CA()
-        self.place = Path(mkdtemp(prefix="scenes-"))
+        self._directory = TemporaryDirectory(prefix="scenes-")  # goes with the process
+        self.place = Path(self._directory.name)
         self.ca_file = str(self.place / "ca.pem")
         authority.cert_pem.write_to_path(self.ca_file)
         certificate = authority.issue_cert("a.x", "b.x", "*.w.x")
