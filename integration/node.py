@@ -97,12 +97,21 @@ class Node:
         """Start and wait until the node says that it is ready."""
         with (self.directory / "node.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "egressd.cli.main", "run", "--config", str(self.config)],
+                self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=self.environment(),
             )
         eventually(self._is_ready, _START_S)
+
+    def command(self) -> list[str]:
+        """What is started."""
+        return [sys.executable, "-m", "egressd.cli.main", "run", "--config", str(self.config)]
+
+    def environment(self) -> dict[str, str]:
+        """Of the supervisor."""
+        return dict(os.environ)
 
     def _is_ready(self) -> bool:
         assert self.process is not None
