@@ -27,6 +27,7 @@ class Timed(Protocol):
 
     deadline: float
     tick: int
+    look_at: float
 
     def expire(self) -> None: ...
 
@@ -68,6 +69,7 @@ class DeadlineQueue:
         if filed_under:
             self.remove(timed)
         timed.tick = tick
+        timed.look_at = tick * TICK_S
         fibers = self._filed.get(tick)
         if fibers is None:
             self._filed[tick] = {timed}
@@ -80,6 +82,7 @@ class DeadlineQueue:
         """Forget a fiber's deadline. The tick stays until it is due: so it is in the heap once."""
         self._filed[timed.tick].discard(timed)
         timed.tick = 0
+        timed.look_at = _NEVER
 
     def due(self, now: float) -> list[Timed]:
         """Take out those whose deadline has passed; those that moved it are filed anew."""
@@ -89,6 +92,7 @@ class DeadlineQueue:
         while ticks and ticks[0] <= current:
             for timed in self._filed.pop(heappop(ticks)):
                 timed.tick = 0
+                timed.look_at = _NEVER
                 if timed.deadline <= now:
                     passed.append(timed)
                 else:

@@ -83,6 +83,7 @@ class Fiber:
         "cancelled",
         "deadline",
         "done",
+        "look_at",
         "queued",
         "running",
         "tick",
@@ -102,6 +103,7 @@ class Fiber:
         self.queued = False  # in the loop's ready queue
         self.running = False
         self.tick = 0  # under which its deadline is filed; 0 = none
+        self.look_at = _NEVER  # when that comes up: no earlier deadline is filed
         self._coro = make(self)
         self._send = self._coro.send
         loop.fibers.add(self)
@@ -195,7 +197,7 @@ class Fiber:
         """Wake this fiber with `Deadline` at monotonic time `at` (infinite: never)."""
         self.deadline = at
         self._expired = False
-        if at != _NEVER:
+        if at < self.look_at:
             self._loop.file(self)
 
     # -- the fiber's own ---------------------------------------------------------------------

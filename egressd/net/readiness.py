@@ -166,26 +166,8 @@ class Readiness:
             self.close()
 
     def turn(self) -> bool:
-        """One pass: the events of one batch, then what is ready, each once. Returns whether anything
-        ran. Never waits."""
-        self.poll()
-        return self.run_ready()
-
-    def close(self) -> None:
-        """End every fiber where it waits, and the loop."""
-        stepping, self.stepping = self.stepping, True
-        try:
-            while self.fibers:
-                for fiber in tuple(self.fibers):
-                    fiber.end_now()
-        finally:
-            self.stepping = stepping
-            self.ready.clear()
-            self._epoll.close()
-            os.close(self._kick)
-
-    def poll(self) -> None:
-        """Resolve one batch of events: flags on streams, and who waits for them is ready."""
+        """One pass: a batch of events is resolved (flags on streams, and who waits for them is ready),
+        then what is ready is stepped, each once. Returns whether anything ran. Never waits."""
         streams = self._streams
         ready = self.ready
         for fd, events in self._epoll.poll(0, _BATCH):
@@ -212,6 +194,20 @@ class Readiness:
                 if waiter is not None and not waiter.queued:
                     waiter.queued = True
                     ready.append(waiter)
+        return self.run_ready()
+
+    def close(self) -> None:
+        """End every fiber where it waits, and the loop."""
+        stepping, self.stepping = self.stepping, True
+        try:
+            while self.fibers:
+                for fiber in tuple(self.fibers):
+                    fiber.end_now()
+        finally:
+            self.stepping = stepping
+            self.ready.clear()
+            self._epoll.close()
+            os.close(self._kick)
 
     # -- deadlines ---------------------------------------------------------------------------
 

@@ -180,6 +180,7 @@ class Stream:
             if self.sock.pending():
                 return False
             if not _waiting_bytes(self.fd):
+                self.readable = False  # the next edge says when there is more
                 return True
         try:
             data = self.recv_now(1)

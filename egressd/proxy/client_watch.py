@@ -34,6 +34,7 @@ class ClientWatch:
         "_stream",
         "deadline",
         "gave_up",
+        "look_at",
         "queued",
         "tick",
         "upstream",
@@ -49,6 +50,7 @@ class ClientWatch:
         self.gave_up = False
         self.deadline = _NEVER
         self.tick = 0
+        self.look_at = _NEVER
         self.queued = False
 
     def begin(self) -> None:

@@ -48,13 +48,19 @@ async def forward(x: Exchange) -> None:
             await x.context.directory.resolve(x.fiber, runtime)
             if runtime.failure:
                 raise _unusable(runtime)
-        await _forward_admitted(x)
+        head, mirrors = _prepare(x)
+        if x.body is None or x.body.complete:
+            await _carry(x, head, mirrors)
+        else:
+            async with FiberGroup(x.context.loop, x.fiber) as x.uploads:
+                await _carry(x, head, mirrors)
     finally:
         watch.end()
         lease.release()
 
 
-async def _forward_admitted(x: Exchange) -> None:
+def _prepare(x: Exchange) -> tuple[bytes, tuple[Mirror, ...]]:
+    """The head for the upstream, and the mirrors that wait for the rest of the body."""
     if x.head.has_body:
         x.body = RequestBody(
             x.stream, x.head, x.take_buffer(), x.context.settings.retry_buffer_bytes
@@ -71,12 +77,7 @@ async def _forward_admitted(x: Exchange) -> None:
     early = bool(mirrors) and (x.body is None or x.body.complete)
     if early:
         send_mirrors(x, head, mirrors)
-    late = () if early else mirrors
-    if x.body is None or x.body.complete:
-        await _carry(x, head, late)
-        return
-    async with FiberGroup(x.context.loop, x.fiber) as x.uploads:
-        await _carry(x, head, late)
+    return head, () if early else mirrors
 
 
 async def _carry(x: Exchange, head: bytes, mirrors: tuple[Mirror, ...]) -> None:
@@ -136,14 +137,17 @@ async def _attempts(x: Exchange, head: bytes) -> Attempt:
     while True:
         last = policy is None or retries >= policy.attempts
         try:
-            this = await _try_next(x, head, tried)
+            _begin_attempt(x, tried)
+            this = await _one_try(x, head)
         except AttemptFailed as failed:
             retryable = not last and _covers(x, failed)
-            lease.end_retry()
+            if retries:
+                lease.end_retry()
             if not retryable or not lease.begin_retry():
                 raise _failed(x, failed, retries, overflow=retryable) from None
         else:
-            lease.end_retry()
+            if retries:
+                lease.end_retry()
             if not _wants_another(x, this, last, retries):
                 return this
             this.abandon(x)
@@ -180,7 +184,8 @@ async def _back_off(x: Exchange, tried: tuple[Endpoint, ...], retries: int) -> t
     return tried if x.route.retry.ignore_previous_hosts else ()
 
 
-async def _try_next(x: Exchange, head: bytes, tried: tuple[Endpoint, ...]) -> Attempt:
+def _begin_attempt(x: Exchange, tried: tuple[Endpoint, ...]) -> None:
+    """Pick the next endpoint. Raises `LocalReply` when there is none."""
     assert x.cluster is not None
     assert x.route is not None
     cluster = x.cluster.cluster
@@ -199,7 +204,6 @@ async def _try_next(x: Exchange, head: bytes, tried: tuple[Endpoint, ...]) -> At
     x.upstream_started = monotonic()
     assert x.lease is not None
     x.lease.begin_attempt(endpoint)
-    return await _one_try(x, head)
 
 
 async def _one_try(x: Exchange, head: bytes) -> Attempt:

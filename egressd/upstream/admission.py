@@ -209,11 +209,6 @@ class Admission:
             return False
         return self.permits.others_wait()
 
-    def set_idle(self, count: int) -> None:
-        """How many connections are idle in this worker."""
-        if self.permits is not None:
-            self.permits.set_idle(count)
-
     def listen(self, on_call: Callable[[], None]) -> None:
         """`on_call` is called when another worker has granted a connection, or waits for one."""
         self._on_call = on_call

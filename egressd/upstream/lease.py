@@ -79,17 +79,17 @@ class Lease:
 
     def give_back(self) -> None:
         """The exchange on the connection ended cleanly: it may be used again."""
-        self.pool.release(self._end_use())
-
-    def discard(self) -> None:
-        """The connection is not to be used again."""
-        self.pool.discard(self._end_use())
-
-    def _end_use(self) -> UpstreamConnection:
         connection, self.connection = self.connection, None
         if connection is None:
             raise ReleasedTwice("connection")
-        return connection
+        self.pool.release(connection)
+
+    def discard(self) -> None:
+        """The connection is not to be used again."""
+        connection, self.connection = self.connection, None
+        if connection is None:
+            raise ReleasedTwice("connection")
+        self.pool.discard(connection)
 
     # -- retries -------------------------------------------------------------------------------
 
@@ -115,8 +115,10 @@ class Lease:
         if self.connection is not None:
             self.discard()
         if self.endpoint is not None:
-            self.end_attempt()
-        self.end_retry()
+            self.endpoint.active -= 1
+            self.endpoint = None
+        if self._retries:
+            self.end_retry()
         if self._is_request:
             self.stats.requests_active -= 1
             self._admission.done_request()

@@ -99,21 +99,21 @@ class Pool:
             idle.append(own)
         while idle:
             connection = idle.pop()
-            self._idle_changed(-1)
+            self._idle_count -= 1
+            if self.cluster.admission.permits is not None:
+                self._tell_idle()
             connection.on_idle_end = None
             connection.stream.read_waiter = None
-            if self._is_quiet(connection):
+            stream = connection.stream
+            if connection.idle_pass == self.loop.passes and stream.has_more():
+                stream.readable = (
+                    True  # came in the pass in which it became idle: no event has told yet
+                )
+            # Known to be quiet without a call when a read found nothing, and no event came since.
+            if not (stream.readable or stream.ended or stream.dead) or stream.is_quiet():
                 return connection
             self._close_unquiet(connection)
         return None
-
-    def _is_quiet(self, connection: UpstreamConnection) -> bool:
-        """Whether it is known that nothing has come since the last answer. What came in the pass in
-        which the connection became idle, no event has told of yet."""
-        stream = connection.stream
-        if connection.idle_pass == self.loop.passes and stream.has_more():
-            stream.readable = True
-        return stream.is_quiet()
 
     def _close_unquiet(self, connection: UpstreamConnection) -> None:
         if connection.has_unasked_bytes:
@@ -237,7 +237,9 @@ class Pool:
         if idle is None:
             idle = self.idle[endpoint] = []
         idle.append(connection)
-        self._idle_changed(1)
+        self._idle_count += 1
+        if self.cluster.admission.permits is not None:
+            self._tell_idle()
         connection.idle_pass = self.loop.passes
         connection.watch(self._idle_ended)
 
@@ -302,9 +304,10 @@ class Pool:
 
     # -- idle connections ------------------------------------------------------------------------
 
-    def _idle_changed(self, by: int) -> None:
-        self._idle_count += by
-        self.cluster.admission.set_idle(self._idle_count)
+    def _tell_idle(self) -> None:
+        permits = self.cluster.admission.permits
+        if permits is not None:
+            permits.set_idle(self._idle_count)
 
     def _idle_ended(self, connection: UpstreamConnection) -> None:
         self._forget_idle(connection)
@@ -318,7 +321,8 @@ class Pool:
         idle = self.idle.get(connection.endpoint)
         if idle is not None and connection in idle:
             idle.remove(connection)
-            self._idle_changed(-1)
+            self._idle_count -= 1
+            self._tell_idle()
 
     def _oldest_idle(self) -> UpstreamConnection | None:
         oldest: UpstreamConnection | None = None

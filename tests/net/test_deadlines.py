@@ -14,6 +14,7 @@ class Sleeper:
     def __init__(self) -> None:
         self.deadline = _NEVER
         self.tick = 0
+        self.look_at = _NEVER
         self.expired_at: float | None = None
 
     def expire(self) -> None: ...

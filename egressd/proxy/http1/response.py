@@ -92,7 +92,7 @@ def take_response(
     for behind bytes that cannot become a status line. `looked_at` is how much of `buffer` an earlier
     call has seen. Raises `MalformedMessage`.
     """
-    end = buffer.find(b"\r\n\r\n", max(0, looked_at - 3)) + 4
+    end = buffer.find(b"\r\n\r\n", looked_at - 3 if looked_at > 3 else 0) + 4
     parts = _HEAD(buffer[:end]) if end >= 4 else None
     if parts is None:
         found = _END_OF_HEAD(buffer) if end >= 4 else _END_OF_HEAD(buffer, max(0, looked_at - 2))
@@ -108,7 +108,9 @@ def take_response(
     if end > limits.most_bytes:
         raise MalformedMessage(f"response head of more than {limits.most_bytes} bytes")
     response = _response_of(parts, method)
-    if response.lines.count(b"\n") > limits.most_fields:
+    lines = response.lines
+    # A line has four bytes at least: a short head needs no count.
+    if len(lines) > 4 * limits.most_fields and lines.count(b"\n") > limits.most_fields:
         raise MalformedMessage(f"response head of more than {limits.most_fields} fields")
     return response, end
 
