@@ -15,6 +15,7 @@ from __future__ import annotations
 import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from inspect import CORO_CREATED, getcoroutinestate
 from types import TracebackType
 from typing import Protocol
 
@@ -77,7 +78,6 @@ class Fiber:
         "_group",
         "_loop",
         "_send",
-        "_started",
         "_woken",
         "budget",
         "cancelled",
@@ -95,7 +95,6 @@ class Fiber:
         self._broken = 0  # groups of this fiber in which a child failed and which it has not left
         self._woken = False  # sticky: the next wait does not park
         self._expired = False
-        self._started = False
         self.budget = BUDGET
         self.cancelled = False
         self.deadline = _NEVER
@@ -118,7 +117,6 @@ class Fiber:
             return
         self.running = True
         self.budget = BUDGET
-        self._started = True
         try:
             self._send(None)
         except StopIteration:
@@ -144,9 +142,9 @@ class Fiber:
         self.cancelled = self._woken = True
         if self.done or self.running:
             return
-        if not self._started:
+        if getcoroutinestate(self._coro) == CORO_CREATED:
             self.step()
-        elif not self.done:
+        else:
             self.running = True
             try:
                 self._coro.throw(Cancelled())

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import select
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 from typing import Protocol, TypeVar
 
@@ -107,19 +107,52 @@ class Readiness:
 
     def run_ready(self) -> bool:
         """Step what is ready now, each once. Returns whether anything was."""
+        if self.stepping or not self._step_all():
+            return False
+        if self.ready:
+            os.eventfd_write(self._kick, 1)  # the loop's task may be waiting for events
+        return True
+
+    def _step_all(self, events: Iterable[tuple[int, int]] = ()) -> bool:
+        """One pass: a batch of events is resolved (flags on streams, and who waits for them is ready),
+        then what is ready is stepped, each once. Returns whether anything was."""
         ready = self.ready
+        streams = self._streams
+        for fd, event in events:
+            stream = streams.get(fd)
+            if stream is None:
+                continue
+            if event & _ENDED:
+                stream.ended = True
+                if event & _DEAD:
+                    stream.dead = True
+                waiter = stream.end_waiter
+                if waiter is not None and not waiter.queued:
+                    waiter.queued = True
+                    ready.append(waiter)
+            if event & _READ:
+                stream.readable = True
+                waiter = stream.read_waiter
+                if waiter is not None and not waiter.queued:
+                    waiter.queued = True
+                    ready.append(waiter)
+            if event & _WRITE:
+                stream.writable = True
+                waiter = stream.write_waiter
+                if waiter is not None and not waiter.queued:
+                    waiter.queued = True
+                    ready.append(waiter)
         count = len(ready)
-        if not count or self.stepping:
+        if not count:
             return False
         self.stepping = True
         self.passes += 1
         try:
-            for _ in range(count):
+            while count:
                 ready.popleft().step()
+                count -= 1
         finally:
             self.stepping = False
-        if ready:
-            os.eventfd_write(self._kick, 1)  # the loop's task may be waiting for events
         return True
 
     async def call(self, fiber: Fiber, function: Callable[..., Awaitable[T]], *args: object) -> T:
@@ -153,12 +186,13 @@ class Readiness:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._sweep_forever)
+                poll, step_all, ready = self._epoll.poll, self._step_all, self.ready
                 while True:
                     await trio.lowlevel.wait_readable(self._epoll.fileno())
-                    self.turn()
-                    while self.ready:
+                    step_all(poll(0, _BATCH))
+                    while ready:
                         for _ in range(_PASSES):
-                            if not self.turn():
+                            if not step_all(poll(0, _BATCH)):
                                 break
                         await trio.lowlevel.checkpoint()
         finally:
@@ -166,35 +200,8 @@ class Readiness:
             self.close()
 
     def turn(self) -> bool:
-        """One pass: a batch of events is resolved (flags on streams, and who waits for them is ready),
-        then what is ready is stepped, each once. Returns whether anything ran. Never waits."""
-        streams = self._streams
-        ready = self.ready
-        for fd, events in self._epoll.poll(0, _BATCH):
-            stream = streams.get(fd)
-            if stream is None:
-                continue
-            if events & _ENDED:
-                stream.ended = True
-                if events & _DEAD:
-                    stream.dead = True
-                waiter = stream.end_waiter
-                if waiter is not None and not waiter.queued:
-                    waiter.queued = True
-                    ready.append(waiter)
-            if events & _READ:
-                stream.readable = True
-                waiter = stream.read_waiter
-                if waiter is not None and not waiter.queued:
-                    waiter.queued = True
-                    ready.append(waiter)
-            if events & _WRITE:
-                stream.writable = True
-                waiter = stream.write_waiter
-                if waiter is not None and not waiter.queued:
-                    waiter.queued = True
-                    ready.append(waiter)
-        return self.run_ready()
+        """One pass with the events there are. Returns whether anything ran. Never waits."""
+        return self._step_all(self._epoll.poll(0, _BATCH))
 
     def close(self) -> None:
         """End every fiber where it waits, and the loop."""

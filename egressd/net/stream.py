@@ -6,18 +6,19 @@ empty, which saves the call that would fail with EAGAIN; the next edge says when
 
 from __future__ import annotations
 
-import fcntl
 import socket
 import ssl
 import sys
-import termios
 from collections.abc import Callable
 from contextlib import suppress
+from fcntl import ioctl
+from termios import FIONREAD
 
 from egressd.net.fiber import Fiber, Steppable
 from egressd.net.readiness import Readiness
 
 _COUNT = bytearray(4)
+_NO_BYTES = bytes(4)
 
 
 def _nothing(size: int) -> bytes:
@@ -25,9 +26,9 @@ def _nothing(size: int) -> bytes:
 
 
 def _waiting_bytes(fd: int) -> int:
-    """Bytes in the kernel's receive buffer (FIONREAD), 0 where it does not say."""
+    """Bytes in the kernel's receive buffer, 0 where it does not say."""
     try:
-        fcntl.ioctl(fd, termios.FIONREAD, _COUNT)
+        ioctl(fd, FIONREAD, _COUNT)
     except OSError:
         return 0
     return int.from_bytes(_COUNT, sys.byteorder)
@@ -45,6 +46,7 @@ class Stream:
     """One socket under a readiness loop. Owned by one fiber for reading and one for writing."""
 
     __slots__ = (
+        "_is_filled",
         "_last",
         "_loop",
         "_recv",
@@ -71,6 +73,7 @@ class Stream:
         self._recv: Callable[[int], bytes] = sock.recv
         self._send: Callable[[bytes | memoryview], int] = sock.send
         self._last = b""
+        self._is_filled = False  # TLS: the last read filled its buffer, its record may have more
         self.readable = True  # unknown: the first read finds out
         self.writable = True
         self.ended = False  # the peer will send no more (data may still wait)
@@ -121,7 +124,9 @@ class Stream:
         except OSError as error:
             self.dead = True
             raise StreamClosed(str(error)) from None
-        if len(data) < size and not self.ended and not self.is_tls:
+        if self.is_tls:
+            self._is_filled = len(data) == size
+        elif len(data) < size and not self.ended:
             self.readable = False
         return data
 
@@ -153,7 +158,9 @@ class Stream:
         except OSError as error:
             self.dead = True
             raise StreamClosed(str(error)) from None
-        if count < len(buffer) and not self.ended and not self.is_tls:
+        if self.is_tls:
+            self._is_filled = count == len(buffer)
+        elif count < len(buffer) and not self.ended:
             self.readable = False
         return count
 
@@ -175,11 +182,11 @@ class Stream:
             return False
         if not self.readable:
             return True  # a read found nothing, and no event since
-        if self.is_tls and isinstance(self.sock, ssl.SSLSocket):
-            # One ioctl instead of a read that fails inside OpenSSL; what is there may be no data.
-            if self.sock.pending():
-                return False
-            if not _waiting_bytes(self.fd):
+        if self.is_tls and not self._is_filled:
+            # A short read took its record whole (RFC 8446 5.1: OpenSSL reads one at a time), so that all
+            # else is in the kernel. One ioctl instead of a read that fails inside OpenSSL.
+            ioctl(self.fd, FIONREAD, _COUNT)
+            if _COUNT == _NO_BYTES:
                 self.readable = False  # the next edge says when there is more
                 return True
         try:

@@ -20,7 +20,7 @@ from egressd.proxy.retry import Failure, backoff_s, retries_failure, retries_res
 from egressd.proxy.tunnel import tunnel
 from egressd.routing.table import ClusterKey, Mirror
 from egressd.telemetry.flags import ResponseFlag
-from egressd.upstream.cluster import Endpoint, Outcome
+from egressd.upstream.cluster import Cluster, Endpoint, Outcome
 from egressd.upstream.lease import Lease
 from egressd.upstream.pool import Overflow, StillWaiting
 
@@ -137,8 +137,7 @@ async def _attempts(x: Exchange, head: bytes) -> Attempt:
     while True:
         last = policy is None or retries >= policy.attempts
         try:
-            _begin_attempt(x, tried)
-            this = await _one_try(x, head)
+            this = await _one_try(x, head, tried)
         except AttemptFailed as failed:
             retryable = not last and _covers(x, failed)
             if retries:
@@ -184,34 +183,28 @@ async def _back_off(x: Exchange, tried: tuple[Endpoint, ...], retries: int) -> t
     return tried if x.route.retry.ignore_previous_hosts else ()
 
 
-def _begin_attempt(x: Exchange, tried: tuple[Endpoint, ...]) -> None:
-    """Pick the next endpoint. Raises `LocalReply` when there is none."""
-    assert x.cluster is not None
-    assert x.route is not None
-    cluster = x.cluster.cluster
-    key = x.hash_value if cluster.spec.hash_policy is not None else None
-    remote = bool(tried) and x.route.retry is not None and x.route.retry.remote_localities
-    endpoint = cluster.pick(monotonic(), x.context.rng, tried, key, remote)
-    if endpoint is None:
-        raise LocalReply(
-            503,
-            f"no healthy upstream: {no_endpoint(cluster.spec.key, len(cluster.endpoints))}",
-            flag=ResponseFlag.UH,
-            details="no_healthy_upstream",
-        )
-    x.endpoint = endpoint
-    x.attempts += 1
-    x.upstream_started = monotonic()
-    assert x.lease is not None
-    x.lease.begin_attempt(endpoint)
+def _no_healthy_upstream(cluster: Cluster) -> LocalReply:
+    return LocalReply(
+        503,
+        f"no healthy upstream: {no_endpoint(cluster.spec.key, len(cluster.endpoints))}",
+        flag=ResponseFlag.UH,
+        details="no_healthy_upstream",
+    )
 
 
-async def _one_try(x: Exchange, head: bytes) -> Attempt:
+async def _one_try(x: Exchange, head: bytes, tried: tuple[Endpoint, ...]) -> Attempt:
     """One attempt under its own time limit; tells the outlier detector how it went."""
     runtime, route, lease = x.cluster, x.route, x.lease
     assert runtime is not None and route is not None and lease is not None
     cluster = runtime.cluster
-    now = monotonic()
+    x.upstream_started = now = monotonic()
+    key = x.hash_value if cluster.spec.hash_policy is not None else None
+    remote = bool(tried) and route.retry is not None and route.retry.remote_localities
+    x.endpoint = cluster.pick(now, x.context.rng, tried, key, remote)
+    if x.endpoint is None:
+        raise _no_healthy_upstream(cluster)
+    x.attempts += 1
+    lease.begin_attempt(x.endpoint)
     per_try = route.retry.per_try_timeout_s if route.retry is not None else None
     x.try_until = _NEVER if per_try is None else now + per_try
     # While the body is still coming its own fiber watches for idleness, see `body_done`.
