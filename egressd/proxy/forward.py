@@ -18,7 +18,7 @@ from egressd.proxy.reply import LocalReply
 from egressd.proxy.respond import respond
 from egressd.proxy.retry import Failure, backoff_s, retries_failure, retries_response
 from egressd.proxy.tunnel import tunnel
-from egressd.routing.table import ClusterKey, Mirror
+from egressd.routing.table import ClusterKey
 from egressd.telemetry.flags import ResponseFlag
 from egressd.upstream.cluster import Cluster, Endpoint, Outcome
 from egressd.upstream.lease import Lease
@@ -48,43 +48,35 @@ async def forward(x: Exchange) -> None:
             await x.context.directory.resolve(x.fiber, runtime)
             if runtime.failure:
                 raise _unusable(runtime)
-        head, mirrors = _prepare(x)
+        if x.head.has_body:
+            keep = x.context.settings.retry_buffer_bytes
+            x.body = RequestBody(x.stream, x.head, x.take_buffer(), keep)
         if x.body is None or x.body.complete:
-            await _carry(x, head, mirrors)
+            await _carry(x)
         else:
             async with FiberGroup(x.context.loop, x.fiber) as x.uploads:
-                await _carry(x, head, mirrors)
+                await _carry(x)
     finally:
         watch.end()
         lease.release()
 
 
-def _prepare(x: Exchange) -> tuple[bytes, tuple[Mirror, ...]]:
-    """The head for the upstream, and the mirrors that wait for the rest of the body."""
-    if x.head.has_body:
-        x.body = RequestBody(
-            x.stream, x.head, x.take_buffer(), x.context.settings.retry_buffer_bytes
-        )
-    assert x.route is not None
-    if x.route.timeout_s and (x.body is None or x.body.complete):
+async def _carry(x: Exchange) -> None:
+    """The attempts, then the answer of the one that stands."""
+    assert x.route is not None and x.cluster is not None
+    whole = x.body is None or x.body.complete
+    if x.route.timeout_s and whole:
         x.deadline = monotonic() + x.route.timeout_s
-    assert x.cluster is not None
     by = x.cluster.cluster.spec.hash_policy
     if by is not None:
         x.hash_value = hash_value(x, by)
     head = upstream_head(x, lambda ops: with_values(ops, x), x.context.settings.paths)
     mirrors = x.route.mirrors
-    early = bool(mirrors) and (x.body is None or x.body.complete)
-    if early:
+    if mirrors and whole:
         send_mirrors(x, head, mirrors)
-    return head, () if early else mirrors
-
-
-async def _carry(x: Exchange, head: bytes, mirrors: tuple[Mirror, ...]) -> None:
-    """The attempts, then the answer of the one that stands. `mirrors` wait for the whole body."""
     try:
         this = await _attempts(x, head)
-        if mirrors:
+        if mirrors and not whole:
             send_mirrors(x, head, mirrors)
     except Deadline:
         raise LocalReply(
