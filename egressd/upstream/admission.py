@@ -112,10 +112,16 @@ class Admission:
         """Istio `http2MaxRequests` (Envoy `max_requests`): requests under way on the node."""
         if self._recent is not None:
             self._recent.began(monotonic())
+        if self.slot < 0 and self.limits.max_requests is None:
+            self.held[REQUESTS] += 1  # as `_admit`, a call less for each request
+            return True
         return self._admit(REQUESTS, self.limits.max_requests)
 
     def done_request(self) -> None:
-        self._done(REQUESTS)
+        if self.slot < 0 < self.held[REQUESTS]:
+            self.held[REQUESTS] -= 1
+        else:
+            self._done(REQUESTS)
 
     def admit_pending(self) -> bool:
         """Istio `http1MaxPendingRequests`: requests waiting for a connection."""
