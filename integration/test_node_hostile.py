@@ -143,10 +143,14 @@ NO_HTTP = {
 }
 
 
+@pytest.mark.parametrize("speaks_first", [False, True])
 @pytest.mark.parametrize("case", list(NO_HTTP))
-def test_an_upstream_that_is_no_http_server_is_refused_at_once(node: Node, case: str) -> None:
+def test_an_upstream_that_is_no_http_server_is_refused_at_once(
+    node: Node, case: str, speaks_first: bool
+) -> None:
     def script(talk: Talk, number: int) -> None:
-        talk.head()
+        if not speaks_first:
+            talk.head()
         talk.send(NO_HTTP[case])
         talk.sock.settimeout(60)
         talk.sock.recv(1)  # and then nothing, until the node closes
@@ -157,6 +161,32 @@ def test_an_upstream_that_is_no_http_server_is_refused_at_once(node: Node, case:
         got = client.rest()
         assert got.startswith(b"HTTP/1.1 502 "), got
         assert b"\r\nx-egressd-response-flags: UPE\r\n" in got
+
+
+def test_a_tunnel_waits_for_a_connection_that_comes_free_no_longer_than_a_request(
+    node: Node,
+) -> None:
+    rule = (
+        "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: NAME}\n"
+        "spec: {host: NAME.example, trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}}\n"
+    )
+    entry = (
+        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: NAME-t}\n"
+        "spec: {hosts: [NAME.example], resolution: STATIC, location: MESH_EXTERNAL,\n"
+        "  ports: [{number: 443, name: tls, protocol: TLS}],\n"
+        "  endpoints: [{address: 127.0.0.1, ports: {tls: %d}}]}\n"
+    )
+    with ScriptedOrigin(lambda talk, number: talk.body(1) and None) as origin:
+        host = serve(node, origin.port, extra=entry % origin.port + rule)
+        name = host.split()[1].removesuffix(b"\r\n") + b":443"
+        asks = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (name, name)
+        with Client(node) as first, Client(node) as second:
+            first.send(asks)
+            assert first.until(b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+            second.send(asks)
+            got = second.rest()
+            assert got.startswith(b"HTTP/1.1 504 "), got
+            assert b"\r\nx-egressd-response-flags: SI\r\n" in got
 
 
 def test_bare_line_feeds_of_an_upstream_are_taken(node: Node) -> None:

@@ -76,13 +76,13 @@ async def attempt(x: Exchange, head: bytes) -> Attempt:
         x.lease.use(connection)
         replayable = x.head.method in IDEMPOTENT and (x.body is None or x.body.kept is not None)
         try:
-            return await _send_and_read(x, connection, head, reused=True)
+            return await _send_and_read(x, connection, head)
         except AttemptFailed as failed:
             if failed.failure is not Failure.RESET or not replayable:
                 raise
             if x.body is not None and x.body.kept is None:
                 raise
-    return await _send_and_read(x, await _connect(x, endpoint, preface), head, reused=False)
+    return await _send_and_read(x, await _connect(x, endpoint, preface), head)
 
 
 async def _connect(x: Exchange, endpoint: Endpoint, preface: bytes) -> UpstreamConnection:
@@ -114,20 +114,17 @@ async def _connect(x: Exchange, endpoint: Endpoint, preface: bytes) -> UpstreamC
     return connection
 
 
-async def _send_and_read(
-    x: Exchange, connection: UpstreamConnection, head: bytes, *, reused: bool
-) -> Attempt:
+async def _send_and_read(x: Exchange, connection: UpstreamConnection, head: bytes) -> Attempt:
     this = Attempt(connection)
     connection.requests += 1
     body = x.body
     stream = connection.stream
-    first = not reused and connection.requests == 1
     x.downstream.watch.upstream = stream
     try:
-        waits_for_continue = x.head.expects_continue and body is not None and not body.size
+        waits_for_continue = (
+            x.head.expects_continue and body is not None and not (body.size or body.complete)
+        )
         data = head if body is None or waits_for_continue else head + body.kept_encoded()
-        if not stream.is_tls or not first:
-            stream.readable = stream.ended  # nothing can be there yet: saves the call that says so
         await stream.send_all(x.fiber, data)
         if body is not None and not body.complete and not waits_for_continue:
             _start_upload(x, this)

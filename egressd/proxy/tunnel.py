@@ -137,7 +137,7 @@ async def connect_endpoint(
         x.endpoint = endpoint
         x.attempts += 1
         lease.begin_attempt(endpoint)
-        x.fiber.set_deadline(float("inf"))
+        x.fiber.set_deadline(monotonic() + x.context.settings.stream_idle_timeout_s)
         try:
             tls = await runtime.origination(x.fiber) if originate_tls else None
             preface = preface_of(x, runtime)
@@ -164,6 +164,16 @@ async def connect_endpoint(
                 503,
                 f"TLS origination: {error}",
                 flag=ResponseFlag.UF,
+                close=True,
+            ) from None
+        except Deadline:
+            lease.end_attempt(refused=True)
+            x.endpoint = None
+            raise LocalReply(
+                504,
+                "stream timeout: no connection came free",
+                flag=ResponseFlag.SI,
+                details="stream_idle_timeout",
                 close=True,
             ) from None
         else:
@@ -202,6 +212,7 @@ async def _through_proxy(
 
 async def _established(x: Exchange) -> None:
     x.status = 200
+    x.fiber.set_deadline(monotonic() + x.context.settings.stream_idle_timeout_s)
     try:
         await x.stream.send_all(x.fiber, b"HTTP/1.1 200 Connection established\r\n\r\n")
     except StreamClosed:
@@ -215,13 +226,14 @@ async def tunnel(x: Exchange, this: Attempt) -> None:
     x.keep_alive = False
     x.status = 101
     upgrade = x.head.upgrade
+    wrong = ""
     if response.upgrade.lower() != upgrade:
+        wrong = "101 to another protocol than was asked for"
+    elif x.body is not None and not x.body.complete:
+        wrong = "101 before the end of the request"  # RFC 9110 7.8: its body is HTTP/1.1's
+    if wrong:
         this.abandon(x)
-        raise LocalReply(
-            502,
-            "101 to another protocol than was asked for",
-            flag=ResponseFlag.UPE,
-        )
+        raise LocalReply(502, wrong, flag=ResponseFlag.UPE)
     head = b"HTTP/1.1 101 %b\r\n%bconnection: upgrade\r\nupgrade: %b\r\n\r\n" % (
         response.reason or b"Switching Protocols",
         response.end_to_end_lines(),
@@ -229,6 +241,10 @@ async def tunnel(x: Exchange, this: Attempt) -> None:
     )
     try:
         await x.stream.send_all(x.fiber, head + this.connection.buffer)
+        while x.uploads is not None and x.uploads.is_busy:
+            await x.fiber.wait()  # the last of the body goes first
+        if x.body is not None:
+            x.put_back(x.body.rest)
         x.downstream.watch.end()
         await relay_both(x, this.connection.stream, x.take_buffer())
     except StreamClosed:

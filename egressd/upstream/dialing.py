@@ -93,7 +93,7 @@ def _start(loop: Readiness, endpoint: EndpointSpec, address: str, limits: PoolLi
     if loop.listening.has(address, endpoint.port):
         raise ConnectFailed(endpoint.id, _OWN)
     stream = Stream(loop, _open_socket(endpoint, address, limits))
-    stream.writable = False
+    stream.readable = stream.writable = False  # an edge tells, also of a peer that speaks first
     return stream
 
 

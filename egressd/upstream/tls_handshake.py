@@ -14,6 +14,8 @@ from egressd.upstream.tls import verify_peer
 from egressd.upstream.tls_contexts import ContextEntry
 from egressd.upstream.tls_sessions import TICKET_WAIT_S, Lead, SessionKey, TlsSessions
 
+_HANDSHAKE_WAIT_S = 1.0
+"""How long others wait for a first handshake: a peer may answer them though that one hangs."""
 _READS_FOR_A_TICKET = 8
 """Reads with data after which no ticket is waited for any more: it comes before them or not at all."""
 
@@ -129,14 +131,18 @@ async def originate_tls(
 async def _wait_for_first(
     loop: Readiness, fiber: Fiber, sessions: TlsSessions, key: SessionKey
 ) -> bool:
-    """Wait for the ticket of a first handshake that is under way. Returns whether there was one."""
+    """Wait for the ticket of a first handshake that is under way. Returns whether there was one; a
+    handshake that hangs is not waited for longer than `_HANDSHAKE_WAIT_S`."""
     waited = False
+    until = loop.clock() + _HANDSHAKE_WAIT_S
     while (lead := sessions.lead(key)) is not None:
         waited = True
         lead.waiting.append(fiber)
         try:
             if not lead.handshake_done:
-                await fiber.wait()
+                if loop.clock() >= until:
+                    return True
+                await fiber.nap(until - loop.clock())
                 continue
             left = lead.handshake_done + TICKET_WAIT_S - loop.clock()
             if left <= 0:

@@ -12,6 +12,7 @@ from tests.proxy.scenes.script import (
     forwarded,
     lines,
     o,
+    reply,
     request,
     waits,
 )
@@ -24,6 +25,15 @@ OPEN = lines("HTTP/1.1 200 Connection established", "")
 UPGRADE = ("Upgrade: websocket", "Connection: Upgrade")
 UPGRADED = forwarded("GET /1").replace(
     b"\r\n\r\n", b"\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+)
+UPGRADED_WITH_BODY, UPGRADED_LONGER = (
+    forwarded("GET /1", f"Content-Length: {size}").replace(
+        b"\r\n\r\n", b"\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    )
+    for size in (3, 6)
+)
+EARLY = reply("502 Bad Gateway", "101 before the end of the request", "UPE").replace(
+    b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1
 )
 SWITCHED = lines(
     "HTTP/1.1 101 Switching Protocols", "connection: upgrade", "upgrade: websocket", ""
@@ -163,6 +173,38 @@ SCENES = (
         o.sees_end(),
         o.ends(),
         line=Line(101, sent=5, received=4),
+    ),
+    Scene(
+        "a WebSocket that is asked for with a body, and its first bytes behind that",
+        (
+            c.sends(request("GET /1", *UPGRADE, "Content-Length: 3") + b"abcXYZ"),
+            o.gets(UPGRADED_WITH_BODY + b"abc"),
+            o.sends(lines("HTTP/1.1 101 Switching Protocols", *UPGRADE, "")),
+            c.gets(SWITCHED),
+            o.gets(b"XYZ"),
+            o.sends(b"pong"),
+            c.gets(b"pong"),
+            c.ends(),
+            o.sees_end(),
+            o.ends(),
+        ),
+        (SWITCHING,),
+        PLAIN,
+        splits=False,
+        closes=False,
+    ),
+    Scene(
+        "an origin that switches before the end of the request",
+        (
+            c.sends(request("GET /1", *UPGRADE, "Content-Length: 6") + b"abc"),
+            o.gets(UPGRADED_LONGER + b"abc"),
+            o.sends(lines("HTTP/1.1 101 Switching Protocols", *UPGRADE, "")),
+            c.gets(EARLY),
+            c.sees_end(),
+        ),
+        (Line(502, "UPE"),),
+        PLAIN,
+        closes=False,
     ),
     websocket(
         "a WebSocket whose origin resets",

@@ -178,6 +178,23 @@ SCENES = (
         splits=False,  # where the split falls decides whether the origin is asked first
     ),
     Scene(
+        "an expectation with an empty chunked body that is whole",
+        (
+            c.sends(request("POST /1", CHUNKED, "Expect: 100-continue") + chunks()),
+            o.gets(
+                forwarded("POST /1", "Expect: 100-continue").replace(
+                    b"\r\n\r\n", b"\r\ntransfer-encoding: chunked\r\n\r\n"
+                )
+                + chunks()
+            ),
+            o.sends(CONTINUE + answer(b"one")),
+            c.gets(CONTINUE + answer(b"one")),
+        ),
+        (Line(200, sent=3, received=0),),
+        PLAIN,
+        splits=False,  # where the split falls decides whether the origin is asked first
+    ),
+    Scene(
         "100, hints and the answer",
         (
             c.sends(EXPECTING),
