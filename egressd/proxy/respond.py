@@ -30,9 +30,9 @@ async def respond(x: Exchange, this: Attempt, response: ResponseHead) -> None:
     data = downstream_head(x, response, reencode)
     try:
         if length >= 0 and not response.chunked:
-            clean = await _send_known(x, this, data, length)
+            await _send_known(x, this, data, length)
         else:
-            clean = await _send_unknown(x, this, data, response, reencode)
+            await _send_unknown(x, this, data, response, reencode)
     except (StreamClosed, MalformedMessage, Deadline) as error:
         _broken_off(x, error)
         this.abandon(x)
@@ -40,11 +40,11 @@ async def respond(x: Exchange, this: Attempt, response: ResponseHead) -> None:
     except BaseException:
         this.abandon(x)
         raise
-    _finish(x, this, response, clean)
+    _finish(x, this, response)
 
 
-async def _send_known(x: Exchange, this: Attempt, data: bytes, length: int) -> bool:
-    """A body of known length: head and what has come of it in one send. True: all went well."""
+async def _send_known(x: Exchange, this: Attempt, data: bytes, length: int) -> None:
+    """A body of known length: head and what has come of it in one send."""
     connection = this.connection
     settings = x.context.settings
     buffered = connection.buffer
@@ -59,12 +59,11 @@ async def _send_known(x: Exchange, this: Attempt, data: bytes, length: int) -> b
     left = length - len(buffered)
     if left:
         await relay_length(x.fiber, connection.stream, x.stream, left, idle_s, x.deadline, x)
-    return True
 
 
 async def _send_unknown(
     x: Exchange, this: Attempt, data: bytes, response: ResponseHead, reencode: bool
-) -> bool:
+) -> None:
     connection = this.connection
     settings = x.context.settings
     await send_downstream(x.fiber, x.stream, data, settings.stream_idle_timeout_s, x.deadline)
@@ -81,7 +80,6 @@ async def _send_unknown(
         x.deadline,
         x,
     )
-    return decoder is not None
 
 
 def _broken_off(x: Exchange, error: Exception) -> None:
@@ -100,7 +98,7 @@ def _broken_off(x: Exchange, error: Exception) -> None:
     x.transport_failure = str(error)
 
 
-def _finish(x: Exchange, this: Attempt, response: ResponseHead, clean: bool) -> None:
+def _finish(x: Exchange, this: Attempt, response: ResponseHead) -> None:
     lease = x.lease
     assert lease is not None
     uploading = x.body is not None and not x.body.complete
@@ -109,7 +107,7 @@ def _finish(x: Exchange, this: Attempt, response: ResponseHead, clean: bool) -> 
     if x.uploads is not None and x.uploads.is_busy:
         x.uploads.cancel()
         uploading = True  # the last of the body may not have gone out
-    if clean and response.keep_alive and not uploading:
+    if response.keep_alive and not uploading:  # never of an answer that the close ends
         lease.give_back()
     else:
         lease.discard()

@@ -11,7 +11,6 @@ import ssl
 from base64 import b64encode
 from contextlib import suppress
 from dataclasses import dataclass
-from os import stat
 from time import time
 
 from cryptography import x509
@@ -25,10 +24,9 @@ from egressd.upstream.credentials import (
     find_credential,
     mesh_identity,
 )
-from egressd.upstream.tls import TlsConfigError, is_settled, names_match
+from egressd.upstream.tls import Stamp, TlsConfigError, is_settled, names_match, stamp_of
 
 _RECHECK_S = 1.0
-Stamp = tuple[tuple[str, int, int, int], ...]
 _MUTUAL = frozenset({ServerTLSMode.MUTUAL, ServerTLSMode.ISTIO_MUTUAL})
 _VERSIONS = {
     TLSProtocol.TLSV1_0: ssl.TLSVersion.TLSv1,
@@ -147,16 +145,8 @@ class ServerContextCache:
 
 
 def _stamp(spec: ServerTlsSpec) -> Stamp:
-    stamps = []
     files = [file for pair in spec.certificates for file in pair]
-    for file in (*files, spec.ca_file, spec.crl_file):
-        if file:
-            try:
-                found = stat(file)
-            except OSError as error:
-                raise TlsConfigError(f"{file}: {error.strerror}") from None
-            stamps.append((file, found.st_mtime_ns, found.st_ino, found.st_size))
-    return tuple(stamps)
+    return stamp_of((*files, spec.ca_file, spec.crl_file))
 
 
 def server_context(spec: ServerTlsSpec) -> ssl.SSLContext:

@@ -7,6 +7,7 @@ otherwise; the SAN against `subjectAltNames`, or else against the SNI (RFC 9525)
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterable
 from os import stat
 from typing import NamedTuple
 
@@ -51,9 +52,14 @@ def context_key(spec: TlsSpec) -> ContextKey:
 
 
 def files_stamp(key: ContextKey) -> Stamp:
-    """What tells one state of the files from another. Raises `TlsConfigError`."""
+    """What tells one state of a context's files from another. Raises `TlsConfigError`."""
+    return stamp_of((key.ca_file, key.certificate_file, key.key_file, key.crl_file))
+
+
+def stamp_of(files: Iterable[str]) -> Stamp:
+    """What tells one state of files from another; "" is none. Raises `TlsConfigError`."""
     stamps = []
-    for file in (key.ca_file, key.certificate_file, key.key_file, key.crl_file):
+    for file in files:
         if file:
             try:
                 found = stat(file)
