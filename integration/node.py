@@ -107,7 +107,7 @@ class Node:
 
     def command(self) -> list[str]:
         """What is started."""
-        return [sys.executable, "-m", "egressd.cli.main", "run", "--config", str(self.config)]
+        return [sys.executable, "-m", "egressd.cli.main", "run", "--bootstrap", str(self.config)]
 
     def environment(self) -> dict[str, str]:
         """Of the supervisor."""

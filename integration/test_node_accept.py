@@ -51,7 +51,7 @@ class Limited(Node):
             limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))  # noqa: E731
         with (self.directory / "node.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "egressd.cli.main", "run", "--config", str(self.config)],
+                [sys.executable, "-m", "egressd.cli.main", "run", "--bootstrap", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

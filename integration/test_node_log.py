@@ -51,7 +51,7 @@ class Muted(Node):
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "egressd.cli.main", "run", "--config", str(self.config)],
+            [sys.executable, "-m", "egressd.cli.main", "run", "--bootstrap", str(self.config)],
             stdin=subprocess.DEVNULL,
             stdout=self.stdout,
             stderr=self.stderr,
@@ -268,7 +268,7 @@ def test_a_terminal_that_was_stopped(node: Muted) -> None:
 def test_a_wrong_configuration_alone_ends_with_status_1(node: Muted) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "egressd.cli.main", "run", "--config", str(node.config)]
+    command = [sys.executable, "-m", "egressd.cli.main", "run", "--bootstrap", str(node.config)]
     node.config.write_text("workers: none")
     assert subprocess.run(command, stderr=writer, timeout=30, check=False).returncode == 1
     node.settings["runDir"] = "/proc/no"

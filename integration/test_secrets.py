@@ -267,7 +267,7 @@ def test_a_wrong_bootstrap_shows_no_secret(tmp_path: Path) -> None:
     ):
         config.write_text(json.dumps(wrong))
         for command in (
-            ["run", "--config"],
+            ["run", "--bootstrap"],
             ["validate", "--bootstrap"],
             ["status", "--bootstrap"],
         ):

@@ -11,13 +11,8 @@ import click
 from egressd.analysis.analyze import analyze as analyze_resources
 from egressd.analysis.finding import CODES, Finding
 from egressd.api.resource import Resource, Severity
-from egressd.cli.node_access import (
-    load_node,
-    node_options,
-    open_registry,
-    output_option,
-    read_files,
-)
+from egressd.cli.node_access import load_node, open_registry, read_files
+from egressd.cli.options import node_options, output_option
 from egressd.cli.output import echo, print_json
 from egressd.node.profile import node_profile
 

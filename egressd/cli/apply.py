@@ -21,7 +21,7 @@ from egressd.cli.fleet_access import (
     read_kind,
     read_resources,
 )
-from egressd.cli.node_access import output_option
+from egressd.cli.options import output_option
 from egressd.cli.output import echo
 from egressd.fleet.change import Action, Change, plan_apply, plan_delete
 from egressd.fleet.client import FleetClient, Outcome

@@ -72,7 +72,7 @@ def _scene() -> Iterator[tuple[Bootstrap, SupervisorStatus]]:
         log = stack.enter_context((directory / "node.log").open("wb"))
         # A session of its own: Ctrl-C reaches the demo alone, which then stops the node in order.
         node = subprocess.Popen(
-            [sys.executable, "-m", "egressd.cli.main", "run", "--config", str(path)],
+            [sys.executable, "-m", "egressd.cli.main", "run", "--bootstrap", str(path)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -12,7 +12,8 @@ import msgspec
 
 from egressd.admin.state import ClusterView
 from egressd.api.names import is_ip
-from egressd.cli.node_access import ask_admin, load_node, node_options, open_view, output_option
+from egressd.cli.node_access import ask_admin, load_node, open_view
+from egressd.cli.options import config_option, node_options, output_option
 from egressd.cli.output import echo, print_json
 from egressd.explain.question import BadQuestion, Node, NodeListener, Question
 from egressd.explain.text import render_text
@@ -38,7 +39,7 @@ _URL = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*)://)?([^/?#]*)([^#]*)(?:#.*)?",
 @click.option("--tcp", "tcp", default="", help="A connection meant for ADDRESS:PORT (or :PORT).")
 @click.option("--source-ip", default="", help="The client's address.")
 @click.option("--principal", default="", help="The identity of the client's certificate.")
-@click.option("--config", type=click.Path(exists=True, path_type=Path), help="Read files offline.")
+@config_option
 @click.option("--label", "labels", multiple=True, help="A label of the node, key=value.")
 @node_options
 @output_option

@@ -16,7 +16,7 @@ from egressd.cli.fleet_access import (
     note,
     print_outcome,
 )
-from egressd.cli.node_access import output_option
+from egressd.cli.options import output_option
 from egressd.cli.output import echo, print_json, print_table
 from egressd.fleet.change import Change, plan_restore
 from egressd.fleet.client import FleetClient, Outcome

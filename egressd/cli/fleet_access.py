@@ -18,13 +18,8 @@ import trio
 
 from egressd.api.parse import parse_text
 from egressd.api.resource import Kind, Problem, Resource, Severity
-from egressd.cli.node_access import (
-    given_options,
-    load_node,
-    node_options,
-    parse_files,
-    resource_files,
-)
+from egressd.cli.node_access import given_options, load_node, parse_files, resource_files
+from egressd.cli.options import node_options
 from egressd.cli.output import echo, print_json
 from egressd.fleet.change import Action, Change
 from egressd.fleet.client import FleetClient, Outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -26,33 +26,9 @@ from egressd.registry.records import Record
 from egressd.registry.store import StoreError, StoreReader
 from egressd.registry.view import RegistryView
 
-F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
 _ADMIN_S = 5.0
 _ENDINGS = {".yaml", ".yml", ".json"}
-
-
-def node_options(function: F) -> F:
-    """`--bootstrap`: which node is meant."""
-    return click.option(
-        "--bootstrap",
-        "bootstrap_path",
-        type=click.Path(path_type=Path),
-        envvar="EGRESSD_CONFIG",
-        show_envvar=True,
-        help="The node's bootstrap file.  [default: /etc/egressd/egressd.yaml]",
-    )(function)
-
-
-def output_option(function: F) -> F:
-    """`-o json`."""
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Choice(["table", "json"]),
-        default="table",
-        help="A table for people, JSON for programs.",
-    )(function)
 
 
 def load_node(path: Path | None) -> Bootstrap:

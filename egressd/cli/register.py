@@ -13,7 +13,8 @@ import click
 import structlog
 import trio
 
-from egressd.cli.node_access import given_options, load_node, node_options
+from egressd.cli.node_access import given_options, load_node
+from egressd.cli.options import node_options
 from egressd.cli.output import echo
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.log import configure_log

@@ -12,7 +12,8 @@ from egressd.admin.views import CONFIRM, record_view, timestamp
 from egressd.api.render import shown_resource, yaml_of
 from egressd.api.resource import Kind
 from egressd.api.service_entry import ServiceEntry
-from egressd.cli.node_access import ask_admin, load_node, node_options, open_registry, output_option
+from egressd.cli.node_access import ask_admin, load_node, open_registry
+from egressd.cli.options import node_options, output_option
 from egressd.cli.output import echo, print_json, print_table
 from egressd.registry.claims import claimed_hosts, named_hosts
 from egressd.registry.join import Service, joining

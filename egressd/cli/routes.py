@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from egressd.cli.node_access import load_node, node_options, open_view, output_option
+from egressd.cli.node_access import load_node, open_view
+from egressd.cli.options import config_option, node_options, output_option
 from egressd.cli.output import echo, print_json
 from egressd.node.profile import node_profile
 from egressd.registry.sidecar import mesh_scope
@@ -19,7 +20,7 @@ from egressd.routing.words import render_table
 
 @click.command()
 @click.argument("host")
-@click.option("--config", type=click.Path(exists=True, path_type=Path), help="Read files offline.")
+@config_option
 @node_options
 @output_option
 def routes(host: str, config: Path | None, bootstrap_path: Path | None, output: str) -> None:

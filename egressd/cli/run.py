@@ -6,10 +6,13 @@ import gc
 import signal
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import structlog
 
+import egressd
+from egressd.cli.options import node_options
 from egressd.net.descriptors import raise_limit
 from egressd.node.bootstrap import (
     DEFAULT_PATH,
@@ -21,21 +24,23 @@ from egressd.node.bootstrap import (
 )
 from egressd.node.log import capture_python_output, configure_log, flush_log, tell
 
+_FORMER = (
+    "--config names resources, as in every other command; --bootstrap names the node's own file"
+)
 _FAILED = 70  # `egressd.node.supervisor.ExitCode.FAILED`, which is not loaded for `--help`
 
 
 @click.command()
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    default=None,
-    help=f"Bootstrap file. Default: {DEFAULT_PATH}, or embedded defaults where it does not exist.",
-)
-def run(config: Path | None) -> None:
+@node_options
+@click.option("--config", "former", type=click.Path(path_type=Path), hidden=True)
+def run(bootstrap_path: Path | None, former: Path | None) -> None:
     """Run a node until SIGTERM or Ctrl-C.
 
-    SIGHUP reloads the configuration, SIGUSR1 opens the access log again, a second SIGTERM or
-    Ctrl-C ends without waiting for requests in flight.
+    Without --bootstrap, and where the default file does not exist, every default applies. The first
+    line of the log says what was read. Resources are named in that file, by `resources`.
+
+    SIGHUP reloads the configuration (`egressd reload` waits for the outcome), SIGUSR1 opens the
+    access log again, a second SIGTERM or Ctrl-C ends without waiting for requests in flight.
 
     \b
     Exit status:
@@ -46,9 +51,11 @@ def run(config: Path | None) -> None:
       4  stopped, but requests in flight were cut off
      70  a fault of egressd itself; the log has it
     """
+    if former is not None and bootstrap_path is not None:
+        raise click.UsageError(f"--config {former}: {_FORMER}; give --bootstrap alone")
     # Nothing but a wrong configuration may end with 1, which no service manager restarts.
     try:
-        status = _run(config)
+        status = _run(_Named(bootstrap_path or former, former is not None))
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     except Exception:
@@ -58,25 +65,47 @@ def run(config: Path | None) -> None:
     sys.exit(status)
 
 
-def _run(config: Path | None) -> int:
+class _Named(NamedTuple):
+    """The bootstrap file as the command line and the environment name it."""
+
+    given: Path | None
+    is_former: bool  # by `--config`
+
+    @property
+    def path(self) -> Path:
+        return self.given or DEFAULT_PATH
+
+    def load(self) -> Bootstrap:
+        """The given file, which must exist; else the default one, which need not."""
+        if self.given is None and not DEFAULT_PATH.exists():
+            return load_bootstrap(None)
+        return load_bootstrap(self.path)
+
+
+def _run(named: _Named) -> int:
     configure_log(LogConfig())  # a closed or broken standard error must not matter from here on
+    is_there = named.given is not None or DEFAULT_PATH.exists()
     try:
-        bootstrap = _load(config)
+        bootstrap = named.load()
     except BootstrapError as error:
         for problem in error.problems:
             tell(str(problem))
+        if named.is_former:
+            tell(f"error: --config {named.given}: {_FORMER}")
         return 1
-    return _supervise(bootstrap, config)
+    configure_log(bootstrap.log)
+    log = structlog.get_logger("egressd.supervisor")
+    if is_there:
+        log.info("configuration read", file=str(named.path), version=egressd.__version__)
+    else:
+        said = "no configuration file: every default applies"
+        log.info(said, looked_for=str(DEFAULT_PATH), version=egressd.__version__)
+    if named.is_former:
+        log.warning("`run --config` is deprecated: write --bootstrap", reason=_FORMER)
+    return _supervise(bootstrap, named)
 
 
-def _load(config: Path | None) -> Bootstrap:
-    """The given file, which must exist; else the default one, which need not."""
-    if config is None and not DEFAULT_PATH.exists():
-        return load_bootstrap(None)
-    return load_bootstrap(config or DEFAULT_PATH)
-
-
-def _supervise(bootstrap: Bootstrap, config: Path | None) -> int:
+def _supervise(bootstrap: Bootstrap, named: _Named) -> int:
     # Imported here, in the supervisor and not in its children: `egressd --help` stays quick, and a
     # forked replacement has everything loaded.
     from egressd.admin import server as _admin  # noqa: F401
@@ -85,14 +114,12 @@ def _supervise(bootstrap: Bootstrap, config: Path | None) -> int:
     from egressd.node.worker import run_worker
 
     def load() -> Bootstrap:
-        path = config or DEFAULT_PATH
-        fresh = reload_bootstrap(path) if path.exists() else _load(config)
+        fresh = reload_bootstrap(named.path) if named.path.exists() else named.load()
         configure_log(fresh.log)
-        _log_file_modes(config, fresh)
+        _log_file_modes(named, fresh)
         return fresh
 
-    configure_log(bootstrap.log)
-    _log_file_modes(config, bootstrap)
+    _log_file_modes(named, bootstrap)
     capture_python_output()
     raise_limit()
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # `stty tostop` must not stop who logs
@@ -103,7 +130,7 @@ def _supervise(bootstrap: Bootstrap, config: Path | None) -> int:
             bootstrap,
             Entries(run_worker, run_registry),
             load,
-            config_path=str(config or DEFAULT_PATH),
+            config_path=str(named.path),
         )
     except StartError as error:
         tell(f"error: {error}")
@@ -111,13 +138,14 @@ def _supervise(bootstrap: Bootstrap, config: Path | None) -> int:
     return int(supervisor.run())
 
 
-def _log_file_modes(config: Path | None, bootstrap: Bootstrap) -> None:
+def _log_file_modes(named: _Named, bootstrap: Bootstrap) -> None:
     """A line for what is wrong with the bootstrap file's owner and mode; the registry process looks at
     what it names."""
     from egressd.node.file_modes import Reader, check_bootstrap_file
 
-    path = config or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
-    for problem in check_bootstrap_file(str(path), bootstrap, Reader.current()) if path else ():
+    if named.given is None and not DEFAULT_PATH.exists():
+        return
+    for problem in check_bootstrap_file(str(named.path), bootstrap, Reader.current()):
         structlog.get_logger("egressd.supervisor").warning(
             "not only the node's user has access", problem=str(problem)
         )

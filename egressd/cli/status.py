@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from egressd.admin.state import ClusterView, SourceView, StatusView
-from egressd.cli.node_access import ask_admin, load_node, node_options, output_option
+from egressd.cli.node_access import ask_admin, load_node
+from egressd.cli.options import node_options, output_option
 from egressd.cli.output import echo, print_json, print_table
 
 _PROBLEMS = 50

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from egressd.api.resource import Problem, Severity
-from egressd.cli.node_access import output_option, read_files
+from egressd.cli.node_access import read_files
+from egressd.cli.options import output_option
 from egressd.cli.output import echo, print_json
 from egressd.node.bootstrap import BootstrapError, load_bootstrap
 from egressd.node.file_modes import Reader, check_bootstrap_file, check_files, check_keys

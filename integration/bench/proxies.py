@@ -62,6 +62,7 @@ def egressd(setup: Setup) -> list[str] | None:
     }
     path = setup.directory / "egressd.yaml"
     path.write_text(json.dumps(config))
+    # The deprecated spelling: a revision to compare with may know no other.
     return [sys.executable, "-m", "egressd.cli.main", "run", "--config", str(path)]
 
 

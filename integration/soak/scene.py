@@ -76,7 +76,7 @@ class SoakNode(Node):
             }
         reader, writer = os.pipe()
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "egressd.cli.main", "run", "--config", str(self.config)],
+            [sys.executable, "-P", "-m", "egressd.cli.main", "run", "--bootstrap", str(self.config)],
             stdin=subprocess.DEVNULL, stdout=writer, stderr=writer, env=environment,
         )  # fmt: skip
         os.close(writer)
