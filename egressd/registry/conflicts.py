@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from egressd.api.export import exports_overlap
-from egressd.api.resource import Problem, Resource, Severity
+from egressd.api.resource import Kind, Problem, Resource, Severity
 from egressd.registry.claims import contested_hosts, gateway_names, named_hosts
 from egressd.registry.records import Record
 
@@ -42,14 +42,15 @@ class ServiceHosts:
 
     def replace(self, old: Record | None, new: Record | None) -> None:
         """A record in force was put, replaced or deleted."""
-        for host in _named_hosts(old):
+        before, after = _service_hosts(old), _service_hosts(new)
+        for host in before:
             self._records[host].pop(old.key if old else "", None)
             if not self._records[host]:
                 del self._records[host]
-        for host in _named_hosts(new):
+        for host in after:
             assert new is not None
             self._records.setdefault(host, {})[new.key] = new
-        for host in {*_named_hosts(old), *_named_hosts(new)}:
+        for host in {*before, *after}:
             if host in self._found or len(self._records.get(host, ())) > 1:
                 self._stale.add(host)
 
@@ -75,8 +76,11 @@ class ServiceHosts:
         )
 
 
-def _named_hosts(record: Record | None) -> list[str]:
-    return [] if record is None else named_hosts(record.resource)
+def _service_hosts(record: Record | None) -> list[str]:
+    """The hosts of a ServiceEntry. Resources of other kinds name hosts, too: they say how a service is
+    used, not where it is, and take no endpoints from anybody."""
+    is_service = record is not None and record.resource.kind is Kind.SERVICE_ENTRY
+    return named_hosts(record.resource) if record is not None and is_service else []
 
 
 def _left_out(host: str, record: Record, first: str) -> Problem:
