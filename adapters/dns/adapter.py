@@ -36,13 +36,15 @@ class DnsAdapter:
             host: partial(self._note, host) for host in self._names
         }
         self._dirty: set[str] = set(self._names)
-        self._old_at = trio.current_time() + options.bounds.gone_s
+        self._gone_s = options.bounds.gone_s
+        self._old_at = 0.0
         self._expired: list[str] = []
         self._bell = trio.Event()
         self._problems: tuple[Problem, ...] = ()
 
     async def run(self, sink: Sink) -> None:
         """Publish now and after every change."""
+        self._old_at = trio.current_time() + self._gone_s
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch.run)
             self._look()

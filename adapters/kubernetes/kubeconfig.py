@@ -17,8 +17,8 @@ import msgspec
 import yaml
 
 from adapters.http import Credential, Endpoint, Tls, WatchedFiles
-from adapters.options import decode_secret
 from egressd.api.secret import RedactedError, Secret, SecretUrl, shown
+from egressd.registry.option_faults import decode_secret
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where Kubernetes puts token and CA into every container."""

@@ -24,7 +24,6 @@ from egressd.api.resource import Problem
 from egressd.registry.adapter import (
     CONFIRM_S,
     Adapter,
-    AdapterConfigError,
     AdapterContext,
     Sink,
 )
@@ -42,10 +41,6 @@ def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adap
     """The entry point `kubernetes` of `egressd.adapters`. Raises `AdapterConfigError`."""
     read = read_options(context.name, options)
     load = partial(load_access, read.kubeconfig, read.context, os.environ)
-    try:
-        load().close()
-    except AccessError as error:
-        raise AdapterConfigError(f"adapter {context.name}: options.kubeconfig: {error}") from error
     return KubernetesAdapter(context.name, read, load)
 
 
@@ -60,12 +55,7 @@ class KubernetesAdapter:
     async def run(self, sink: Sink) -> None:
         """Watch until cancelled."""
         options = self._options
-        client = ApiClient(
-            self._load,
-            options.page_size,
-            seconds(options.watch_timeout),
-            seconds(options.request_timeout),
-        )
+        client = await self._client(sink)
         try:
             async with trio.open_nursery() as nursery:
                 run = _Run(self._name, client, sink, options, nursery)
@@ -74,6 +64,21 @@ class KubernetesAdapter:
                 await run.publish()
         finally:
             client.close()
+
+    async def _client(self, sink: Sink) -> ApiClient:
+        """A client, once there is a kubeconfig or service account that says what of."""
+        options = self._options
+        while True:
+            try:
+                return ApiClient(
+                    self._load,
+                    options.page_size,
+                    seconds(options.watch_timeout),
+                    seconds(options.request_timeout),
+                )
+            except AccessError as error:
+                sink.failed(f"kubeconfig: {error}")
+            await trio.sleep(seconds(options.max_backoff))
 
 
 class _Picture(Protocol):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import difflib
 import enum
 import functools
 import math
@@ -28,6 +27,7 @@ from egressd.api.duration import EXPECTED as A_DURATION
 from egressd.api.duration import parse_duration
 from egressd.api.grammar import escaped
 from egressd.api.message import Message, Percent, fields_of
+from egressd.api.nearest import expected_name
 from egressd.api.report import Report, quoted
 from egressd.api.secret import redact_value
 
@@ -195,13 +195,8 @@ def _current(cls: type[Message], spelling: str, plan: _Plan) -> str:
 
 
 def _unknown(name: str, path: str, line: int, plan: _Plan, report: Report) -> None:
-    camel = re.sub(r"[_-]([a-z0-9])", lambda m: m[1].upper(), name)
-    by_case = {known.lower(): known for known in plan.fields}
-    near = by_case.get(camel.lower())
-    close = [near] if near else difflib.get_close_matches(name, plan.fields, n=1, cutoff=0.7)
-    known = ", ".join(plan.fields)
-    expected = f'"{close[0]}" (did you mean that?)' if close else f"one of {known}"
-    report.undecodable(path, line, f"unknown field {quoted(name)}", expected)
+    found = f"unknown field {quoted(name)}"
+    report.undecodable(path, line, found, expected_name(name, plan.fields))
 
 
 def _note(

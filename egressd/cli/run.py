@@ -12,6 +12,7 @@ import click
 import structlog
 
 import egressd
+from egressd.api.report import Report
 from egressd.cli.options import node_options
 from egressd.net.descriptors import raise_limit
 from egressd.node.bootstrap import (
@@ -79,7 +80,7 @@ class _Named(NamedTuple):
         """The given file, which must exist; else the default one, which need not."""
         if self.given is None and not DEFAULT_PATH.exists():
             return load_bootstrap(None)
-        return load_bootstrap(self.path)
+        return load_bootstrap(self.path, _check_sources)
 
 
 def _run(named: _Named) -> int:
@@ -114,7 +115,7 @@ def _supervise(bootstrap: Bootstrap, named: _Named) -> int:
     from egressd.node.worker import run_worker
 
     def load() -> Bootstrap:
-        fresh = reload_bootstrap(named.path) if named.path.exists() else named.load()
+        fresh = _reloaded(named)
         configure_log(fresh.log)
         _log_file_modes(named, fresh)
         return fresh
@@ -136,6 +137,18 @@ def _supervise(bootstrap: Bootstrap, named: _Named) -> int:
         tell(f"error: {error}")
         return 3
     return int(supervisor.run())
+
+
+def _reloaded(named: _Named) -> Bootstrap:
+    if named.path.exists():
+        return reload_bootstrap(named.path, _check_sources)
+    return named.load()
+
+
+def _check_sources(bootstrap: Bootstrap, report: Report) -> None:
+    from egressd.node.source_checks import check_sources_apart  # not loaded for `--help`
+
+    check_sources_apart(bootstrap, report)
 
 
 def _log_file_modes(named: _Named, bootstrap: Bootstrap) -> None:

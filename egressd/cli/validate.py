@@ -13,6 +13,7 @@ from egressd.cli.options import output_option
 from egressd.cli.output import echo, print_json
 from egressd.node.bootstrap import BootstrapError, load_bootstrap
 from egressd.node.file_modes import Reader, check_bootstrap_file, check_files, check_keys
+from egressd.node.source_checks import check_sources
 
 
 @click.command()
@@ -53,7 +54,7 @@ def validate(paths: tuple[Path, ...], bootstraps: tuple[Path, ...], output: str)
 
 def _bootstrap_problems(file: Path) -> list[Problem]:
     try:
-        bootstrap = load_bootstrap(file)
+        bootstrap = load_bootstrap(file, check_sources)
     except BootstrapError as error:
         return list(error.problems)
     reader = Reader.current()

@@ -8,11 +8,13 @@ from importlib.metadata import entry_points
 import msgspec
 
 from egressd.api.duration import EXPECTED, parse_duration
+from egressd.api.nearest import expected_name
 from egressd.api.secret import Secret, redact_value, shown
 from egressd.fleet.layout import DEFAULT_PREFIX, Layout, read_prefix
 from egressd.registry.adapter import AdapterConfigError
 from egressd.registry.adapter_options import declared_options
 from egressd.registry.keyvalue import ENTRY_POINT_GROUP, KeyValue, KeyValueFactory
+from egressd.registry.option_faults import faults_of
 
 _KNOWN = ("store", "prefix", "options", "statusInterval")
 _INTERVAL = (1.0, 600.0)
@@ -31,11 +33,14 @@ class FleetConfig(msgspec.Struct, frozen=True):
         """A client of the store; asks nothing yet. Raises `AdapterConfigError`."""
         factory = _find_factory(self.store)
         if factory is not None:
-            return factory(self.options)
+            try:
+                return factory(self.options)
+            except AdapterConfigError as error:
+                raise _within_options(error) from None
         points = entry_points(group=ENTRY_POINT_GROUP)
-        known = ", ".join(sorted(point.name for point in points)) or "none"
+        known = expected_name(self.store, sorted(point.name for point in points))
         raise AdapterConfigError(
-            f"options.store: found {shown(self.store)}, expected one of those installed: {known}"
+            f"options.store: found {shown(self.store)}, expected an installed store: {known}"
         )
 
 
@@ -72,7 +77,8 @@ def read_config(options: Mapping[str, object]) -> FleetConfig:
     unknown = sorted(options.keys() - set(_KNOWN))
     if unknown:
         raise AdapterConfigError(
-            f"options.{redact_value(unknown[0])}: unknown, expected one of {', '.join(_KNOWN)}"
+            f"options.{redact_value(unknown[0])}: found an unknown option, "
+            f"expected {expected_name(unknown[0], _KNOWN)}"
         )
     store = options.get("store")
     if not isinstance(store, str) or not store:
@@ -86,6 +92,15 @@ def read_config(options: Mapping[str, object]) -> FleetConfig:
         {str(name): value for name, value in inner.items()},
         _interval_s(options.get("statusInterval", "15s")),
     )
+
+
+def _within_options(error: AdapterConfigError) -> AdapterConfigError:
+    """The same of the store's options, which stand in an option of that name."""
+    faults = tuple(
+        msgspec.structs.replace(fault, option=f"options.{fault.option}")
+        for fault in error.faults or faults_of(str(error))
+    )
+    return AdapterConfigError("; ".join(map(str, faults)), faults)
 
 
 def _scalar(value: object) -> str:

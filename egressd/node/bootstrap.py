@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 from egressd.api import nodes
@@ -72,8 +73,12 @@ class BootstrapError(Exception):
         self.problems = problems
 
 
-def load_bootstrap(path: Path | None) -> Bootstrap:
-    """The configuration in `path`; None is a node of defaults.
+Check = Callable[[Bootstrap, Report], None]
+"""Looks at what a configuration names, beyond the file itself (`egressd.node.source_checks`)."""
+
+
+def load_bootstrap(path: Path | None, also: Check | None = None) -> Bootstrap:
+    """The configuration in `path`; None is a node of defaults. What `also` reports is wrong, too.
 
     Raises BootstrapError, and OSError where the path is right and cannot be read for now.
     """
@@ -88,10 +93,10 @@ def load_bootstrap(path: Path | None) -> Bootstrap:
         raise BootstrapError(
             (Problem(place=Place(str(path)), found=str(reason), expected="a readable YAML file"),)
         ) from None
-    return parse_bootstrap(text, str(path))
+    return parse_bootstrap(text, str(path), also)
 
 
-def reload_bootstrap(path: Path) -> Bootstrap:
+def reload_bootstrap(path: Path, also: Check | None = None) -> Bootstrap:
     """The configuration that a running node takes next. A file that is suddenly empty is being written,
     or its disk is full: it is not that of a node of defaults. Raises BootstrapError."""
     try:
@@ -103,10 +108,10 @@ def reload_bootstrap(path: Path) -> Bootstrap:
         raise BootstrapError(
             (Problem(place=Place(str(path)), found="an empty file", expected=expected),)
         )
-    return load_bootstrap(path)
+    return load_bootstrap(path, also)
 
 
-def parse_bootstrap(text: str, file: str = "") -> Bootstrap:
+def parse_bootstrap(text: str, file: str = "", also: Check | None = None) -> Bootstrap:
     """The configuration that a YAML text holds; an empty one is all defaults.
 
     Raises BootstrapError with every problem of the text.
@@ -123,6 +128,8 @@ def parse_bootstrap(text: str, file: str = "") -> Bootstrap:
         report.undecodable("", documents[1].line, "a second document", "one document")
     config = decode_message(Bootstrap, documents[0], "", report)
     check_bootstrap(config, report)
+    if also is not None:
+        also(config, report)
     if report.has_errors():
         raise BootstrapError(tuple(sorted(report.problems, key=lambda one: one.place.line)))
     return config

@@ -21,9 +21,27 @@ CONFIRM_S = 2.0
 """How long after a held answer (`Sink.publish`) a source is read a second time."""
 
 
+class OptionFault(msgspec.Struct, frozen=True):
+    """One wrong option: its path from `options` on, what was found there, what is expected ("" = that is
+    said already)."""
+
+    option: str
+    found: str
+    expected: str = ""
+
+    def __str__(self) -> str:
+        expected = f", expected {self.expected}" if self.expected else ""
+        return f"{self.option}: found {self.found}{expected}"
+
+
 class AdapterConfigError(RedactedError):
     """The options of an adapter are wrong: the message names the option, what was found, what is
-    expected."""
+    expected, as "options.NAME: found X, expected Y". `faults` has each option for itself, where it is
+    known."""
+
+    def __init__(self, message: str = "", faults: tuple[OptionFault, ...] = ()) -> None:
+        super().__init__(message)
+        self.faults = faults
 
 
 class Sink(Protocol):

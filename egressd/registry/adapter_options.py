@@ -43,9 +43,9 @@ def declares_options(
 def declared_options(factory: object, options: Mapping[str, object]) -> Shape | None:
     """The type of an entry point's options; None: it does not say."""
     shape = getattr(factory, _MARK, None)
-    if callable(shape) and not _is_struct(shape):
+    if callable(shape) and not is_struct(shape):
         shape = shape(options)
-    return shape if _is_struct(shape) else None
+    return shape if is_struct(shape) else None
 
 
 def shown_options(
@@ -54,7 +54,7 @@ def shown_options(
     """Options as JSON-like data without secrets, whatever is wrong with them."""
     if shape is None:
         return {redact_value(name): NOT_SHOWN for name in options}
-    hints = _hints(shape)
+    hints = option_hints(shape)
     return {
         redact_value(name): shown_option(value, hints[name]) if name in hints else NOT_SHOWN
         for name, value in options.items()
@@ -65,7 +65,7 @@ def shown_option(value: object, hint: Any) -> object:
     """One value in the place of an option of type `hint`."""
     if value is None or isinstance(value, bool):
         return value
-    hints = tuple(_alternatives(hint))
+    hints = tuple(alternatives(hint))
     for kind in (Secret, SecretUrl):
         if kind in hints:
             is_url = kind is SecretUrl and isinstance(value, str)
@@ -78,26 +78,26 @@ def shown_option(value: object, hint: Any) -> object:
     items = [get_args(one)[0] for one in hints if get_origin(one) in (tuple, list)]
     if items and not any(one in (str, int, float) for one in hints):
         return shown_option(value, items[0])  # one where a list belongs
-    if any(map(_is_struct, hints)):
+    if any(map(is_struct, hints)):
         return NOT_SHOWN
     return redact_within(value)
 
 
 def is_declared_secret(hint: object) -> bool:
     """Whether an option of this type is a secret as a whole."""
-    return Secret in _alternatives(hint)
+    return Secret in alternatives(hint)
 
 
 def secret_files(
     shape: type[msgspec.Struct] | None, options: Mapping[str, object]
 ) -> Iterator[tuple[str, str]]:
     """Names and values of the options that are paths of secrets."""
-    for name, hint in _hints(shape).items() if shape is not None else ():
+    for name, hint in option_hints(shape).items() if shape is not None else ():
         value = options.get(name)
         if isinstance(value, str) and value and _is_secret_file(hint):
             yield name, value
-        for inner in _alternatives(hint):
-            if isinstance(value, Mapping) and _is_struct(inner):
+        for inner in alternatives(hint):
+            if isinstance(value, Mapping) and is_struct(inner):
                 yield from ((f"{name}.{n}", path) for n, path in secret_files(inner, value))
 
 
@@ -106,25 +106,9 @@ def holds_secret(shape: Shape, options: Mapping[str, object]) -> bool:
     return shown_options(shape, options) != dict(options)
 
 
-def hint_at(shape: type[msgspec.Struct], path: str) -> object:
-    """The declared type of an option by its dotted path, elements of lists included; None: none."""
-    hint: Any = shape
-    for name in path.split("."):
-        hint = next(
-            (
-                hints[name]
-                for one in _alternatives(hint)
-                if _is_struct(one)
-                if name in (hints := _hints(one))
-            ),
-            None,
-        )
-    return hint
-
-
 def _shown_mapping(value: Mapping[object, object], hints: tuple[Any, ...]) -> object:
     for one in hints:
-        if _is_struct(one):
+        if is_struct(one):
             return shown_options(one, {str(k): inner for k, inner in value.items()})
         if get_origin(one) in (dict, Mapping):
             inner_hint = get_args(one)[1]
@@ -136,23 +120,25 @@ def _shown_mapping(value: Mapping[object, object], hints: tuple[Any, ...]) -> ob
     return NOT_SHOWN
 
 
-def _hints(shape: type[msgspec.Struct]) -> dict[str, Any]:
+def option_hints(shape: Shape) -> dict[str, Any]:
+    """The declared types of options by name."""
     return {field.encode_name: field.type for field in msgspec.structs.fields(shape)}
 
 
-def _alternatives(hint: Any) -> Iterator[Any]:
+def alternatives(hint: Any) -> Iterator[Any]:
     """A type without its annotations, a union as its members."""
     origin = get_origin(hint)
     if origin is Annotated:
-        yield from _alternatives(get_args(hint)[0])
+        yield from alternatives(get_args(hint)[0])
     elif origin in (Union, types.UnionType):
         for one in get_args(hint):
-            yield from _alternatives(one)
+            yield from alternatives(one)
     elif hint is not types.NoneType:
         yield hint
 
 
-def _is_struct(hint: Any) -> bool:
+def is_struct(hint: Any) -> bool:
+    """Whether a type is a msgspec struct."""
     return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
 
 

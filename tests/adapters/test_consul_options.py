@@ -68,7 +68,7 @@ def test_all_datacenters_may_be_meant() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"adress": "x"}, "options.adress: found an unknown option, expected one of address,"),
+        ({"adress": "x"}, 'options.adress: found an unknown option, expected "address" (did'),
         ({"tls": {"ca": "x"}}, "options.tls.ca: found an unknown option, expected one of caFile,"),
         ({"tls": {"caFile": 1}}, "options.tls.caFile: found 1, expected `str`, got `int`"),
         ({"address": "ftp://x"}, "options.address: found 'ftp://x', expected http://HOST:PORT"),

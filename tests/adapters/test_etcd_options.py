@@ -31,7 +31,7 @@ def test_an_endpoint_is_a_url_or_host_and_port(endpoint: str, expected: Target) 
     [
         (
             {"endpoint": "x"},
-            "options.endpoint: found an unknown option, expected one of endpoints,",
+            'options.endpoint: found an unknown option, expected "endpoints"',
         ),
         ({"endpoints": "x"}, "options.endpoints: found 'x', expected a list of http://HOST:PORT"),
         ({"endpoints": []}, "options.endpoints: found none, expected a list of http://HOST:PORT"),

@@ -29,7 +29,7 @@ def test_a_server_is_a_url_as_clients_have_it(url: str, server: Server) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"server": "x"}, "options.server: found an unknown option, expected one of servers,"),
+        ({"server": "x"}, 'options.server: found an unknown option, expected "servers"'),
         ({"servers": []}, "options.servers: found an empty list, expected URLs"),
         (
             {"servers": "http://u:p@a"},

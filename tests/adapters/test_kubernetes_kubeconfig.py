@@ -152,9 +152,8 @@ def test_outside_of_a_pod_kubeconfig_is_named_by_the_environment(tmp_path: Path)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kubeconfig": "/nowhere/config"}, "options.kubeconfig: /nowhere/config: "),
         ({"namespaces": ["A"]}, "options.namespaces: found ['A'], expected a list of namespaces"),
-        ({"namespace": "a"}, "options.namespace: found an unknown option, expected one of"),
+        ({"namespace": "a"}, 'options.namespace: found an unknown option, expected "namespaces"'),
         ({"exclude": ["web"]}, "options.exclude: found ['web'], expected a list of shell patterns"),
         ({"addresses": "nodePort"}, "options.addresses: found 'nodePort', expected one of"),
         ({"watchTimeout": 60}, "options.watchTimeout: found 60, expected a duration"),

@@ -25,7 +25,13 @@ from egressd.node.log import redact_event
 from egressd.node.shown import shown_bootstrap
 from egressd.node.sources import find_factory
 from egressd.registry.adapter import AdapterConfigError, AdapterContext
-from egressd.registry.adapter_options import declared_options, hint_at, is_declared_secret
+from egressd.registry.adapter_options import (
+    alternatives,
+    declared_options,
+    is_declared_secret,
+    is_struct,
+    option_hints,
+)
 from egressd.registry.registration_file import RegistrationFileError, parse_registrations
 
 MARK = "S3CR3T"
@@ -98,6 +104,15 @@ def said_of(kind: str, options: Mapping[str, object]) -> str:
     return "\n".join([*said, str(logs)])
 
 
+def hint_at(shape: object, path: tuple[str, ...]) -> object:
+    """The declared type of an option by its path, elements of lists included."""
+    hint = shape
+    for name in path:
+        structs = (one for one in alternatives(hint) if is_struct(one))
+        hint = next(hints[name] for one in structs if name in (hints := option_hints(one)))
+    return hint
+
+
 @pytest.mark.parametrize(
     ("kind", "path"),
     list(cases()),
@@ -107,7 +122,7 @@ def test_no_option_of_an_adapter_shows_a_secret(kind: str, path: tuple[str, ...]
     shape = declared_options(find_factory(kind), GOOD.get(kind, {}))
     assert shape is not None
     values = [*WRONG]
-    if is_declared_secret(hint_at(shape, ".".join(path))):
+    if is_declared_secret(hint_at(shape, path)):
         values += [MARK, [MARK], {MARK: MARK}, {"a": MARK}]
     for value in values:
         said = said_of(kind, {**GOOD.get(kind, {}), **nested(path, value)})
