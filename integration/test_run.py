@@ -97,3 +97,27 @@ def lines_until_serving(
         node.kill()
         node.wait()
     return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_process_group_is_a_stop_and_nothing_else(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """Ctrl-C in a terminal; SIGTERM as `timeout` and process managers send it."""
+    config = tmp_path / "egressd.yaml"
+    text = f"workers: 2\nlisteners: [{{name: egress, port: 0}}]\nrunDir: {tmp_path}/run\n"
+    config.write_text(f"{text}stateDir: {tmp_path}/state\n")
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        node = subprocess.Popen([*RUN, "--bootstrap", str(config)], stderr=output, process_group=0)
+    try:
+        eventually(lambda: '"serving"' in log.read_text(), PATIENCE_S)
+        os.killpg(node.pid, number)
+        assert node.wait(PATIENCE_S) == 0
+    finally:
+        node.kill()
+        node.wait()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["event"] for line in lines if line["level"] not in {"info", "debug"}] == []
+    ended = [(line["role"], line["index"]) for line in lines if line["event"] == "ended"]
+    assert sorted(ended) == [("registry", 0), ("worker", 0), ("worker", 1)]

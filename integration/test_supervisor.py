@@ -201,9 +201,12 @@ def test_a_killed_node_starts_again_over_what_it_left(node: Node) -> None:
     assert node.end() == 0
 
 
-def test_a_second_node_in_the_same_run_directory_is_refused(node: Node) -> None:
+@pytest.mark.parametrize("field", ["runDir", "stateDir"])
+def test_a_second_node_in_the_same_directory_is_refused(node: Node, field: str) -> None:
     node.write_config()
     node.start_ready()
+    other = {"runDir": "stateDir", "stateDir": "runDir"}[field]
+    node.write_config(**{other: str(node.path / "other")})
     second = subprocess.run(
         [sys.executable, "-m", "integration.supervised_node", str(node.config)],
         capture_output=True,
@@ -211,7 +214,7 @@ def test_a_second_node_in_the_same_run_directory_is_refused(node: Node) -> None:
         check=False,
     )
     assert second.returncode == 3
-    assert b"another node runs in it" in second.stderr
+    assert f"another node runs in it; stop it, or set another {field}" in second.stderr.decode()
     assert node.child("worker").pid
 
 

@@ -74,6 +74,7 @@ class Seat:
     last_exit: str = ""
     slot: int = 0  # place among the workers of its generation: who has which listening socket
     replacing: bool = False  # its child was told to end: the next one is no restart
+    is_last: bool = False  # the node stops: no child follows this one
     stands_in: bool = False  # for workers that hang: goes when one of them is back
     last_sign: float = field(default_factory=monotonic)  # of a child that serves, monotonic
 

@@ -186,7 +186,10 @@ class Fleet:
         if seat.role == "registry":
             # It may have ended between publishing a version and telling of it.
             self._holdings.ring()
-        if expected:
+        if seat.is_last:
+            self.seats.remove(seat)
+            log.info("ended", role=seat.role, index=seat.index, pid=child.pid, how=reason)
+        if expected or seat.is_last:
             return
         self.restarts[seat.role] += 1
         level = log.error if seat.in_crash_loop else log.warning

@@ -33,6 +33,8 @@ class Holdings:
     def __init__(self, bootstrap: Bootstrap, environ: MutableMapping[str, str]) -> None:
         self._bootstrap = bootstrap
         self._undo: list[Callable[[], None]] = []
+        self._owns_files = False
+        self.lock_fds: list[int] = []
         try:
             self._open(bootstrap, environ)
         except BaseException:
@@ -40,10 +42,15 @@ class Holdings:
             raise
 
     def _open(self, bootstrap: Bootstrap, environ: MutableMapping[str, str]) -> None:
-        _make_directory(bootstrap.state_dir, "stateDir")
-        _make_directory(bootstrap.run_dir, "runDir")
-        self.lock_fd = _lock_directory(bootstrap.run_dir)
-        self._undo.append(lambda: os.close(self.lock_fd))
+        directories = {"runDir": bootstrap.run_dir, "stateDir": bootstrap.state_dir}
+        for field, path in directories.items():
+            _make_directory(path, field)
+        if os.path.samefile(bootstrap.run_dir, bootstrap.state_dir):
+            del directories["stateDir"]
+        self._undo.append(self._close_locks)
+        for field, path in directories.items():
+            self.lock_fds.append(_lock_directory(path, field))
+        self._owns_files = True
         self._remove_files()  # of a node that was killed
         passed = take_passed_sockets(environ, os.getpid())
         self.listeners = ListenerPool([pair for pair in passed if pair[0] != ADMIN_NAME])
@@ -113,7 +120,7 @@ class Holdings:
     def close_in_child(self, inherited: Inherited) -> None:
         """Close in a fresh child what is not in its share: a socket that some child has open by
         accident would still take connections after the supervisor and its worker closed theirs."""
-        os.close(self.lock_fd)
+        self._close_locks()
         self.node_state.close()
         own = {sock for share in inherited.listeners for _, sock in share}
         for sock in self.listeners.all():
@@ -124,12 +131,17 @@ class Holdings:
 
     def close(self) -> None:
         """Close everything and remove what the node left in its run directory."""
-        if hasattr(self, "lock_fd"):
-            self._remove_files()
+        self._remove_files()
         while self._undo:
             self._undo.pop()()
 
+    def _close_locks(self) -> None:
+        while self.lock_fds:
+            os.close(self.lock_fds.pop())
+
     def _remove_files(self) -> None:
+        if not self._owns_files:
+            return
         run_dir = Path(self._bootstrap.run_dir)
         status = Path(self._bootstrap.status_path)
         left = [status, status.with_name(f".{status.name}.new"), *run_dir.glob("worker-*.sock")]
@@ -155,7 +167,7 @@ def _fix(field: str) -> str:
     return f"make it, or set {field} in the bootstrap file to a directory of your own"
 
 
-def _lock_directory(path: str) -> int:
+def _lock_directory(path: str, field: str) -> int:
     """Hold the directory itself, so that no lock file can be left behind."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -163,8 +175,8 @@ def _lock_directory(path: str) -> int:
     except OSError as error:
         os.close(fd)
         if error.errno != errno.EWOULDBLOCK:
-            raise StartError(f"runDir {path}: {error.strerror}") from error
+            raise StartError(f"{field} {path}: {error.strerror}") from error
         raise StartError(
-            f"runDir {path}: another node runs in it; stop it, or set another runDir"
+            f"{field} {path}: another node runs in it; stop it, or set another {field}"
         ) from error
     return fd

@@ -38,7 +38,7 @@ async def serve_registry(bootstrap: Bootstrap, inherited: Inherited, store_path:
     state = RegistryState(store, sources)
     publisher = Publisher(store, state, sources, bootstrap, inherited.bells)
     try:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
                 if inherited.admin is not None:
                     admin = NodeAdmin(state, bootstrap, publisher.confirm)

@@ -44,8 +44,8 @@ class SignalPipe:
     def close_in_child(self) -> None:
         """The signals of a child that has not set its own handlers yet.
 
-        Ctrl-C reaches the whole process group, yet only the supervisor decides to stop; a reload
-        that comes early must not end the child; SIGTERM may.
+        Ctrl-C reaches the whole process group, yet only the supervisor decides to stop: a child
+        ignores SIGINT all its life. A reload that comes early must not end it; SIGTERM may.
         """
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -127,7 +127,10 @@ class Supervisor:
     def _turn(self) -> None:
         """One round of events. Each is handled whatever became of the others."""
         before = self._faults
-        for key, _ in self._selector.select(self._pause(monotonic())):
+        found = [key for key, _ in self._selector.select(self._pause(monotonic()))]
+        # A signal to the whole process group ends children, too: know of it before they have ended.
+        self._attempt(self._take_signals)
+        for key in found:
             self._attempt(key.data)
         self._attempt(self._tick_now)
         if self._faults == before:
@@ -314,6 +317,8 @@ class Supervisor:
         self._fleet.desk.close_sockets()
         patience = self._bootstrap.limits.drain_timeout + DRAIN_MARGIN_S
         self._fleet.retire(self._fleet.workers(), now, patience)
+        for seat in self._fleet.seats:
+            seat.is_last = True
 
     def _leave_behind(self) -> None:
         """In a child: close what is only the supervisor's."""

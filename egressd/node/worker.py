@@ -238,7 +238,7 @@ async def serve_worker(
     beat: Callable[[], None],
 ) -> None:
     """The whole process as one trio task tree; returns when drained after SIGTERM."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGUSR1) as signals:
         store = await _open_store(bootstrap.store_path)
         await _first_version(store)
         worker = Worker(bootstrap, inherited, index, store)
