@@ -1,4 +1,4 @@
-"""A storm of failing GETs under the default retry policy, with and without the node's budget."""
+"""A storm of failing GETs that are retried, with and without the node's budget."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ from integration.origins import Origin, service_entry
 
 CLIENTS = 40
 EACH = 10
+RETRIED = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web}
+spec:
+  hosts: [web.example]
+  http: [{retries: {attempts: 2, retryOn: "503"}, route: [{destination: {host: web.example}}]}]
+"""
 
 
 def storm(node: Node) -> None:
@@ -36,7 +44,7 @@ def test_a_budget_bounds_what_retries_add(
 ) -> None:
     with Origin("web") as origin:
         origin.status, origin.delay_s = 503, 0.05
-        resources = {"web.yaml": service_entry("web", origin.port)}
+        resources = {"web.yaml": service_entry("web", origin.port), "routes.yaml": RETRIED}
         with Node(tmp_path, resources, retryBudget=budget) as node:
             storm(node)
             factor = len(origin.seen) / (CLIENTS * EACH)
@@ -44,3 +52,11 @@ def test_a_budget_bounds_what_retries_add(
                 f"retry budget {budget}: {factor:.2f} requests at the origin for each of a client"
             )
             assert least <= factor <= most
+
+
+def test_by_default_an_overloaded_origin_gets_each_request_once(tmp_path: Path) -> None:
+    with Origin("web") as origin:
+        origin.status = 503
+        with Node(tmp_path, {"web.yaml": service_entry("web", origin.port)}) as node:
+            assert node.get("web.example")[0] == 503
+            assert len(origin.seen) == 1

@@ -31,9 +31,9 @@ from egressd.routing.table import (
 DEFAULT_RETRY = RetryPolicy(
     attempts=2,
     retry_on=frozenset({"connect-failure", "refused-stream", "unavailable", "cancelled"}),
-    statuses=frozenset({503}),
 )
-"""Istio's default retry policy, in force where `retries` is not set."""
+"""Istio's default retry policy, in force where `retries` is not set. A 503 is not among its conditions:
+Istio took it out, since it trebles the load of an origin that is overloaded."""
 
 _GRPC_OR_NAMED = frozenset({"retriable-status-codes"})
 
@@ -90,7 +90,7 @@ def retry_policy(retries: HTTPRetry | None) -> RetryPolicy | None:
     return RetryPolicy(
         attempts=retries.attempts,
         retry_on=named if conditions else DEFAULT_RETRY.retry_on,
-        statuses=statuses if conditions else DEFAULT_RETRY.statuses,
+        statuses=statuses,
         per_try_timeout_s=retries.per_try_timeout or None,
         backoff_base_s=base,
         backoff_max_s=base * 10,

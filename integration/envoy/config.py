@@ -226,9 +226,7 @@ def _action(route: HTTPRoute) -> Json:
 def _retry(retries: HTTPRetry | None) -> Json:
     if retries is None:
         return {
-            "retry_on": "connect-failure,refused-stream,unavailable,cancelled,"
-            "retriable-status-codes",
-            "retriable_status_codes": [503],
+            "retry_on": "connect-failure,refused-stream,unavailable,cancelled",
             "num_retries": 2,
         }
     tokens = retries.retry_on.split(",") if retries.retry_on else []

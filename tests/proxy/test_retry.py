@@ -75,8 +75,15 @@ def test_responses(
 @pytest.mark.parametrize("method", [b"POST", b"PATCH", b"LOCK"])
 def test_by_default_other_methods_are_retried_only_when_not_processed(method: bytes) -> None:
     assert retries_failure(DEFAULT_RETRY, Failure.CONNECT, method)
-    assert not retries_response(DEFAULT_RETRY, 503, b"", method)
-    assert retries_response(DEFAULT_RETRY, 503, b"", b"GET")
+    unavailable = b"grpc-status: 14\r\n"
+    assert not retries_response(DEFAULT_RETRY, 200, unavailable, method)
+    assert retries_response(DEFAULT_RETRY, 200, unavailable, b"GET")
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 409])
+def test_by_default_no_status_is_retried(status: int) -> None:
+    """A 503 says that the origin is overloaded: asking it thrice would not help it."""
+    assert not retries_response(DEFAULT_RETRY, status, b"", b"GET")
 
 
 def test_a_condition_that_the_operator_names_holds_for_every_method() -> None:
