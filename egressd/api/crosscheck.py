@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
+from egressd.api.age import creation_order
 from egressd.api.destination_rule import DestinationRule
-from egressd.api.export import exports_overlap, is_exported
+from egressd.api.export import contest, is_exported
 from egressd.api.names import host_is_subset, qualified_gateway, qualified_host
 from egressd.api.report import quoted
 from egressd.api.resource import Problem, Resource, Severity
@@ -42,51 +42,34 @@ def check_set(resources: Iterable[Resource]) -> tuple[Problem, ...]:
 
 
 def host_conflicts(resources: Iterable[Resource]) -> tuple[Conflict, ...]:
-    """VirtualServices that claim a host which an older one has on the same gateway.
+    """VirtualServices that claim a host which an older one has on the mesh.
 
-    semantics.md, Names: a host is claimed by at most one VirtualService per gateway. Two that no
-    namespace sees together (`exportTo`) do not meet.
+    semantics.md, Names: on a Gateway the routes of several are merged, on the mesh one has a host. Two
+    that no namespace sees with equal precedence (`exportTo`) do not meet.
     """
     conflicts: list[Conflict] = []
-    holders: dict[tuple[str, str], list[Resource]] = {}
+    holders: dict[str, list[Resource]] = {}
     for resource in _distinct(_by_age(resources)):
         spec = resource.spec
         if not isinstance(spec, VirtualService):
             continue
-        mine: list[tuple[str, str]] = []
-        clash: Conflict | None = None
-        for index, host in enumerate(spec.hosts):
-            for gateway in _gateways(spec, resource.metadata.namespace):
-                claim = (gateway, _full(host, resource))
-                mine.append(claim)
-                for keeper in holders.get(claim, ()):
-                    if clash is None and exports_overlap(keeper, resource):
-                        shown = f"host {host} on gateway {gateway}"
-                        clash = Conflict(keeper, resource, f"spec.hosts[{index}]", shown)
-        if clash is not None:  # a refused resource claims nothing
-            conflicts.append(clash)
-        else:
-            for claim in mine:
-                holders.setdefault(claim, []).append(resource)
+        if "mesh" not in _gateways(spec, resource.metadata.namespace):
+            continue
+        hosts = {_full(host, resource): index for index, host in enumerate(spec.hosts)}
+        for claim, index in hosts.items():
+            holding = holders.setdefault(claim, [])
+            keeper = next((one for one in holding if contest(one, resource)), None)
+            if keeper is None:
+                holding.append(resource)
+            else:
+                shown = f"host {spec.hosts[index]} on gateway mesh"
+                conflicts.append(Conflict(keeper, resource, f"spec.hosts[{index}]", shown))
     return tuple(conflicts)
-
-
-def refused_refs(resources: Iterable[Resource]) -> frozenset[str]:
-    """The `ref` of each VirtualService that must not be served, as an older one has its host."""
-    return frozenset(conflict.refused.ref for conflict in host_conflicts(resources))
 
 
 def _by_age(resources: Iterable[Resource]) -> list[Resource]:
     """Oldest first by creationTimestamp; those without one after, all else in the given order."""
-    return sorted(resources, key=lambda resource: _created(resource.metadata.creation_timestamp))
-
-
-def _created(timestamp: str) -> datetime:
-    try:
-        created = datetime.fromisoformat(timestamp)
-    except ValueError:
-        return datetime.max.replace(tzinfo=UTC)
-    return created if created.tzinfo else created.replace(tzinfo=UTC)
+    return sorted(resources, key=creation_order)
 
 
 def _distinct(ordered: Sequence[Resource]) -> list[Resource]:
@@ -132,7 +115,7 @@ def _duplicates(ordered: Sequence[Resource]) -> Iterator[Problem]:
 def _host_problems(ordered: Sequence[Resource]) -> Iterator[Problem]:
     for conflict in host_conflicts(ordered):
         found = f"{conflict.claim}, which {conflict.keeper.ref} has ({_where(conflict.keeper)})"
-        expected = f"one VirtualService a host and gateway; {conflict.keeper.ref} keeps it"
+        expected = f"one VirtualService a host of the mesh; {conflict.keeper.ref} keeps it"
         yield _problem(conflict.refused, conflict.field, found, expected, Severity.ERROR)
 
 

@@ -25,9 +25,21 @@ def is_exported(resource: Resource, namespace: str) -> bool:
     return not export_namespaces(resource).isdisjoint(("*", namespace))
 
 
-def exports_overlap(one: Resource, other: Resource) -> bool:
-    """Whether some namespace sees both."""
+def precedence(resource: Resource, namespace: str) -> int:
+    """Which of several VirtualServices of a host a client of a namespace has (Istio
+    `VirtualServicesForGateway`): 0 one that is private to it, 1 one that is exported to it by name, 2
+    one for every namespace; 3 for those that it does not see."""
+    namespaces = export_namespaces(resource)
+    if "*" in namespaces:
+        return 2
+    if namespace not in namespaces:
+        return 3
+    return 0 if namespace == resource.metadata.namespace else 1
+
+
+def contest(one: Resource, other: Resource) -> bool:
+    """Whether some namespace sees two resources with equal precedence."""
     ours, theirs = export_namespaces(one), export_namespaces(other)
-    if not ours or not theirs:
-        return False
-    return "*" in ours or "*" in theirs or not ours.isdisjoint(theirs)
+    if "*" in ours or "*" in theirs:
+        return "*" in ours and "*" in theirs
+    return any(precedence(one, space) == precedence(other, space) for space in ours & theirs)

@@ -1,33 +1,65 @@
-"""Hosts that are claimed twice: which claim stands, and what is said of the other one. Pure."""
+"""Hosts that are claimed twice: which claim stands, and what is said of the other one. Pure.
+
+Only the mesh is contested: on a Gateway the routes of several VirtualServices of one host are merged
+(Istio `buildGatewayHTTPRouteConfig`; `egressd.registry.exposure`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-from egressd.api.export import exports_overlap
+from egressd.api.export import contest
 from egressd.api.resource import Kind, Problem, Resource, Severity
-from egressd.registry.claims import contested_hosts, gateway_names, named_hosts
+from egressd.registry.claims import MESH, contested_hosts, gateway_names, named_hosts
 from egressd.registry.records import Record
 
+Age = tuple[bool, str, int, str]
 
-def settle(
-    candidates: Iterable[Record], age: Callable[[Record], tuple[bool, str, int, str]]
-) -> tuple[set[str], tuple[Problem, ...]]:
-    """The keys of VirtualServices that are refused, since an older one (by `age`) has one of their
-    hosts on the same gateway for a namespace that sees both; and what to say of each."""
-    owners: dict[tuple[str, str], list[Record]] = {}
-    refused: set[str] = set()
-    problems: list[Problem] = []
-    for record in sorted(candidates, key=age):
-        keys = _gateway_hosts(record)
-        taken = _taken(record, keys, owners)
-        if taken is None:
-            for key in keys:
-                owners.setdefault(key, []).append(record)
-        else:
-            refused.add(record.key)
-            problems.append(_refusal(record, *taken))
-    return refused, tuple(problems)
+
+class Settled(NamedTuple):
+    """`lost` are the mesh hosts that each VirtualService (by key) does not have, since an older one has
+    them; `refused` those that are left with nothing; `problems` what to say of each."""
+
+    lost: dict[str, tuple[str, ...]]
+    refused: set[str]
+    problems: tuple[Problem, ...]
+
+
+def settle(candidates: Iterable[Record], age: Callable[[Record, str], Age]) -> Settled:
+    """Of each host the oldest VirtualService on the mesh (by `age`, of a record as claimant of a host)
+    keeps it, as far as some namespace sees two with equal precedence."""
+    claims: dict[str, list[Record]] = {}
+    for record in candidates:
+        for host in _mesh_hosts(record):
+            claims.setdefault(host, []).append(record)
+    lost: dict[str, dict[str, Resource]] = {}
+    records: dict[str, Record] = {}
+    for host, claimants in claims.items():
+        if len(claimants) > 1:
+            owners: list[Record] = []
+            for record in sorted(claimants, key=lambda one: age(one, host)):
+                owner = next((o for o in owners if contest(o.resource, record.resource)), None)
+                if owner is None:
+                    owners.append(record)
+                else:
+                    lost.setdefault(record.key, {})[host] = owner.resource
+                    records[record.key] = record
+    refused = {key for key, hosts in lost.items() if _has_nothing_else(records[key], hosts.keys())}
+    return Settled(
+        {key: tuple(sorted(hosts)) for key, hosts in lost.items()},
+        refused,
+        tuple(_loss(records[key], lost[key], key in refused) for key in sorted(lost)),
+    )
+
+
+def _mesh_hosts(record: Record) -> tuple[str, ...]:
+    return contested_hosts(record.resource) if MESH in gateway_names(record.resource) else ()
+
+
+def _has_nothing_else(record: Record, lost: Iterable[str]) -> bool:
+    only_mesh = set(gateway_names(record.resource)) == {MESH}
+    return only_mesh and set(contested_hosts(record.resource)) <= set(lost)
 
 
 class ServiceHosts:
@@ -95,28 +127,13 @@ def _left_out(host: str, record: Record, first: str) -> Problem:
     )
 
 
-def _gateway_hosts(record: Record) -> list[tuple[str, str]]:
-    hosts = contested_hosts(record.resource)
-    return [(gateway, host) for gateway in gateway_names(record.resource) for host in hosts]
-
-
-def _taken(
-    record: Record, keys: list[tuple[str, str]], owners: dict[tuple[str, str], list[Record]]
-) -> tuple[Resource, tuple[str, str]] | None:
-    """The owner of one of the keys whom some namespace sees beside this one, with the key."""
-    for key in keys:
-        for owner in owners.get(key, ()):
-            if exports_overlap(owner.resource, record.resource):
-                return owner.resource, key
-    return None
-
-
-def _refusal(refused: Record, owner: Resource, taken: tuple[str, str]) -> Problem:
-    gateway, host = taken
+def _loss(record: Record, lost: dict[str, Resource], is_refused: bool) -> Problem:
+    owners = ", ".join(dict.fromkeys(owner.ref for owner in lost.values()))
+    kept = "" if is_refused else "; what else it claims is in force"
     return Problem(
-        place=refused.resource.place,
-        resource=refused.resource.ref,
+        place=record.resource.place,
+        resource=record.resource.ref,
         field="spec.hosts",
-        found=f"{host} (gateway {gateway})",
-        expected=f"a host that no other VirtualService claims: {owner.ref} has it and keeps it",
+        found=f"{', '.join(sorted(lost))} (gateway {MESH})",
+        expected=f"a host that no other VirtualService claims: {owners} has it and keeps it{kept}",
     )

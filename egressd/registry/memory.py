@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from egressd.api.age import creation_order
 from egressd.api.resource import Kind
 from egressd.registry.claims import claimed_hosts
 from egressd.registry.records import Record
@@ -16,7 +17,14 @@ class MemoryView:
         self._version = version
         self._records: dict[Kind, list[Record]] = {kind: [] for kind in Kind}
         self._claims: dict[tuple[Kind, str], list[Record]] = {}
-        for record in records:
+        listed = list(records)
+        sources = {
+            source: rank for rank, source in enumerate(dict.fromkeys(r.source for r in listed))
+        }
+        order = {
+            id(r): (sources[r.source], creation_order(r.resource), r.resource.ref) for r in listed
+        }
+        for record in sorted(listed, key=lambda r: order[id(r)]):
             kind = record.resource.kind
             self._records[kind].append(record)
             for host in claimed_hosts(record.resource):

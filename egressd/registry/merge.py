@@ -2,9 +2,9 @@
 
 ServiceEntries of several sources stand side by side (`egressd.registry.lookup` takes those of the
 first source in order, and adds the endpoints of sources that are merged). Of any other kind the source
-that stands first in the configured order wins, per ref. A VirtualService that claims a host which
-another one has on the same gateway, for a namespace that sees both, is refused; the one in force keeps
-it, at a cold start the older by creationTimestamp, then by source order, then by ref (Istio).
+that stands first in the configured order wins, per ref. Of two VirtualServices of one host on the mesh
+one has it: that in force, at a cold start the older by creationTimestamp, then by source order, then
+by ref (Istio); one that has nothing left is refused.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from egressd.api.age import creation_order
 from egressd.api.resource import Kind, Problem, Severity
 from egressd.registry.claims import claimed_hosts
-from egressd.registry.conflicts import ServiceHosts, settle
+from egressd.registry.conflicts import Age, ServiceHosts, Settled, settle
 from egressd.registry.guard import LossLimit
 from egressd.registry.records import Hold, Record, Snapshot
 from egressd.registry.said import Said, describe_change, differs
@@ -176,7 +177,7 @@ class Merger:
         for key in sorted(self._touched | settled.keys()):
             old = self._in_force.get(key)
             new = self._stamped(settled[key] if key in settled else self._winner(key), old, at)
-            if not differs(old, new) and (old and old.is_merged) == (new and new.is_merged):
+            if not differs(old, new) and _standing(old) == _standing(new):
                 continue
             for record in (old, new):
                 if record is not None:
@@ -219,15 +220,32 @@ class Merger:
         keys = {key for said in self._said.values() for key in said.records}
         keys |= self._in_force.keys()
         winners = {key: self._winner(key) for key in keys if key.startswith(_VIRTUAL_SERVICES)}
-        refused, refusals = settle((r for r in winners.values() if r), self._age)
+        settled = settle((r for r in winners.values() if r), self._age)
         before = {problem: problem for problem in self._refusals}
-        self._refusals = tuple(before.get(problem, problem) for problem in refusals)
-        return {key: None if key in refused else record for key, record in winners.items()}
+        self._refusals = tuple(before.get(problem, problem) for problem in settled.problems)
+        return {
+            key: None if record is None or key in settled.refused else _losing(record, settled)
+            for key, record in winners.items()
+        }
 
-    def _age(self, record: Record) -> tuple[bool, str, int, str]:
-        """In force first, then by creation time, source order and ref."""
-        created = record.resource.metadata.creation_timestamp or "~"  # unknown sorts last
-        return record.key not in self._in_force, created, self.rank(record.source), record.key
+    def _age(self, record: Record, host: str) -> Age:
+        """Who has the host in force first, then by creation time, source order and ref."""
+        in_force = self._in_force.get(record.key)
+        has_host = in_force is not None and host not in in_force.lost_hosts
+        rank = self.rank(record.source)
+        return not has_host, creation_order(record.resource), rank, record.key
+
+
+def _standing(record: Record | None) -> tuple[bool, tuple[str, ...]]:
+    """What the registry itself says of a record."""
+    return (record.is_merged, record.lost_hosts) if record is not None else (False, ())
+
+
+def _losing(record: Record, settled: Settled) -> Record:
+    lost = settled.lost.get(record.key, ())
+    if lost == record.lost_hosts:
+        return record
+    return msgspec.structs.replace(record, lost_hosts=lost)
 
 
 def _preceded(record: Record, source: str) -> Problem:

@@ -19,7 +19,8 @@ class RegistryView(Protocol):
         """Grows with every publication; 0 = nothing published yet."""
 
     def claims(self, kind: Kind, host: str) -> tuple[Record, ...]:
-        """The records of a kind that name this exact host key, the one that wins first."""
+        """The records of a kind that name this exact host key, the one that wins first: by the order of
+        sources, of one source the older first."""
 
     def records(self, kind: Kind) -> tuple[Record, ...]:
         """All records of a kind, ordered by ref. For tables and gateways, not for requests."""

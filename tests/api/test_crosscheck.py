@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from egressd.api.crosscheck import check_set, host_conflicts, refused_refs
+from egressd.api.crosscheck import check_set, host_conflicts
 from egressd.api.parse import parse_text
 from egressd.api.resource import Resource, Severity
 
@@ -40,6 +40,10 @@ def read(*texts: str) -> tuple[Resource, ...]:
     return parsed.resources
 
 
+def refused(resources: tuple[Resource, ...]) -> set[str]:
+    return {conflict.refused.ref for conflict in host_conflicts(resources)}
+
+
 def test_a_complete_set_has_no_problems() -> None:
     resources = read(
         service("a.b"),
@@ -63,7 +67,7 @@ def test_the_earlier_of_two_virtual_services_keeps_their_host() -> None:
     assert (problem.resource, problem.field) == ("VirtualService/default/two", "spec.hosts[1]")
     assert problem.severity is Severity.ERROR
     assert "VirtualService/default/one" in problem.found
-    assert refused_refs(resources) == {"VirtualService/default/two"}
+    assert refused(resources) == {"VirtualService/default/two"}
 
 
 def test_the_older_of_two_virtual_services_keeps_their_host() -> None:
@@ -73,40 +77,47 @@ def test_the_older_of_two_virtual_services_keeps_their_host() -> None:
         routes("new", "[a.b]", created="2024-06-01T00:00:00Z"),
         routes("old", "[a.b]", created="2023-06-01T00:00:00+02:00"),
     )
-    assert refused_refs(resources) == {
+    assert refused(resources) == {
         "VirtualService/default/none",
         "VirtualService/default/new",
     }
     assert {c.keeper.metadata.name for c in host_conflicts(resources)} == {"old"}
 
 
-def test_one_host_on_two_gateways_is_no_conflict() -> None:
+def test_one_host_on_gateways_is_no_conflict() -> None:
+    """Istio merges what several have for a host on a Gateway."""
     resources = read(
         service("a.b"),
         routes("one", "[a.b]"),
         routes("two", "[a.b]", gateways="[edge]"),
         routes("three", "[a.b]", gateways="[other/edge]"),
+        routes("four", "[a.b]", gateways="[default/edge]"),
     )
     assert check_set(resources) == ()
-    again = read(routes("two", "[a.b]", gateways="[edge]")) + read(
-        routes("four", "[a.b]", gateways="[default/edge]")
+    again = read(
+        routes("five", "[a.b]", gateways="[edge, mesh]"), routes("six", "[a.b]", gateways="[mesh]")
     )
-    assert refused_refs(again) == {"VirtualService/default/four"}
+    assert refused(again) == {"VirtualService/default/six"}
 
 
 def test_a_wildcard_does_not_conflict_with_a_host_within_it() -> None:
     resources = read(service("a.b"), routes("one", '["*.b.c"]'), routes("two", "[a.b.c]"))
-    assert refused_refs(resources) == frozenset()
+    assert refused(resources) == set()
 
 
-def test_a_refused_virtual_service_claims_nothing() -> None:
+def test_each_host_is_contested_by_itself() -> None:
     resources = read(
         service("a.b"),
         routes("one", "[a.b]"),
         routes("two", "[a.b, c.d]"),
-        routes("three", "[c.d]"),
+        routes("zwei", "[c.d]"),
     )
-    assert refused_refs(resources) == {"VirtualService/default/two"}
+    assert [
+        (c.keeper.metadata.name, c.refused.metadata.name) for c in host_conflicts(resources)
+    ] == [
+        ("one", "two"),
+        ("two", "zwei"),
+    ]
 
 
 def test_a_second_destination_rule_of_one_host_is_a_warning() -> None:
