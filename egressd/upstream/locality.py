@@ -82,13 +82,14 @@ def _place_rank(policy: LocalityPolicy, place: tuple[str, str, str]) -> int:
 
 def _label_rank(policy: LocalityPolicy, endpoint: Located) -> int:
     """Istio `failoverPriority`: the more labels match from the first on, the sooner. A label "key=value"
-    asks for that value, "key" for the node's own."""
+    asks for that value, "key" for the node's own; one that neither has matches (pilot
+    `applyFailoverPriorityPerLocality`)."""
     own = _with_place(policy.labels, policy.locality, policy.network)
     theirs = _with_place(endpoint.labels, endpoint.locality, endpoint.network)
     for matched, label in enumerate(policy.failover_priority):
         key, has_value, value = label.partition("=")
-        wanted = value if has_value else own.get(key)
-        if wanted is None or theirs.get(key) != wanted:
+        wanted = value if has_value else own.get(key, "")
+        if theirs.get(key, "") != wanted:
             return len(policy.failover_priority) - matched
     return 0
 
