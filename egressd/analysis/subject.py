@@ -9,7 +9,13 @@ from egressd.api.destination_rule import DestinationRule
 from egressd.api.message import Message
 from egressd.api.resource import Kind, Resource
 from egressd.api.virtual_service import Destination, VirtualService
-from egressd.registry.lookup import RecordingView, Service, find_service
+from egressd.registry.lookup import (
+    RecordingView,
+    Service,
+    choose_port,
+    find_service,
+    service_host,
+)
 from egressd.registry.memory import MemoryView
 from egressd.registry.profile import NodeProfile
 from egressd.registry.records import Record
@@ -41,8 +47,12 @@ class Subject:
         return find_service(self.view, host)
 
     def key(self, resource: Resource, destination: Destination) -> ClusterKey:
-        """The cluster of a destination."""
-        return destination_key(self.recording, resource, destination, 80)
+        """The cluster of a destination, where the port that is addressed is one of its service."""
+        host = service_host(self.view, destination.host, resource.metadata.namespace)
+        service = self.service(host)
+        port = choose_port(service, 80) if service is not None else None
+        addressed = port.number if port is not None else 80
+        return destination_key(self.recording, resource, destination, addressed)
 
     def destinations(self) -> Iterator[tuple[Resource, str, Destination]]:
         """Every destination of every VirtualService with its field path."""

@@ -13,8 +13,8 @@ from egressd.cli.output import echo, print_json
 from egressd.node.profile import node_profile
 from egressd.registry.sidecar import mesh_scope
 from egressd.routing.authority import InvalidName, parse_authority
-from egressd.routing.compile import compile_routes
 from egressd.routing.table import Route
+from egressd.routing.virtual_host import compile_routes
 from egressd.routing.words import render_table
 
 

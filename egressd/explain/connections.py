@@ -55,21 +55,21 @@ def _meaning(arrival: Arrival, connection: Connection, host: str) -> str:
 def _routes(
     node: Node, found: Routes, connection: Connection, target: L4Target | None
 ) -> Iterator[Considered]:
-    for route in found.routes:
-        chosen = target is not None and route is target.route
-        yield Considered(
-            route.place,
-            chosen,
-            _why(route, connection, chosen),
-            by_place(node.view, route.place, ""),
-        )
-        if chosen:
-            return
+    for left in found.left_out:
+        yield Considered(left.place, False, left.why, by_place(node.view, left.place, ""))
+    taken = target.route if target is not None else None
+    for route in (*found.tls, *found.tcp):
+        chosen = route is taken
+        why = _why(route, connection, chosen, taken)
+        yield Considered(route.place, chosen, why, by_place(node.view, route.place, ""))
 
 
-def _why(route: L4Route, connection: Connection, chosen: bool) -> tuple[str, ...]:
+def _why(
+    route: L4Route, connection: Connection, chosen: bool, taken: L4Route | None
+) -> tuple[str, ...]:
     if chosen:
         return () if route.matches else (ALWAYS,)
-    if connection.gateway not in route.gateways:
-        return (f"it is bound to {', '.join(route.gateways)}, not to {connection.gateway}",)
-    return tuple(first_l4_failure(match, connection) for match in route.matches)
+    failures = tuple(first_l4_failure(match, connection) for match in route.matches)
+    if taken is not None and not all(failures):
+        return (f"{taken.place} has a more specific server name, or comes first",)
+    return (*route.closed, *failures)

@@ -25,8 +25,9 @@ from egressd.explain.sources import by
 from egressd.proxy.cluster_by_name import needs_name, spec_by_name
 from egressd.proxy.forward import no_endpoint
 from egressd.registry.join import is_part_of
-from egressd.registry.lookup import candidates, selects
+from egressd.registry.lookup import candidates
 from egressd.registry.records import Record
+from egressd.registry.rules import selects
 from egressd.registry.visibility import VisibleView
 from egressd.routing.table import ClusterKey
 from egressd.telemetry.flags import ResponseFlag

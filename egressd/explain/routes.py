@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from egressd.api.export import is_exported
 from egressd.api.resource import Kind
@@ -12,11 +12,10 @@ from egressd.explain.model import ALWAYS, By, Considered, Step
 from egressd.explain.question import Node
 from egressd.explain.sources import by, by_place, find_record
 from egressd.proxy.scope import HostEntry
-from egressd.registry.claims import delegate_key
+from egressd.registry.claims import MESH, delegate_key
 from egressd.registry.exposure import unexposed_reason
 from egressd.registry.join import Service, is_part_of
 from egressd.registry.lookup import (
-    MESH_GATEWAY,
     candidates,
     choose_port,
     find_service,
@@ -25,7 +24,7 @@ from egressd.registry.lookup import (
 )
 from egressd.registry.records import Record
 from egressd.registry.view import RegistryView
-from egressd.registry.visibility import VisibleView
+from egressd.registry.visibility import recording_view
 from egressd.routing.delegate import expand
 from egressd.routing.request import Request
 from egressd.routing.table import Match, Route, RouteTable
@@ -36,13 +35,17 @@ def name_step(
     node: Node, arrival: Arrival, host: str, requested: int | None, table: RouteTable | None
 ) -> Step:
     """Which resource has the name."""
-    seen = VisibleView(arrival.scope.view, node.profile.namespace)
+    seen = arrival.scope.view
     meant = meant_host(seen, host, node.profile.namespace) if arrival.mesh is not None else host
     order = list(candidates(meant))
     notes = [f"looked for: {' > '.join(order)}"]
     if meant != host:
         notes.insert(0, f"{host} means {meant}")
-    considered = tuple(_claims(node, arrival, seen, meant, table))
+    passed = dict(arrival.scope.find_routes(meant, requested).passed)
+    for ref in passed:
+        record = find_record(node.view, ref, order)
+        notes += _delegations(node, record) if record is not None else ()
+    considered = tuple(_claims(node, arrival, meant, passed, table))
     if table is None:
         return Step("name", f"nothing claims {meant}", None, considered, tuple(notes))
     port = f"port {table.port}: {_port_reason(seen, arrival, meant, requested)}"
@@ -60,19 +63,24 @@ def name_step(
 
 
 def _claims(
-    node: Node, arrival: Arrival, seen: RegistryView, host: str, table: RouteTable | None
+    node: Node, arrival: Arrival, host: str, passed: Mapping[str, str], table: RouteTable | None
 ) -> Iterator[Considered]:
     """Every seen VirtualService and ServiceEntry that has the name or a wildcard over it."""
-    winner = table.resource if table is not None else ""
-    rival = f"{winner} has {table.claim}" if table is not None else ""
+    seen = arrival.scope.view
+    winners = (table.resource, *table.merged) if table is not None else ()
+    rival = f"{winners[0]} has {table.claim}, which comes first" if table is not None else ""
     for key in candidates(host):
         for record in seen.claims(Kind.VIRTUAL_SERVICE, key):
             ref = record.resource.ref
-            why = _unbound(node, arrival, record, key, host)
-            if not why and ref != winner:
-                why = f"{rival}, which comes first"
-            yield Considered(f"{ref} ({key})", ref == winner, (why,) if why else (), by(record))
+            why = _unbound(node, arrival, record, key, host) or passed.get(ref, "")
+            if not why and ref in winners:
+                merged = "its routes are behind those of the older" if ref != winners[0] else ""
+                yield Considered(f"{ref} ({key})", True, (merged,) if merged else (), by(record))
+                continue
+            why = why or rival
+            yield Considered(f"{ref} ({key})", False, (why,) if why else (), by(record))
     service = find_service(seen, host)
+    winner = winners[0] if winners else ""
     for key in candidates(host):
         for record in seen.claims(Kind.SERVICE_ENTRY, key):
             is_part = service is not None and is_part_of(record, service)
@@ -97,7 +105,7 @@ def _service_reason(arrival: Arrival, record: Record, service: Service | None, w
 
 def _unbound(node: Node, arrival: Arrival, record: Record, key: str, host: str) -> str:
     if arrival.mesh is not None:
-        return unbound_reason(record, key, MESH_GATEWAY, node.profile.namespace)
+        return unbound_reason(record, key, MESH, node.profile.namespace)
     return unexposed_reason(record, host, arrival.scope.exposures)
 
 
@@ -126,24 +134,26 @@ def route_step(
 ) -> Step:
     """The routes up to the one that matched, each with the first condition that failed."""
     table = entry.table
-    considered = []
+    considered = list(_left_out(node, table, 0))
     left = len(table.routes)
-    for route in table.routes:
+    for at, route in enumerate(table.routes, 1):
         left -= 1
         chosen = matched is not None and route is matched[0]
         why: tuple[str, ...] = ()
         if not chosen:
-            why = tuple(first_failure(match, request) for match in route.matches)
+            failures = (first_failure(match, request) for match in route.matches)
+            why = (*route.closed, *failures)
         elif matched is not None:
-            held = [n for n, match in enumerate(route.matches) if match is matched[1]]
-            why = (f"match[{held[0]}] holds" if held else ALWAYS,)
+            why = (f"match[{matched[1].index}] holds" if matched[1] is not None else ALWAYS,)
         name = f"{route.place} {route.name}".rstrip()
         considered.append(
             Considered(name, chosen, why, by_place(node.view, route.place, table.claim))
         )
         if chosen:
             break
-    notes = list(_delegations(node, table))
+        considered += _left_out(node, table, at)
+    root = _virtual_service(node, table)
+    notes = list(_delegations(node, root)) if root is not None else []
     if left:
         notes.append(f"{left} more after it")
     if matched is None:
@@ -157,12 +167,17 @@ def route_step(
     return Step("route", place.partition(" ")[2] or place, decided, tuple(considered), tuple(notes))
 
 
-def _delegations(node: Node, table: RouteTable) -> Iterator[str]:
+def _left_out(node: Node, table: RouteTable, before: int) -> Iterator[Considered]:
+    """The routes at this place that are not for this client: Istio gives it none of them."""
+    for left in table.left_out:
+        if left.before == before:
+            decided = by_place(node.view, left.place, table.claim)
+            yield Considered(left.place, False, left.why, decided)
+
+
+def _delegations(node: Node, root: Record) -> Iterator[str]:
     """Routes that delegate, and why a delegate's route is not among those of the table."""
-    root = _virtual_service(node, table)
-    if root is None:
-        return
-    seen = VisibleView(node.view, node.profile.namespace)
+    seen = recording_view(node.view, node.profile.namespace)
     spec = root.resource.spec
     assert isinstance(spec, VirtualService)
     for index, written in enumerate(spec.http):

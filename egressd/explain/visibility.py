@@ -32,13 +32,15 @@ def visibility(node: Node, arrival: Arrival, host: str) -> Step:
     says = "every name: the node has no Sidecar"
     if mesh.sidecar:
         decided = by_place(node.view, mesh.sidecar, "")
-        says = "what the Sidecar names: " + (_hosts(mesh) or "everything")
+        says = "what the Sidecar names: " + (
+            _hosts(mesh) or ("everything" if mesh.sees_all else "nothing")
+        )
     unknown = _unknown(mesh, arrival.scope.egress_proxy)
     return Step("visibility", f"{says}; unknown names are {unknown}", decided, hidden)
 
 
 def _hosts(mesh: MeshScope) -> str:
-    return ", ".join(f"{one.namespace}/{one.pattern}" for one in mesh.hosts)
+    return ", ".join(map(str, mesh.hosts))
 
 
 def _unknown(mesh: MeshScope, proxy: ClusterKey | None) -> str:

@@ -136,16 +136,11 @@ def _request(
     steps.append(name_step(node, arrival, host, port, entry.table if entry is not None else None))
     is_unknown = entry is None
     if entry is None:
-        if (refusal := unknown_refusal(scope, host)) is not None:
+        if (refusal := unknown_refusal(scope, name)) is not None:
             raise refusal
         key = scope.egress_proxy or key_by_name(host, port or 80, None)
         entry = passed_through(host, port or 80, key)
-    request = Request(
-        b"", b"", b"", b"", "", 0,
-        scheme=_scheme(arrival),
-        source_labels=node.profile.labels,
-        source_namespace=node.profile.namespace,
-    )  # fmt: skip
+    request = Request(b"", b"", b"", b"", "", 0, scheme=_scheme(arrival))
     fill_request(request, head, name, compared, query, entry)
     matched = entry.index.match(request)
     step = route_step(node, entry, request, matched)
@@ -176,7 +171,7 @@ def _connect(
     facts = _facts(question, arrival, port if scope.is_mesh else scope.port)
     add_request(facts, head, authority, b"", b"", is_mesh=scope.is_mesh)
     _authorize(node, facts, steps)
-    connection = _connection_of(node, arrival, host, port, "")
+    connection = Connection(port, host, "", arrival.source)
     found = connect_routes(scope, connection)
     target: L4Target | None = None
     try:
@@ -189,7 +184,7 @@ def _connect(
 
 def _connection(node: Node, question: Question, arrival: Arrival, steps: list[Step]) -> _Way:
     scope = arrival.scope
-    connection = _connection_of(node, arrival, arrival.sni, arrival.port, arrival.address)
+    connection = Connection(arrival.port, arrival.sni, arrival.address, arrival.source)
     auto = arrival.handling is Handling.AUTO_PASSTHROUGH
     by_name = arrival.handling is Handling.PASSTHROUGH
     found = (tls_routes if by_name else tcp_routes)(scope, connection)
@@ -200,7 +195,7 @@ def _connection(node: Node, question: Question, arrival: Arrival, steps: list[St
     try:
         target = find(scope, connection)
     finally:
-        looked = Routes(found.host, ()) if auto else found
+        looked = Routes(found.host) if auto else found
         steps.append(connection_step(node, arrival, connection, looked, target))
     return _target_lines(node, arrival, Aim(target.host, arrival.source), target, arrival.port)
 
@@ -236,20 +231,6 @@ def _authorize(node: Node, facts: Facts, steps: list[Step]) -> None:
     steps.append(step)
     if (refusal := denial(verdict)) is not None:
         raise refusal
-
-
-def _connection_of(
-    node: Node, arrival: Arrival, name: str, port: int, destination: str
-) -> Connection:
-    return Connection(
-        port=port,
-        sni=name,
-        destination=destination,
-        source=arrival.source,
-        gateway=arrival.scope.l4(name, port).gateway,
-        labels=node.profile.labels,
-        namespace=node.profile.namespace,
-    )
 
 
 def _target_lines(node: Node, arrival: Arrival, aim: Aim, target: L4Target, port: int) -> _Way:

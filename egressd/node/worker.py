@@ -70,7 +70,6 @@ def proxy_settings(bootstrap: Bootstrap) -> ProxySettings:
         half_close_timeout_s=limits.half_close_timeout or math.inf,
         retry_buffer_bytes=limits.retry_buffer_bytes,
         connect_ports=frozenset(limits.connect_ports),
-        source_labels=bootstrap.node.labels,
         namespace=bootstrap.node.namespace,
         paths=path_normalizer(bootstrap),
         methods=allowed_methods(bootstrap),

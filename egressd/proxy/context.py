@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,7 +44,6 @@ class ProxySettings:
     half_close_timeout_s: float = 2.0
     retry_buffer_bytes: int = 65536
     connect_ports: frozenset[int] = frozenset({443})
-    source_labels: Mapping[str, str] = field(default_factory=dict)
     namespace: str = "default"
     paths: PathNormalizer = field(default_factory=PathNormalizer)
     methods: frozenset[bytes] = METHODS

@@ -76,13 +76,7 @@ class Downstream:
         self.principals: tuple[str, ...] = ()  # names of the client's certificate
         self.buffer = b""
         self.idle = True
-        settings = context.settings
-        self.request = Request(
-            b"", b"", b"", b"", "", 0,
-            gateway=scope.gateway,
-            source_labels=settings.source_labels,
-            source_namespace=settings.namespace,
-        )  # fmt: skip
+        self.request = Request(b"", b"", b"", b"", "", 0)
 
     async def serve(self, fiber: Fiber) -> None:
         """Serve until its handler ends."""

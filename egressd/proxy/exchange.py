@@ -139,7 +139,6 @@ def fill_request(
     request.authority = name.authority.text
     request.host = entry.host
     request.port = entry.port
-    request.gateway = entry.table.gateway
     if entry.table.needs_headers:
         request.headers = header_map(head.lines, BETWEEN_VALUES)
         request.headers[b"host"] = name.authority.text
@@ -149,7 +148,7 @@ def pass_through(directory: Directory, scope: Scope, name: Name) -> HostEntry:
     """The way of a name that nothing claims, made when it is first taken. Raises `LocalReply` where
     there is none."""
     host, port, _ = name.authority
-    if (refusal := unknown_refusal(scope, host)) is not None:
+    if (refusal := unknown_refusal(scope, name)) is not None:
         raise refusal
     entry = name.passed
     if entry is None or not entry.clusters:  # or its cluster was dropped
@@ -159,21 +158,23 @@ def pass_through(directory: Directory, scope: Scope, name: Name) -> HostEntry:
     return entry
 
 
-def unknown_refusal(scope: Scope, host: str) -> LocalReply | None:
-    """Istio `outboundTrafficPolicy`: refuse what no resource names, or (None) pass it through to where
+def unknown_refusal(scope: Scope, name: Name) -> LocalReply | None:
+    """Istio `outboundTrafficPolicy`: refuse what no resource serves, or (None) pass it through to where
     the client asked."""
+    host = name.authority.host
     if not scope.is_mesh:
+        why = name.reason or f"no VirtualService bound to Gateway {scope.gateway} has this host"
         return LocalReply(
             404,
-            f"{host}: no VirtualService bound to Gateway {scope.gateway} has this host",
+            f"{host}: {why}",
             flag=ResponseFlag.NR,
             details="route_not_found",
         )
     if not scope.allow_any:
+        why = name.reason or "no ServiceEntry or VirtualService names this host"
         return LocalReply(
             502,
-            f"{host}: no ServiceEntry or VirtualService names this host "
-            "(outboundTrafficPolicy REGISTRY_ONLY)",
+            f"{host}: {why} (outboundTrafficPolicy REGISTRY_ONLY)",
             flag=ResponseFlag.NR,
             details="route_not_found",
         )

@@ -9,13 +9,20 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple
 
-from egressd.api.names import is_http
+from egressd.api.names import is_http, is_tls
 from egressd.api.service_entry import ServicePort
 from egressd.proxy.reply import LocalReply
 from egressd.proxy.scope import Scope
 from egressd.registry.addresses import host_of_address, hosts_of_port
 from egressd.registry.lookup import choose_port
-from egressd.routing.l4 import Connection, L4Route, match_l4, parse_auto_passthrough
+from egressd.routing.client import LeftOut
+from egressd.routing.l4 import (
+    Connection,
+    L4Route,
+    match_tcp,
+    match_tls,
+    parse_auto_passthrough,
+)
 from egressd.routing.match import choose_destination
 from egressd.routing.table import ClusterKey
 from egressd.telemetry.flags import ResponseFlag
@@ -36,37 +43,63 @@ class Routes(NamedTuple):
     """The routes that may apply to a connection, in order, and the name that they were found by."""
 
     host: str
-    routes: tuple[L4Route, ...]
+    tls: tuple[L4Route, ...] = ()
+    tcp: tuple[L4Route, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()  # those that are not for this client
+
+    def match(self, connection: Connection) -> L4Route | None:
+        """The route that the connection takes."""
+        return match_tls(self.tls, connection) or match_tcp(self.tcp, connection)
+
+    @property
+    def own_all(self) -> bool:
+        """Whether a connection that none of them takes is closed. Istio: what `tcp` routes for other
+        addresses leave goes to the service."""
+        return bool(self.tls) or any(not route.is_partial for route in self.tcp)
 
 
 def tls_routes(scope: Scope, connection: Connection) -> Routes:
-    """By the server name, or the host of a CONNECT: `tls` routes first, then `tcp` ones."""
-    table = scope.l4(connection.sni, connection.port)
-    return Routes(connection.sni, (*table.tls, *table.tcp))
+    """By the server name, or the host of a CONNECT."""
+    return _routes(scope, connection.sni, connection.port)
 
 
 def tcp_routes(scope: Scope, connection: Connection) -> Routes:
     """On a Gateway the bound `tcp` routes; in the mesh by the address that the client meant, else by the
     server name, else by the port."""
     if not scope.is_mesh:
-        return Routes("", scope.l4("", connection.port).tcp)
+        table = scope.l4("", connection.port)
+        return Routes("", (), table.tcp, table.left_out)
     host = host_of_address(scope.view, connection.destination)
     if not host and connection.sni:
         host = connection.sni
     if not host:
         plain = (h for h, p in hosts_of_port(scope.view, connection.port) if p not in _TLS)
         host = next(plain, "")
-    table = scope.l4(host, connection.port)
-    return Routes(host, (*table.tls, *table.tcp) if connection.sni else table.tcp)
+    found = _routes(scope, host, connection.port)
+    return found if connection.sni else found._replace(tls=())
+
+
+def _routes(scope: Scope, host: str, port: int) -> Routes:
+    """Those of a name: of a port that speaks TLS the `tls` ones, of one that speaks neither TLS nor HTTP
+    the `tcp` ones (Istio); of others, and where no service says what is spoken, both."""
+    table = scope.l4(host, port)
+    found = Routes(host, table.tls, table.tcp, table.left_out)
+    if not scope.is_mesh:
+        return found
+    service = scope.service(host) if host else None
+    declared = choose_port(service, port) if service is not None else None
+    if declared is None or declared.number != port or _carries_http(declared):
+        return found
+    return found._replace(tcp=()) if is_tls(declared.protocol) else found._replace(tls=())
 
 
 def tls_target(scope: Scope, connection: Connection) -> L4Target:
     """TLS by its SNI: a route, or in the mesh the service of that name."""
-    host, routes = tls_routes(scope, connection)
-    route = match_l4(routes, connection)
-    if route is None and not host:
+    routes = tls_routes(scope, connection)
+    route = routes.match(connection)
+    if route is None and not routes.host:
         raise _no_route("a TLS connection without a server name")
-    return _target(scope, route, connection, host, bool(routes))
+    return _target(scope, route, connection, routes)
 
 
 def auto_passthrough_target(scope: Scope, connection: Connection) -> L4Target:
@@ -80,9 +113,8 @@ def auto_passthrough_target(scope: Scope, connection: Connection) -> L4Target:
 
 def tcp_target(scope: Scope, connection: Connection) -> L4Target:
     """A connection on a TCP port: a route, or in the mesh the service."""
-    host, routes = tcp_routes(scope, connection)
-    is_owned = bool(routes) or not scope.is_mesh
-    return _target(scope, match_l4(routes, connection), connection, host, is_owned)
+    routes = tcp_routes(scope, connection)
+    return _target(scope, routes.match(connection), connection, routes)
 
 
 def wants_server_name(scope: Scope, address: str, port: int) -> bool:
@@ -95,9 +127,7 @@ def wants_server_name(scope: Scope, address: str, port: int) -> bool:
 
 def connect_routes(scope: Scope, connection: Connection) -> Routes:
     """The routes of a CONNECT, by the name that the client means by its host."""
-    host = scope.meant(connection.sni)
-    table = scope.l4(host, connection.port)
-    return Routes(host, (*table.tls, *table.tcp))
+    return _routes(scope, scope.meant(connection.sni), connection.port)
 
 
 def connect_target(
@@ -108,20 +138,22 @@ def connect_target(
     without one. No tunnel leads to a port that carries HTTP: no route and no policy would see the
     requests in it."""
     port, named = connection.port, connection.sni
-    host, routes = connect_routes(scope, connection)
+    routes = connect_routes(scope, connection)
+    host = routes.host
     service = scope.service(host)
     declared = choose_port(service, port) if service is not None else None
     if declared is not None and declared.number == port and _carries_http(declared):
         raise _not_for_connect(f"port {port} of {host} carries {declared.protocol or 'HTTP'}")
-    if routes:
-        route = match_l4(routes, replace(connection, sni=host))
-        if route is None or not route.destinations:
-            resources = ", ".join(scope.l4(host, port).resources)
-            raise _refused(502, f"{host}: no tls or tcp route of {resources} matches port {port}")
+    owners = ", ".join(scope.l4(host, port).resources)
+    route = routes.match(replace(connection, sni=host))
+    if route is not None and route.destinations:
         return L4Target(named, route)
-    owners = scope.l4(host, port).resources
+    if routes.own_all:
+        raise _refused(502, f"{host}: no tls or tcp route of {owners} matches port {port}")
     if owners and (service is None or not scope.is_mesh):
-        raise _not_for_connect(f"{host} has only http routes, of {', '.join(owners)}")
+        if routes.left_out:
+            raise _refused(502, f"{host}: no tls or tcp route of {owners} is for this client")
+        raise _not_for_connect(f"{host} has only http routes, of {owners}")
     if not scope.is_mesh:
         raise _refused(
             404, f"{host}: no VirtualService bound to Gateway {scope.gateway} has this host"
@@ -131,7 +163,7 @@ def connect_target(
         return L4Target(named)
     if declared is None or declared.number != port:
         raise _refused(502, f"{host}: its ServiceEntry has no port {port}")
-    return L4Target(named, key=ClusterKey(service.host, "", port))
+    return L4Target(named, key=scope.cluster_of(host, service, port))
 
 
 def _check_free_connect(scope: Scope, host: str, port: int, connect_ports: Collection[int]) -> None:
@@ -169,19 +201,19 @@ def choose_cluster(target: L4Target, point: float) -> ClusterKey | None:
 
 
 def _target(
-    scope: Scope, route: L4Route | None, connection: Connection, host: str, is_owned: bool
+    scope: Scope, route: L4Route | None, connection: Connection, routes: Routes
 ) -> L4Target:
+    host, port = routes.host, connection.port
     if route is not None:
         return L4Target(host or connection.destination, route)
-    port = connection.port
-    if is_owned or not scope.is_mesh:
+    if routes.own_all or not scope.is_mesh:
         raise _no_route(f"{host or 'this connection'} on port {port}")
     service = scope.service(host) if host else None
     if service is not None:
         declared = choose_port(service, port)
         if declared is None or declared.number != port:
             raise _no_route(f"{service.host}: its ServiceEntry has no port {port}")
-        return L4Target(host, key=ClusterKey(service.host, "", port))
+        return L4Target(host, key=scope.cluster_of(host, service, port))
     name = connection.destination or host
     if not scope.allow_any or not name:
         raise _no_route(f"{name or 'this connection'} (REGISTRY_ONLY)")

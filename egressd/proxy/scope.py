@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 from egressd.proxy.http1.request import read_authority
 from egressd.proxy.recent import RecentTable
 from egressd.registry.claims import MESH
-from egressd.registry.exposure import Exposure, exposes
+from egressd.registry.exposure import Exposure
 from egressd.registry.lookup import Service, find_service, host_key, meant_host
 from egressd.registry.profile import NodeProfile
+from egressd.registry.rules import cluster_host
 from egressd.registry.sidecar import MeshScope
 from egressd.registry.view import RegistryView
 from egressd.registry.visibility import VisibleView
 from egressd.routing.authority import Authority
-from egressd.routing.compile import compile_routes
 from egressd.routing.index import RouteIndex
 from egressd.routing.l4 import L4Table, compile_l4
-from egressd.routing.table import ClusterKey, Redirect, Route, RouteTable
+from egressd.routing.table import ClusterKey, RouteTable
+from egressd.routing.virtual_host import Found, find_routes
 
 if TYPE_CHECKING:
     from egressd.proxy.directory import ClusterRuntime
@@ -51,14 +52,16 @@ class HostEntry:
 
 
 class Name:
-    """What a client's name leads to, however it is spelled: `entry` is None where nothing claims it, and
-    `passed` then the way straight out that ALLOW_ANY made of it, once it was taken."""
+    """What a client's name leads to, however it is spelled: `entry` is None where nothing serves it.
+    `reason` says then why VirtualServices that have the name do not, and `passed` is the way straight
+    out that ALLOW_ANY made of it, once it was taken."""
 
-    __slots__ = ("authority", "entry", "passed")
+    __slots__ = ("authority", "entry", "passed", "reason")
 
-    def __init__(self, authority: Authority, entry: HostEntry | None) -> None:
+    def __init__(self, authority: Authority, entry: HostEntry | None, reason: str = "") -> None:
         self.authority = authority
         self.entry = entry
+        self.reason = reason
         self.passed: HostEntry | None = None
 
 
@@ -91,7 +94,7 @@ class Scope:
         redirecting: tuple[Exposure, ...] = (),
         port: int = 0,
     ) -> None:
-        self.view = view
+        self.view: RegistryView = VisibleView(view, profile.namespace)
         self._profile = profile
         self.exposures = exposures
         self.redirecting = redirecting
@@ -114,7 +117,8 @@ class Scope:
 
     def restrict(self, mesh: MeshScope) -> None:
         """What a Sidecar leaves of the mesh."""
-        self.view, self.allow_any, self.egress_proxy = mesh.view, mesh.allow_any, None
+        self.view = VisibleView(mesh.view, self._profile.namespace)
+        self.allow_any, self.egress_proxy = mesh.allow_any, None
         proxy = mesh.egress_proxy
         if proxy is not None and proxy.port is not None:
             self.egress_proxy = ClusterKey(host_key(proxy.host), proxy.subset, proxy.port.number)
@@ -124,6 +128,10 @@ class Scope:
         """The ServiceEntry side of a name, for connections that no HTTP route serves."""
         return find_service(self.view, host)
 
+    def cluster_of(self, name: str, service: Service, port: int) -> ClusterKey:
+        """The service's own cluster for a name of it."""
+        return ClusterKey(cluster_host(self.view, name, service, self._profile), "", port)
+
     def meant(self, host: str) -> str:
         """The name that a client of the mesh means by a short name or a service's address."""
         if not self.is_mesh:
@@ -131,7 +139,7 @@ class Scope:
         meant = self._meant.get(host)
         if meant is None:
             namespace = self._profile.namespace
-            meant = meant_host(VisibleView(self.view, namespace), host, namespace)
+            meant = meant_host(self.view, host, namespace)
             self._meant.put(host, meant)
         return meant
 
@@ -153,35 +161,23 @@ class Scope:
         return name
 
     def _name(self, authority: Authority) -> Name:
-        table = self._compile(authority.host, authority.port)
+        table, passed = self.find_routes(authority.host, authority.port)
         if table is None:
-            return Name(authority, None)
+            reason = "; ".join(f"{ref} has it, but {why}" for ref, why in passed)
+            return Name(authority, None, reason)
         return Name(authority, HostEntry(authority.host, table.port, table))
 
-    def _compile(self, host: str, port: int | None) -> RouteTable | None:
+    def find_routes(self, host: str, port: int | None) -> Found:
+        """The table of a name, and what was passed over for it."""
         if self.is_mesh:
-            return compile_routes(self.view, host, self.port or port, profile=self._profile)
-        if self.redirecting and (table := self._redirect(host)) is not None:
-            return table
-        return compile_routes(
-            self.view, host, self.port, exposures=self.exposures, profile=self._profile
-        )
-
-    def _redirect(self, host: str) -> RouteTable | None:
-        """Istio `httpsRedirect`: the server with the narrowest host for the name decides."""
-        best: tuple[int, Exposure] | None = None
-        for exposure in self.exposures:
-            pattern = exposes(exposure, host)
-            if pattern and (best is None or len(pattern) > best[0]):
-                best = (len(pattern), exposure)
-        if best is None or best[1] not in self.redirecting:
-            return None
-        gateway = best[1].gateway
-        place = f"Gateway/{gateway} tls.httpsRedirect"
-        redirect = Redirect(status=301, scheme=b"https")
-        route = Route(name="https_redirect", place=place, matches=(), redirect=redirect)
-        return RouteTable(
-            host, f"Gateway/{gateway}", self.port, (route,), frozenset(), gateway=gateway
+            return find_routes(self.view, host, self.port or port, profile=self._profile)
+        return find_routes(
+            self.view,
+            host,
+            self.port,
+            exposures=self.exposures,
+            redirecting=self.redirecting,
+            profile=self._profile,
         )
 
     def l4(self, name: str, port: int) -> L4Table:

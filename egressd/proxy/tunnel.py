@@ -111,16 +111,8 @@ def target_cluster(session: Session, target: L4Target, port: int) -> ClusterRunt
 
 def connection_of(session: Session, name: str, port: int, destination: str = "") -> Connection:
     """What routes of connections see; `name` is the SNI, or the host of a CONNECT."""
-    settings = session.context.settings
-    return Connection(
-        port=port,
-        sni=name,
-        destination=destination,
-        source=address_of(session.downstream.remote),
-        gateway=session.downstream.scope.l4(name, port).gateway,
-        labels=settings.source_labels,
-        namespace=settings.namespace,
-    )
+    source = address_of(session.downstream.remote)
+    return Connection(port=port, sni=name, destination=destination, source=source)
 
 
 async def connect_endpoint(

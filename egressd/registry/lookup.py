@@ -10,31 +10,33 @@ from collections.abc import Iterator
 
 import msgspec
 
-from egressd.api.destination_rule import DestinationRule
-from egressd.api.export import export_namespaces
+from egressd.api.export import precedence
 from egressd.api.resource import Kind
 from egressd.api.service_entry import ServiceEntry, ServicePort
 from egressd.api.workload_entry import WorkloadEntry
 from egressd.registry.addresses import host_of_address
-from egressd.registry.claims import gateway_names, qualified
+from egressd.registry.claims import MESH, gateway_names, qualified
 from egressd.registry.join import Service, join
 from egressd.registry.ports import at_ports
-from egressd.registry.profile import NodeProfile
 from egressd.registry.records import Record
 from egressd.registry.view import RegistryView
 
-MESH_GATEWAY = "mesh"
 _HTTP_PROTOCOLS = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB"})
 
 
 class RecordingView:
     """A view that notes every host key asked for: what a compiled form depends on. It asks once a key:
-    the routes of a VirtualService mostly lead to the same few services."""
+    the routes of a VirtualService mostly lead to the same few services. Where routes lead to is looked
+    up in `destinations`: a Sidecar narrows the names that clients see, not what is behind them."""
 
-    def __init__(self, view: RegistryView) -> None:
+    def __init__(self, view: RegistryView, registry: RegistryView | None = None) -> None:
         self._view = view
         self.asked: set[str] = set()
         self._known: dict[tuple[Kind, str], tuple[Record, ...]] = {}
+        self.destinations = self
+        if registry is not None:
+            self.destinations = RecordingView(registry)
+            self.destinations.asked = self.asked
 
     def version(self) -> int:
         return self._view.version()
@@ -67,15 +69,21 @@ def candidates(host: str) -> Iterator[str]:
         yield "*"
 
 
-def find_virtual_service(
-    view: RegistryView, host: str, gateway: str = MESH_GATEWAY, namespace: str = ""
-) -> tuple[str, Record] | None:
-    """The claim and the VirtualService bound to `gateway` that owns a name."""
+def find_virtual_services(
+    view: RegistryView, host: str, gateway: str, namespace: str
+) -> Iterator[tuple[str, Record]]:
+    """The VirtualServices bound to `gateway` that claim a name, each with its claim: the most specific
+    host first, of one host in the order that a client of `namespace` has (`precedence`)."""
     for key in candidates(host):
-        for record in view.claims(Kind.VIRTUAL_SERVICE, key):
-            if not unbound_reason(record, key, gateway, namespace):
-                return key, record
-    return None
+        bound = [
+            record
+            for record in view.claims(Kind.VIRTUAL_SERVICE, key)
+            if not unbound_reason(record, key, gateway, namespace)
+        ]
+        if len(bound) > 1:
+            bound.sort(key=lambda record: precedence(record.resource, namespace))
+        for record in bound:
+            yield key, record
 
 
 def unbound_reason(record: Record, key: str, gateway: str, namespace: str) -> str:
@@ -85,6 +93,8 @@ def unbound_reason(record: Record, key: str, gateway: str, namespace: str) -> st
     if gateway not in names:
         return f"it is bound to {', '.join(names)}, not to {gateway}"
     own = record.resource.metadata.namespace
+    if gateway == MESH and qualified(key, own) in record.lost_hosts:
+        return f"an older VirtualService has {key} on the mesh"
     if "." in key or key == "*" or not namespace or own == namespace:
         return ""
     return f"its short host {key} names that service of namespace {own}, not this name"
@@ -100,73 +110,15 @@ def full_name(view: RegistryView, host: str, namespace: str) -> str:
     """A name that is short for a service of the mesh, in full (Istio: `svc`, `svc.ns`, `svc.ns.svc` of
     `svc.ns.svc.cluster.local`); else the name itself. What is claimed as written stays as it is."""
     dots = host.count(".")
-    if dots > 2 or any(view.claims(kind, host) for kind in _CLAIMING):
+    # A VirtualService's host without a dot is short, too, for a service of its own namespace.
+    plainly = _CLAIMING if dots else (Kind.SERVICE_ENTRY,)
+    if dots > 2 or any(view.claims(kind, host) for kind in plainly):
         return host
     full = (f"{host}.{namespace}.svc", f"{host}.svc", host)[dots] + ".cluster.local"
     return full if any(view.claims(kind, full) for kind in _CLAIMING) else host
 
 
 _CLAIMING = (Kind.SERVICE_ENTRY, Kind.VIRTUAL_SERVICE)
-
-
-def find_destination_rules(
-    view: RegistryView, host: str, profile: NodeProfile, service_namespace: str
-) -> list[Record]:
-    """The DestinationRules for a host: of the client's namespace, else of the service's, else of the
-    root namespace, in each the most specific host (Istio). Those whose `workloadSelector` is this node
-    come before those without. Several are one, the oldest first: their subsets together, the first one
-    of a name, and the trafficPolicy of the first that has one. To a client of the root namespace only
-    rules private to it come first: the others there are everyone's defaults."""
-    found = [
-        (key, record)
-        for key in candidates(host)
-        for record in view.claims(Kind.DESTINATION_RULE, key)
-        if selects(record, profile)
-    ]
-    own = [pair for pair in found if pair[1].resource.metadata.namespace == profile.namespace]
-    if profile.namespace == profile.root_namespace:
-        own = [p for p in own if export_namespaces(p[1].resource) == {profile.namespace}]
-    rest = (
-        [pair for pair in found if pair[1].resource.metadata.namespace == namespace]
-        for namespace in (service_namespace, profile.root_namespace)
-    )
-    for tier in (own, *rest):
-        if tier:
-            return _of_one_selector([record for key, record in tier if key == tier[0][0]])
-    return []
-
-
-def selects(record: Record, profile: NodeProfile) -> bool:
-    """Whether the `workloadSelector` of a DestinationRule is this node; one without is everybody's."""
-    spec = record.resource.spec
-    assert isinstance(spec, DestinationRule)
-    selector = spec.workload_selector
-    if selector is None:
-        return True
-    same = record.resource.metadata.namespace == profile.namespace
-    return same and selector.match_labels.items() <= profile.labels.items()
-
-
-def _rule(record: Record) -> DestinationRule:
-    spec = record.resource.spec
-    assert isinstance(spec, DestinationRule)
-    return spec
-
-
-def _of_one_selector(records: list[Record]) -> list[Record]:
-    if len(records) == 1:
-        return records
-    records = sorted(records, key=_age)
-    selected = [record for record in records if _rule(record).workload_selector is not None]
-    if not selected:
-        return records
-    selector = _rule(selected[0]).workload_selector
-    return [record for record in selected if _rule(record).workload_selector == selector]
-
-
-def _age(record: Record) -> str:
-    """Istio merges in the order of creation; without a timestamp last, in the order of sources."""
-    return record.resource.metadata.creation_timestamp or "~"
 
 
 def find_service(view: RegistryView, host: str) -> Service | None:
@@ -259,19 +211,16 @@ def choose_port(service: Service, requested: int | None) -> ServicePort | None:
 
 
 __all__ = [
-    "MESH_GATEWAY",
     "RecordingView",
     "Service",
     "candidates",
     "choose_port",
-    "find_destination_rules",
     "find_service",
-    "find_virtual_service",
+    "find_virtual_services",
     "full_name",
     "host_key",
     "meant_host",
     "qualified",
-    "selects",
     "service_host",
     "unbound_reason",
 ]

@@ -8,10 +8,11 @@ there is none, these see all that the Sidecar names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import msgspec
 
+from egressd.api.age import creation_order
 from egressd.api.names import host_is_subset, hosts_overlap
 from egressd.api.resource import Kind, Resource
 from egressd.api.service_entry import ServiceEntry
@@ -26,10 +27,17 @@ SIDECARS_KEY = kind_key(Kind.SIDECAR)
 
 
 class EgressHost(msgspec.Struct, frozen=True):
-    """One entry of `hosts`: a namespace ("*": any; "~": none) and a host pattern."""
+    """One entry of `hosts`: a namespace ("*": any) and a host pattern. What is excluded is taken away
+    from what the others show."""
 
     namespace: str
     pattern: str
+    is_excluded: bool = False
+
+    def __str__(self) -> str:
+        sign = "~" if self.is_excluded else ""
+        space = "" if self.is_excluded and self.namespace == "*" else self.namespace
+        return f"{sign}{space}/{self.pattern}"
 
 
 class EgressListener(msgspec.Struct, frozen=True):
@@ -48,7 +56,8 @@ class MeshScope(msgspec.Struct, frozen=True):
     allow_any: bool
     egress_proxy: Destination | None = None  # where unknown names go instead of straight out
     sidecar: str = ""
-    hosts: tuple[EgressHost, ...] = ()  # () = all
+    hosts: tuple[EgressHost, ...] = ()
+    sees_all: bool = True
 
 
 def mesh_scope(view: RegistryView, profile: NodeProfile) -> MeshScope:
@@ -61,26 +70,29 @@ def mesh_scope(view: RegistryView, profile: NodeProfile) -> MeshScope:
     allow_any = profile.allow_any
     if policy is not None:
         allow_any = policy.mode is OutboundTrafficPolicyMode.ALLOW_ANY
-    own = tuple(one for one in spec.egress if one.port is None)
-    shown = own or spec.egress
-    hosts = tuple(host for one in shown for host in _hosts(one.hosts, profile.namespace))
     proxy = policy.egress_proxy if policy is not None else None
     mesh = MeshScope(view, allow_any, proxy, chosen.ref)
-    return scope_of(mesh, view, hosts) if spec.egress else mesh
+    own = tuple(one for one in spec.egress if one.port is None)
+    shown = [_hosts(one.hosts, profile.namespace) for one in own or spec.egress]
+    return scope_of(mesh, view, *shown) if shown else mesh
 
 
-def scope_of(mesh: MeshScope, view: RegistryView, hosts: tuple[EgressHost, ...]) -> MeshScope:
-    """The mesh as it is seen where only these hosts are."""
-    everything = EgressHost("*", "*") in hosts
-    seen = view if everything else SidecarView(view, hosts)
-    return msgspec.structs.replace(mesh, view=seen, hosts=hosts)
+def scope_of(mesh: MeshScope, view: RegistryView, *listeners: tuple[EgressHost, ...]) -> MeshScope:
+    """The mesh as it is seen where only what one of these listeners shows is."""
+    sees_all = any(hosts == (EgressHost("*", "*"),) for hosts in listeners)
+    return msgspec.structs.replace(
+        mesh,
+        view=view if sees_all else SidecarView(view, listeners),
+        hosts=tuple(host for hosts in listeners for host in hosts),
+        sees_all=sees_all,
+    )
 
 
 def choose_sidecar(view: RegistryView, profile: NodeProfile) -> Resource | None:
     """The node's Sidecar (Istio): of its namespace one whose `workloadSelector` is this node, else one
     without selector, else that of the root namespace; of several the oldest, then by name."""
     found = [record.resource for record in view.claims(Kind.SIDECAR, SIDECARS_KEY)]
-    found.sort(key=lambda r: (r.metadata.creation_timestamp or "~", r.metadata.name))
+    found.sort(key=lambda r: (creation_order(r), r.metadata.name))
     own = [one for one in found if one.metadata.namespace == profile.namespace]
     for resource in own:
         if (labels := _labels(resource)) and labels.items() <= profile.labels.items():
@@ -107,27 +119,26 @@ def sidecar_listeners(view: RegistryView, profile: NodeProfile) -> tuple[EgressL
 
 
 class SidecarView:
-    """A view of the services and VirtualServices that `hosts` name, and of the services that those
-    VirtualServices lead to. A VirtualService is seen when one of its hosts overlaps, a service when its
-    host lies within (Istio)."""
+    """A view of the services and VirtualServices that `hosts` name (Istio `selectServices`,
+    `SelectVirtualServices`): a VirtualService is seen when one of its hosts overlaps an entry, a service
+    when its host lies within one. Where VirtualServices lead to is not looked up here: it may be any
+    service of the registry."""
 
-    def __init__(self, view: RegistryView, hosts: tuple[EgressHost, ...]) -> None:
-        self._view = view
-        self._hosts = hosts
-        self._reached: frozenset[str] = frozenset()
-        self._reached_at = -1
+    def __init__(self, view: RegistryView, listeners: tuple[tuple[EgressHost, ...], ...]) -> None:
+        self.inner = view
+        self._listeners = listeners
 
     def version(self) -> int:
-        return self._view.version()
+        return self.inner.version()
 
     def claims(self, kind: Kind, host: str) -> tuple[Record, ...]:
-        found = self._view.claims(kind, host)
+        found = self.inner.claims(kind, host)
         if kind not in (Kind.SERVICE_ENTRY, Kind.VIRTUAL_SERVICE):
             return found
         return tuple(record for record in found if self._sees(record.resource, host))
 
     def records(self, kind: Kind) -> tuple[Record, ...]:
-        found = self._view.records(kind)
+        found = self.inner.records(kind)
         if kind not in (Kind.SERVICE_ENTRY, Kind.VIRTUAL_SERVICE):
             return found
         return tuple(record for record in found if self._sees(record.resource, ""))
@@ -135,62 +146,45 @@ class SidecarView:
     def _sees(self, resource: Resource, key: str) -> bool:
         spec = resource.spec
         namespace = resource.metadata.namespace
-        patterns = [e.pattern for e in self._hosts if e.namespace in ("*", namespace)]
         if isinstance(spec, VirtualService):
             if not spec.hosts:
                 return True  # a delegate: reached by name alone
-            full = [_key(qualified(host, namespace)) for host in spec.hosts]
-            return any(hosts_overlap(host, p) for host in full for p in patterns)
-        assert isinstance(spec, ServiceEntry)
-        by_host = key and not key.startswith("/")
-        names = (key,) if by_host else tuple(_key(host) for host in spec.hosts)
-        if any(host_is_subset(name, pattern) for name in names for pattern in patterns):
-            return True
-        return not self._destinations().isdisjoint(names)
-
-    def _destinations(self) -> frozenset[str]:
-        """The hosts that seen VirtualServices lead to."""
-        version = self._view.version()
-        if version != self._reached_at:
-            self._reached = frozenset(
-                _key(name)
-                for record in self._view.records(Kind.VIRTUAL_SERVICE)
-                if self._sees(record.resource, "")
-                for destination in destinations_of(record.resource)
-                for name in (
-                    destination.host,
-                    qualified(destination.host, record.resource.metadata.namespace),
-                )
-            )
-            self._reached_at = version
-        return self._reached
+            names = tuple(_key(qualified(host, namespace)) for host in spec.hosts)
+            test: Callable[[str, str], bool] = hosts_overlap
+        else:
+            assert isinstance(spec, ServiceEntry)
+            is_host = key and key[0] != "/"
+            names = (key,) if is_host else tuple(_key(host) for host in spec.hosts)
+            test = host_is_subset
+        return any(_shows(hosts, namespace, names, test) for hosts in self._listeners)
 
 
-def destinations_of(resource: Resource) -> Iterator[Destination]:
-    """Every destination that a VirtualService names, mirrors too."""
-    spec = resource.spec
-    assert isinstance(spec, VirtualService)
-    for route in spec.http:
-        for target in route.route:
-            yield target.destination
-        if route.mirror is not None:
-            yield route.mirror
-        for mirror in route.mirrors:
-            if mirror.destination is not None:
-                yield mirror.destination
-    for tls in spec.tls:
-        for one in tls.route:
-            yield one.destination
-    for tcp in spec.tcp:
-        for one in tcp.route:
-            yield one.destination
+def _shows(
+    hosts: tuple[EgressHost, ...],
+    namespace: str,
+    names: tuple[str, ...],
+    test: Callable[[str, str], bool],
+) -> bool:
+    """Whether a listener shows one of the names of a resource."""
+    ours = [one for one in hosts if one.namespace in ("*", namespace)]
+    return any(
+        any(test(name, one.pattern) for one in ours if not one.is_excluded)
+        and not any(host_is_subset(name, one.pattern) for one in ours if one.is_excluded)
+        for name in names
+    )
 
 
 def _hosts(hosts: tuple[str, ...], namespace: str) -> tuple[EgressHost, ...]:
+    """The entries that show or exclude something; "~/*" is written by who shows nothing."""
     found = []
     for entry in hosts:
         space, _, pattern = entry.partition("/")
-        found.append(EgressHost(namespace if space == "." else space, _key(pattern)))
+        if (space, pattern) == ("~", "*"):
+            continue
+        is_excluded = space[0] == "~"
+        space = space.removeprefix("~") or "*"
+        space = namespace if space == "." else space
+        found.append(EgressHost(space, _key(pattern), is_excluded))
     return tuple(found)
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from egressd.api.export import is_exported
 from egressd.api.resource import Kind
 from egressd.registry.claims import is_delegate_key
+from egressd.registry.lookup import RecordingView
 from egressd.registry.records import Record
+from egressd.registry.sidecar import SidecarView
 from egressd.registry.view import RegistryView
 
 
@@ -18,14 +20,14 @@ class VisibleView:
     one host in several namespaces, the client's own is meant)."""
 
     def __init__(self, view: RegistryView, namespace: str) -> None:
-        self._view = view
+        self.inner = view
         self._namespace = namespace
 
     def version(self) -> int:
-        return self._view.version()
+        return self.inner.version()
 
     def claims(self, kind: Kind, host: str) -> tuple[Record, ...]:
-        found = self._view.claims(kind, host)
+        found = self.inner.claims(kind, host)
         if is_delegate_key(host):
             return found
         if not all(is_exported(record.resource, self._namespace) for record in found):
@@ -35,11 +37,20 @@ class VisibleView:
         return found
 
     def records(self, kind: Kind) -> tuple[Record, ...]:
-        found = self._view.records(kind)
+        found = self.inner.records(kind)
         return tuple(r for r in found if is_exported(r.resource, self._namespace))
 
     def _is_foreign(self, record: Record) -> bool:
         return record.resource.metadata.namespace != self._namespace
 
 
-__all__ = ["VisibleView", "is_exported"]
+def recording_view(view: RegistryView, namespace: str) -> RecordingView:
+    """What a client of a namespace sees, for compiling; destinations are found past the Sidecar."""
+    whole = view
+    while isinstance(whole, (VisibleView, SidecarView)):
+        whole = whole.inner
+    registry = VisibleView(whole, namespace) if whole is not view else None
+    return RecordingView(VisibleView(view, namespace), registry)
+
+
+__all__ = ["VisibleView", "is_exported", "recording_view"]

@@ -1,30 +1,21 @@
-"""From resources to the route table of one name (Istio `VirtualService.http`, implicit routes)."""
+"""From a VirtualService to routes (Istio `VirtualService.http`)."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
 
 from egressd.api.resource import Resource
 from egressd.api.virtual_service import (
     Destination,
+    HTTPMatchRequest,
     HTTPRoute,
     HTTPRouteDestination,
     VirtualService,
 )
-from egressd.registry.exposure import Exposure, find_bound
-from egressd.registry.lookup import (
-    MESH_GATEWAY,
-    RecordingView,
-    Service,
-    choose_port,
-    find_service,
-    find_virtual_service,
-    meant_host,
-    service_host,
-)
-from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
-from egressd.registry.view import RegistryView
-from egressd.registry.visibility import VisibleView
+from egressd.registry.lookup import RecordingView, find_service, service_host
+from egressd.registry.profile import NodeProfile
 from egressd.routing.actions import (
-    DEFAULT_RETRY,
     authority_of,
     cors_of,
     direct_response,
@@ -34,125 +25,37 @@ from egressd.routing.actions import (
     retry_policy,
     rewrite_of,
 )
+from egressd.routing.client import Client, LeftOut, kept_blocks
 from egressd.routing.conditions import compile_match
 from egressd.routing.delegate import expand
-from egressd.routing.table import (
-    ClusterKey,
-    Mirror,
-    Route,
-    RouteTable,
-    WeightedCluster,
-    shared,
-)
+from egressd.routing.table import ClusterKey, Mirror, Route, WeightedCluster, shared
 
 
-def compile_routes(
-    view: RegistryView,
-    host: str,
-    requested_port: int | None,
-    *,
-    gateway: str = MESH_GATEWAY,
-    exposures: tuple[Exposure, ...] = (),
-    profile: NodeProfile = DEFAULT_PROFILE,
-) -> RouteTable | None:
-    """The table of a name, or None when neither a VirtualService nor a ServiceEntry claims it.
+class Compiled(NamedTuple):
+    """The routes of one VirtualService that may serve a client, and those that cannot."""
 
-    An explicit VirtualService replaces the implicit route of the ServiceEntry entirely.
-    """
-    recording = RecordingView(VisibleView(view, profile.namespace))
-    if exposures:
-        return _gateway_table(recording, host, requested_port or 80, exposures, profile)
-    host = meant_host(recording, host, profile.namespace)
-    service = find_service(recording, host)
-    port = _addressed_port(service, requested_port)
-    found = find_virtual_service(recording, host, gateway, profile.namespace)
-    if found is not None:
-        claim, record = found
-        spec = record.resource.spec
-        assert isinstance(spec, VirtualService)
-        routes = _compile_routes(recording, record.resource, port, profile)
-        return RouteTable(
-            claim=claim,
-            resource=record.resource.ref,
-            port=port,
-            routes=routes,
-            depends_on=frozenset(recording.asked),
-            needs_headers=_needs_headers(routes),
-            service=service.host if service is not None else "",
-        )
-    if service is None:
-        return None
-    return RouteTable(
-        claim=service.host,
-        resource=service.refs[0],
-        port=port,
-        routes=(_implicit_route(service, port),),
-        depends_on=frozenset(recording.asked),
-        service=service.host,
-    )
+    routes: tuple[Route, ...]
+    left_out: tuple[LeftOut, ...]
 
 
-def _gateway_table(
-    view: RecordingView,
-    host: str,
-    port: int,
-    exposures: tuple[Exposure, ...],
-    profile: NodeProfile,
-) -> RouteTable | None:
-    """A name on a Gateway's port: only a bound VirtualService serves it (Istio); the port addressed
-    is the server's."""
-    found = find_bound(view, host, exposures)
-    if found is None:
-        return None
-    resource = found.record.resource
+def compile_virtual_service(
+    view: RecordingView, resource: Resource, client: Client, profile: NodeProfile
+) -> Compiled:
+    """The `http` routes of a VirtualService in order, those of delegates in the place of the routes that
+    name them."""
     spec = resource.spec
     assert isinstance(spec, VirtualService)
-    routes = _compile_routes(view, resource, port, profile)
-    return RouteTable(
-        claim=found.claim,
-        resource=resource.ref,
-        port=port,
-        routes=routes,
-        depends_on=frozenset(view.asked),
-        needs_headers=_needs_headers(routes),
-        gateway=found.gateway,
-    )
-
-
-def _addressed_port(service: Service | None, requested: int | None) -> int:
-    if service is not None:
-        chosen = choose_port(service, requested)
-        if chosen is not None:
-            return chosen.number
-    return requested or 80
-
-
-def _implicit_route(service: Service, port: int) -> Route:
-    key = ClusterKey(service.host, "", port)
-    return Route(
-        name="default",
-        place="implicit",
-        matches=(),
-        destinations=(WeightedCluster(key, 100, 100),),
-        total_weight=100,
-        retry=DEFAULT_RETRY,
-    )
-
-
-def _needs_headers(routes: tuple[Route, ...]) -> bool:
-    return any(match.needs_headers for route in routes for match in route.matches)
-
-
-def _compile_routes(
-    view: RecordingView, resource: Resource, port: int, profile: NodeProfile
-) -> tuple[Route, ...]:
-    spec = resource.spec
-    assert isinstance(spec, VirtualService)
-    return tuple(
-        _compile_route(view, owner, place, route, port, profile)
-        for index, written in enumerate(spec.http)
-        for owner, place, route in expand(view, resource, index, written)
-    )
+    routes: list[Route] = []
+    left_out: list[LeftOut] = []
+    for index, written in enumerate(spec.http):
+        for owner, place, route in expand(view, resource, index, written):
+            kept, why = kept_blocks(route.match, client, owner.metadata.namespace)
+            if kept or not route.match:
+                compiled = _compile_route(view, owner, place, route, kept, client.port, profile)
+                routes.append(replace(compiled, closed=why) if why else compiled)
+            else:
+                left_out.append(LeftOut(place, why, len(routes)))
+    return Compiled(tuple(routes), tuple(left_out))
 
 
 def _compile_route(
@@ -160,6 +63,7 @@ def _compile_route(
     resource: Resource,
     place: str,
     route: HTTPRoute,
+    blocks: list[tuple[int, HTTPMatchRequest]],
     port: int,
     profile: NodeProfile,
 ) -> Route:
@@ -171,10 +75,7 @@ def _compile_route(
     return Route(
         name=route.name,
         place=place,
-        matches=tuple(
-            compile_match(match, n, resource.metadata.namespace, profile.normalizes_paths)
-            for n, match in enumerate(route.match)
-        ),
+        matches=tuple(compile_match(match, n, profile.normalizes_paths) for n, match in blocks),
         destinations=destinations,
         total_weight=destinations[-1].cumulative if destinations else 0,
         redirect=redirect_of(route.redirect),
@@ -245,12 +146,13 @@ def _destinations(
 def destination_key(
     view: RecordingView, resource: Resource, destination: Destination, addressed: int
 ) -> ClusterKey:
-    """The cluster that a destination names (Istio `Destination`); its port is the one addressed where
-    the service has it, else the service's own choice."""
-    host = service_host(view, destination.host, resource.metadata.namespace)
-    service = find_service(view, host)
+    """The cluster that a destination names (Istio `Destination`). Its port is the one addressed, or the
+    only one that the service has; a service of several of which none is the one addressed has no such
+    cluster (Istio `GetDestinationCluster`)."""
+    host = service_host(view.destinations, destination.host, resource.metadata.namespace)
     if destination.port is not None and destination.port.number:
         return ClusterKey(host, destination.subset, destination.port.number)
-    chosen = choose_port(service, addressed) if service is not None else None
-    number = chosen.number if chosen is not None else addressed
-    return ClusterKey(host, destination.subset, number)
+    service = find_service(view.destinations, host)
+    if service is not None and len(service.ports) == 1:
+        return ClusterKey(host, destination.subset, service.ports[0].number)
+    return ClusterKey(host, destination.subset, addressed)

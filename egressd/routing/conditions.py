@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import re2
@@ -12,7 +12,6 @@ from egressd.api.message import StringMatch
 from egressd.api.names import is_authority
 from egressd.api.secret import REDACTED, carries_credentials
 from egressd.api.virtual_service import HTTPMatchRequest
-from egressd.registry.claims import qualified_gateways
 from egressd.routing.authority import configured_authority
 from egressd.routing.path import configured_path
 from egressd.routing.request import BETWEEN_VALUES, Request
@@ -96,14 +95,9 @@ def _named_in_words(name: str, match: StringMatch) -> str:
     return f'{kind}"{REDACTED}"' if quote and carries_credentials(name) else words
 
 
-def compile_match(
-    match: HTTPMatchRequest,
-    index: int,
-    namespace: str = "default",
-    normalizes_paths: bool = True,
-) -> Match:
-    """One match block; its conditions are ANDed in a fixed order, the path first. `namespace` is that of
-    the resource: gateways are named relative to it."""
+def compile_match(match: HTTPMatchRequest, index: int, normalizes_paths: bool = True) -> Match:
+    """What one match block asks of a request; its conditions are ANDed in a fixed order, the path first.
+    What it asks of the client was decided before (`egressd.routing.client`)."""
     kind, path, path_predicate = "", b"", None
     text: list[tuple[str, str, Predicate]] = []
     place = f"match[{index}]"
@@ -112,7 +106,7 @@ def compile_match(
         kind, path, path_predicate, test = _path(match.uri, match.ignore_uri_case, form)
         case = " ignoring case" if match.ignore_uri_case else ""
         text.append((f"{place}.uri", in_words(match.uri) + case, test))
-    rest = _conditions(match, place, namespace)
+    rest = _conditions(match, place)
     return Match(
         path_kind=kind,
         path=path,
@@ -120,6 +114,7 @@ def compile_match(
         path_predicate=path_predicate,
         predicates=tuple(predicate for _, _, predicate in rest),
         text=(*text, *rest),
+        index=index,
         needs_headers=bool(match.headers or match.without_headers),
         stat_prefix=match.stat_prefix,
     )
@@ -134,16 +129,14 @@ def _path(
         return test(request.path)
 
     if uri.regex is not None:
-        return "regex", b"", predicate, predicate
+        return "regex", uri.regex.encode(), predicate, predicate
     if uri.exact is not None:
         return "exact", form(uri.exact), predicate if ignore_case else None, predicate
     path = form(uri.prefix or "")
     return "prefix", path, predicate if ignore_case else None, predicate
 
 
-def _conditions(
-    match: HTTPMatchRequest, place: str, namespace: str
-) -> list[tuple[str, str, Predicate]]:
+def _conditions(match: HTTPMatchRequest, place: str) -> list[tuple[str, str, Predicate]]:
     found: list[tuple[str, str, Predicate]] = []
 
     def add(field: str, words: str, predicate: Predicate) -> None:
@@ -156,8 +149,6 @@ def _conditions(
     if match.authority is not None:
         test = string_test(match.authority, form=_authority_form)
         add("authority", in_words(match.authority), _on_authority(test))
-    if match.port:
-        add("port", f"is {match.port}", _on_port(match.port))
     for name, value in match.headers.items():
         add(
             f"headers[{name}]",
@@ -179,17 +170,6 @@ def _conditions(
             _named_in_words(name, value),
             _on_query(name, string_test(value)),
         )
-    if match.gateways:
-        # Istio: the gateways of a match are independent of its source; where they are given they decide.
-        gateways = qualified_gateways(match.gateways, namespace)
-        add("gateways", f"one of {','.join(gateways)}", _on_gateway(gateways))
-        return found
-    if match.source_labels:
-        words = "has " + ",".join(f"{k}={v}" for k, v in match.source_labels.items())
-        add("sourceLabels", words, _on_labels(match.source_labels))
-    if match.source_namespace:
-        source = match.source_namespace
-        add("sourceNamespace", f"is {source}", _on_namespace(source))
     return found
 
 
@@ -211,23 +191,6 @@ def _on_scheme(test: ByteTest) -> Predicate:
 
 def _on_authority(test: ByteTest) -> Predicate:
     return lambda request: test(request.authority)
-
-
-def _on_port(port: int) -> Predicate:
-    return lambda request: request.port == port
-
-
-def _on_namespace(namespace: str) -> Predicate:
-    return lambda request: request.source_namespace == namespace
-
-
-def _on_gateway(gateways: tuple[str, ...]) -> Predicate:
-    return lambda request: request.gateway in gateways
-
-
-def _on_labels(labels: Mapping[str, str]) -> Predicate:
-    wanted = tuple(labels.items())
-    return lambda request: all(request.source_labels.get(k) == v for k, v in wanted)
 
 
 def _on_header(name: str, test: ByteTest, missing: bytes | None = None) -> Predicate:

@@ -18,14 +18,13 @@ from egressd.api.message import StringMatch
 from egressd.api.resource import Kind, Resource
 from egressd.api.virtual_service import Destination, HTTPMatchRequest, HTTPRoute, VirtualService
 from egressd.registry.claims import delegate_key, qualified_gateways
-from egressd.registry.lookup import service_host
-from egressd.registry.view import RegistryView
+from egressd.registry.lookup import RecordingView, service_host
 
 T = TypeVar("T")
 
 
 def expand(
-    view: RegistryView, root: Resource, index: int, route: HTTPRoute
+    view: RecordingView, root: Resource, index: int, route: HTTPRoute
 ) -> Iterator[tuple[Resource, str, HTTPRoute]]:
     """The routes that a written route stands for: (resource whose namespace names are relative to,
     place, route). A delegate that is not there gives none (Istio)."""
@@ -47,7 +46,7 @@ def expand(
                 yield record.resource, where, merged
 
 
-def _absolute(view: RegistryView, route: HTTPRoute, namespace: str) -> HTTPRoute:
+def _absolute(view: RecordingView, route: HTTPRoute, namespace: str) -> HTTPRoute:
     """The names of what a delegate may inherit, in full: they are relative to the namespace of the
     resource that they stand in, and after the merge nobody knows which that was."""
     return msgspec.structs.replace(
@@ -64,9 +63,9 @@ def _absolute(view: RegistryView, route: HTTPRoute, namespace: str) -> HTTPRoute
     )
 
 
-def _in_full(view: RegistryView, destination: Destination, namespace: str) -> Destination:
+def _in_full(view: RecordingView, destination: Destination, namespace: str) -> Destination:
     return msgspec.structs.replace(
-        destination, host=service_host(view, destination.host, namespace)
+        destination, host=service_host(view.destinations, destination.host, namespace)
     )
 
 

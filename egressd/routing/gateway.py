@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from egressd.api.age import creation_order
 from egressd.api.gateway import Gateway, Server, ServerTLSMode, ServerTLSSettings
 from egressd.api.names import is_http, is_tls
 from egressd.api.resource import Kind, Problem, Resource, Severity
@@ -134,7 +135,7 @@ def _selected(view: RegistryView, profile: NodeProfile) -> list[Resource]:
         assert isinstance(spec, Gateway)
         if all(profile.labels.get(key) == value for key, value in spec.selector.items()):
             chosen.append(record.resource)
-    return sorted(chosen, key=lambda r: (r.metadata.creation_timestamp or "~", r.ref))
+    return sorted(chosen, key=lambda r: (creation_order(r), r.metadata.name, r.ref))
 
 
 def _server(resource: Resource, index: int, server: Server) -> GatewayServer:

@@ -1,28 +1,32 @@
 """Routes of connections: by SNI (`VirtualService.tls`) and by address and port (`tcp`). Pure.
 
-First match in order wins; the VirtualService is found as for HTTP, the SNI being the host. A
-connection that a VirtualService owns and none of its routes matches is closed.
+The VirtualService is found as for HTTP, the SNI being the host. Of `tls` routes the one with the most
+specific server name wins (Envoy matches filter chains so), else the first that applies; a connection
+that a VirtualService owns and none of its routes matches is closed.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from egressd.api.resource import Resource
 from egressd.api.virtual_service import (
     L4MatchAttributes,
     RouteDestination,
+    TCPRoute,
     TLSMatchAttributes,
+    TLSRoute,
     VirtualService,
 )
-from egressd.registry.claims import MESH, gateway_names, qualified_gateways
-from egressd.registry.exposure import Exposure, bound_records, find_bound
-from egressd.registry.lookup import RecordingView, candidates, find_virtual_service, host_key
+from egressd.registry.claims import MESH
+from egressd.registry.exposure import Bound, Exposure, bound_claims, bound_records
+from egressd.registry.lookup import RecordingView, candidates, find_virtual_services, host_key
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.view import RegistryView
-from egressd.registry.visibility import VisibleView
+from egressd.registry.visibility import recording_view
+from egressd.routing.client import Client, LeftOut, kept_blocks
 from egressd.routing.compile import destination_key
 from egressd.routing.table import WeightedCluster
 
@@ -37,9 +41,6 @@ class Connection:
     sni: str = ""
     destination: str = ""  # IP address that the client meant, "" = not known
     source: str = ""  # IP address of the client
-    gateway: str = MESH
-    labels: Mapping[str, str] = field(default_factory=dict)
-    namespace: str = "default"
 
 
 L4Test = Callable[[Connection], bool]
@@ -50,6 +51,7 @@ class L4Match:
     """One match block: all tests hold."""
 
     tests: tuple[tuple[str, str, L4Test], ...]  # (field path, condition in words, test)
+    sni_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +59,23 @@ class L4Route:
     """One `tls` or `tcp` route."""
 
     place: str  # "VirtualService/default/db spec.tcp[0]"
-    gateways: tuple[str, ...]
     matches: tuple[L4Match, ...]  # empty = always (tcp)
     destinations: tuple[WeightedCluster, ...]
     total_weight: int
+    closed: tuple[str, ...] = ()  # why other match blocks of it are not for this client
+    is_partial: bool = False  # every block asks for a destination address (`destinationSubnets`)
 
 
 @dataclass(frozen=True, slots=True)
 class L4Table:
-    """The connection routes that may apply to a name or port, in order."""
+    """The connection routes that may apply to a name or port, in order. `resources` have the name; those
+    without a route that is left for this client do not own it."""
 
     resources: tuple[str, ...]
     tls: tuple[L4Route, ...]
     tcp: tuple[L4Route, ...]
     depends_on: frozenset[str]
-    gateway: str = MESH
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def compile_l4(
@@ -83,51 +87,92 @@ def compile_l4(
     profile: NodeProfile = DEFAULT_PROFILE,
 ) -> L4Table:
     """The routes of a name (SNI or CONNECT host; "" = none known) in the scope of a gateway's port
-    (`exposures`) or of the mesh. Nothing found is an empty table."""
-    recording = RecordingView(VisibleView(view, profile.namespace))
-    gateway = MESH
-    found: list[Resource] = []
-    if exposures:
-        if name and (bound := find_bound(recording, name, exposures)) is not None:
-            gateway, found = bound.gateway, [bound.record.resource]
-        elif not name:
-            records = bound_records(recording, exposures)
-            found = [bound.record.resource for bound in records]
-            gateway = records[0].gateway if records else exposures[0].gateway
-    elif name and (claimed := find_virtual_service(recording, name)) is not None:
-        found = [claimed[1].resource]
+    (`exposures`) or of the mesh. Of each protocol those of the most specific claim that has some; on a
+    Gateway several VirtualServices may share it. Nothing found is an empty table."""
+    recording = recording_view(view, profile.namespace)
     tls: list[L4Route] = []
     tcp: list[L4Route] = []
-    for resource in found:
-        spec = resource.spec
-        assert isinstance(spec, VirtualService)
-        gateways = gateway_names(resource)
-        for index, route in enumerate(spec.tls):
-            blocks = tuple(
-                _tls_match(m, f"match[{n}]", resource) for n, m in enumerate(route.match)
-            )
-            place = f"{resource.ref} spec.tls[{index}]"
-            tls.append(_route(recording, resource, place, gateways, blocks, route.route, port))
-        for index, tcp_route in enumerate(spec.tcp):
-            blocks = tuple(
-                _l4_match(m, f"match[{n}]", resource) for n, m in enumerate(tcp_route.match)
-            )
-            place = f"{resource.ref} spec.tcp[{index}]"
-            tcp.append(_route(recording, resource, place, gateways, blocks, tcp_route.route, port))
+    left_out: list[LeftOut] = []
+    resources: dict[str, None] = {}
+    for group in _claiming(recording, name, exposures, profile):
+        found: tuple[list[L4Route], list[L4Route]] = ([], [])
+        for resource, gateway in group:
+            client = Client(port, gateway, profile.labels, profile.namespace)
+            spec = resource.spec
+            assert isinstance(spec, VirtualService)
+            found[0].extend(_compile(recording, resource, "tls", spec.tls, client, left_out))
+            found[1].extend(_compile(recording, resource, "tcp", spec.tcp, client, left_out))
+        if not resources or (found[0] and not tls) or (found[1] and not tcp):
+            resources.update(dict.fromkeys(resource.ref for resource, _ in group))
+        tls, tcp = tls or found[0], tcp or found[1]
     return L4Table(
-        tuple(resource.ref for resource in found),
-        tuple(tls),
-        tuple(tcp),
-        frozenset(recording.asked),
-        gateway,
+        tuple(resources), tuple(tls), tuple(tcp), frozenset(recording.asked), tuple(left_out)
     )
 
 
-def match_l4(routes: Iterable[L4Route], connection: Connection) -> L4Route | None:
+def _claiming(
+    view: RecordingView, name: str, exposures: tuple[Exposure, ...], profile: NodeProfile
+) -> list[list[tuple[Resource, str]]]:
+    """The VirtualServices that have a name, with the gateway that each is found through; those of one
+    claim together, the most specific first."""
+    namespace = profile.namespace
+    if not exposures:
+        found = find_virtual_services(view, name, MESH, namespace) if name else ()
+        return [[(record.resource, MESH)] for _, record in found]
+    if name:
+        groups = list(bound_claims(view, name, exposures, namespace).values())
+    else:
+        groups = [bound_records(view, exposures, namespace)]
+    return [_once(group) for group in groups if group]
+
+
+def _once(bound: list[Bound]) -> list[tuple[Resource, str]]:
+    pairs = {(b.record.resource.ref, b.exposure.gateway): b.record.resource for b in bound}
+    return [(resource, gateway) for (_, gateway), resource in pairs.items()]
+
+
+def _compile(
+    view: RecordingView,
+    resource: Resource,
+    field: str,
+    written: Sequence[TLSRoute | TCPRoute],
+    client: Client,
+    left_out: list[LeftOut],
+) -> list[L4Route]:
+    """The `tls` or `tcp` routes that may serve a client; the others are added to `left_out`."""
+    compiled = []
+    for index, route in enumerate(written):
+        place = f"{resource.ref} spec.{field}[{index}]"
+        blocks: Sequence[TLSMatchAttributes | L4MatchAttributes] = route.match
+        kept, why = kept_blocks(blocks, client, resource.metadata.namespace)
+        if kept or not route.match:
+            matches = tuple(_match(block, f"match[{at}]") for at, block in kept)
+            is_partial = bool(kept) and all(block.destination_subnets for _, block in kept)
+            compiled.append(
+                _route(view, resource, place, matches, route.route, client.port, why, is_partial)
+            )
+        else:
+            left_out.append(LeftOut(place, why))
+    return compiled
+
+
+def match_tls(routes: Iterable[L4Route], connection: Connection) -> L4Route | None:
+    """The route that has the most specific server name, of several the first."""
+    order = {key: at for at, key in enumerate(candidates(connection.sni))}
+    best: tuple[int, L4Route] | None = None
+    for route in routes:
+        for match in route.matches:
+            rank = min(
+                (order[host] for host in match.sni_hosts if host in order), default=len(order)
+            )
+            if (best is None or rank < best[0]) and _holds(match, connection):
+                best = (rank, route)
+    return best[1] if best is not None else None
+
+
+def match_tcp(routes: Iterable[L4Route], connection: Connection) -> L4Route | None:
     """The first route that applies."""
     for route in routes:
-        if connection.gateway not in route.gateways:
-            continue
         if not route.matches or any(_holds(match, connection) for match in route.matches):
             return route
     return None
@@ -141,10 +186,11 @@ def _route(
     view: RecordingView,
     resource: Resource,
     place: str,
-    gateways: tuple[str, ...],
     matches: tuple[L4Match, ...],
     routes: tuple[RouteDestination, ...],
     port: int,
+    closed: tuple[str, ...],
+    is_partial: bool,
 ) -> L4Route:
     compiled: list[WeightedCluster] = []
     total = 0
@@ -154,44 +200,24 @@ def _route(
             total += weight
             key = destination_key(view, resource, target.destination, port)
             compiled.append(WeightedCluster(key, weight, total))
-    return L4Route(place, gateways, matches, tuple(compiled), total)
+    return L4Route(place, matches, tuple(compiled), total, closed, is_partial)
 
 
-def _tls_match(match: TLSMatchAttributes, path: str, resource: Resource) -> L4Match:
-    hosts = tuple(host_key(host) for host in match.sni_hosts)
-    tests = [(f"{path}.sniHosts", f"one of {','.join(hosts)}", _on_sni(hosts))]
-    return L4Match((*tests, *_common(match, path, resource)))
-
-
-def _l4_match(match: L4MatchAttributes, path: str, resource: Resource) -> L4Match:
-    tests = _common(match, path, resource)
-    if match.source_subnet:
-        networks = (_network(match.source_subnet),)
-        tests.append((f"{path}.sourceSubnet", match.source_subnet, _on_source(networks)))
-    return L4Match(tuple(tests))
-
-
-def _common(
-    match: TLSMatchAttributes | L4MatchAttributes, path: str, resource: Resource
-) -> list[tuple[str, str, L4Test]]:
+def _match(match: TLSMatchAttributes | L4MatchAttributes, path: str) -> L4Match:
+    """What one block asks of a connection; what it asks of the client was decided before."""
     tests: list[tuple[str, str, L4Test]] = []
+    hosts: tuple[str, ...] = ()
+    if isinstance(match, TLSMatchAttributes):
+        hosts = tuple(host_key(host) for host in match.sni_hosts)
+        tests.append((f"{path}.sniHosts", f"one of {','.join(hosts)}", _on_sni(hosts)))
     if match.destination_subnets:
         networks = tuple(_network(text) for text in match.destination_subnets)
         words = f"one of {','.join(match.destination_subnets)}"
         tests.append((f"{path}.destinationSubnets", words, _on_destination(networks)))
-    if match.port:
-        tests.append((f"{path}.port", str(match.port), _on_port(match.port)))
-    if match.source_labels:
-        words = ",".join(f"{k}={v}" for k, v in match.source_labels.items())
-        tests.append((f"{path}.sourceLabels", words, _on_labels(match.source_labels)))
-    if match.source_namespace:
-        namespace = match.source_namespace
-        tests.append((f"{path}.sourceNamespace", namespace, _on_namespace(namespace)))
-    if match.gateways:
-        own = resource.metadata.namespace
-        names = qualified_gateways(match.gateways, own)
-        tests.append((f"{path}.gateways", f"one of {','.join(names)}", _on_gateway(names)))
-    return tests
+    if isinstance(match, L4MatchAttributes) and match.source_subnet:
+        networks = (_network(match.source_subnet),)
+        tests.append((f"{path}.sourceSubnet", match.source_subnet, _on_source(networks)))
+    return L4Match(tuple(tests), hosts)
 
 
 def _network(text: str) -> Network:
@@ -224,23 +250,6 @@ def _on_destination(networks: tuple[Network, ...]) -> L4Test:
 
 def _on_source(networks: tuple[Network, ...]) -> L4Test:
     return lambda connection: _inside(connection.source, networks)
-
-
-def _on_port(port: int) -> L4Test:
-    return lambda connection: connection.port == port
-
-
-def _on_labels(labels: Mapping[str, str]) -> L4Test:
-    wanted = tuple(labels.items())
-    return lambda connection: all(connection.labels.get(k) == v for k, v in wanted)
-
-
-def _on_namespace(namespace: str) -> L4Test:
-    return lambda connection: connection.namespace == namespace
-
-
-def _on_gateway(gateways: tuple[str, ...]) -> L4Test:
-    return lambda connection: connection.gateway in gateways
 
 
 def parse_auto_passthrough(sni: str) -> tuple[int, str, str] | None:

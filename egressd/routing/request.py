@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +22,3 @@ class Request:
     port: int  # the service port addressed
     headers: dict[bytes, bytes] = field(default_factory=dict)
     scheme: bytes = b"http"
-    gateway: str = "mesh"
-    source_labels: Mapping[str, str] = field(default_factory=dict)
-    source_namespace: str = "default"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar, cast
 
+from egressd.routing.client import LeftOut
 from egressd.routing.request import Request
 
 Predicate = Callable[[Request], bool]
@@ -138,8 +139,16 @@ class Match:
     path_predicate: Predicate | None  # regex or ignore-case forms; None for plain exact and prefix
     predicates: tuple[Predicate, ...]
     text: tuple[tuple[str, str, Predicate], ...]  # (field path, condition in words, its predicate)
+    index: int = 0  # of the block as it is written
     needs_headers: bool = False  # some condition looks at headers other than Host
     stat_prefix: str = ""  # Istio HTTPMatchRequest.statPrefix: names the route in metrics
+
+    @property
+    def takes_everything(self) -> bool:
+        """No request gets past it: prefix "/" or regex ".*", and no other condition (Istio
+        `IsCatchAllRoute`)."""
+        every = ("prefix", b"/"), ("regex", b".*"), ("", b"")
+        return not self.predicates and (self.path_kind, self.path) in every
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +170,7 @@ class Route:
     response_headers: HeaderOps | None = None
     mirrors: tuple[Mirror, ...] = ()
     cors: Cors | None = None
+    closed: tuple[str, ...] = ()  # why other match blocks of it are not for this client
 
 
 T = TypeVar("T", bound=Hashable)
@@ -190,4 +200,5 @@ class RouteTable:
     ]  # every host key looked up while compiling: a change of one of these drops it
     needs_headers: bool = False  # some match or operation looks at headers other than Host
     service: str = ""  # host of the ServiceEntry addressed, where there is one
-    gateway: str = "mesh"  # "namespace/name" of the Gateway that the name was found through
+    left_out: tuple[LeftOut, ...] = ()  # routes that are not for this client
+    merged: tuple[str, ...] = ()  # younger VirtualServices whose routes are in it, too (Gateways)

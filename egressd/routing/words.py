@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from egressd.api.secret import shown_header
 from egressd.routing.l4 import Connection, L4Match
 from egressd.routing.request import Request
@@ -35,10 +33,6 @@ def _found(field: str, request: Request) -> str:
         "method": request.method.decode("latin-1"),
         "scheme": request.scheme.decode("latin-1"),
         "authority": request.authority.decode("latin-1"),
-        "port": str(request.port),
-        "sourceLabels": _labels(request.source_labels),
-        "sourceNamespace": request.source_namespace,
-        "gateways": request.gateway,
     }
     return values.get(kind, "something else")
 
@@ -52,17 +46,9 @@ def first_l4_failure(match: L4Match, connection: Connection) -> str:
                 "sniHosts": connection.sni or "no server name",
                 "destinationSubnets": connection.destination or "no known destination",
                 "sourceSubnet": connection.source or "no known source",
-                "port": str(connection.port),
-                "sourceLabels": _labels(connection.labels),
-                "sourceNamespace": connection.namespace,
-                "gateways": connection.gateway,
             }
             return f"{field}: wants {words}, found {values.get(kind, 'something else')}"
     return ""
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    return ",".join(f"{k}={v}" for k, v in labels.items()) or "none"
 
 
 def retry_text(policy: RetryPolicy | None) -> str:

@@ -16,9 +16,10 @@ from egressd.api.resource import Kind
 from egressd.api.service_entry import Resolution, ServicePort
 from egressd.api.workload_entry import WorkloadEntry
 from egressd.registry.claims import namespace_key
-from egressd.registry.lookup import RecordingView, Service, find_destination_rules, find_service
+from egressd.registry.lookup import RecordingView, Service, find_service
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.records import Record
+from egressd.registry.rules import find_destination_rules
 from egressd.registry.view import RegistryView
 from egressd.registry.visibility import VisibleView
 from egressd.routing.table import ClusterKey
@@ -80,7 +81,7 @@ class Sources(NamedTuple):
 
     service: Service
     port: ServicePort | None  # None: the service states no ports
-    rules: list[Record]
+    rules: tuple[Record, ...]
     policy: EffectivePolicy
 
 
@@ -89,7 +90,7 @@ def cluster_sources(view: RegistryView, key: ClusterKey, profile: NodeProfile) -
     service = find_service(view, key.host)
     if service is None:
         raise UnknownCluster(f"destination {key.host}: no ServiceEntry has this host")
-    rules = find_destination_rules(view, key.host, profile, service.namespace)
+    rules = find_destination_rules(view, key.host, profile, service.namespace).rules
     port = next((port for port in service.ports if port.number == key.port), None)
     if port is None and service.ports:
         declared = ", ".join(str(port.number) for port in service.ports)
@@ -148,7 +149,7 @@ def _retry_budget(policy: EffectivePolicy, profile: NodeProfile) -> RetryBudget 
     return None if has_limit else profile.retry_budget
 
 
-def _policy(key: ClusterKey, rules: list[Record]) -> EffectivePolicy:
+def _policy(key: ClusterKey, rules: tuple[Record, ...]) -> EffectivePolicy:
     if key.subset and not rules:
         raise UnknownCluster(
             f"destination {key.host}: subset {key.subset!r}, but no DestinationRule has this host"

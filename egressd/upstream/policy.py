@@ -64,7 +64,7 @@ class _Level(NamedTuple):
     is_subset: bool
 
 
-def effective_policy(records: list[Record], subset: str, port: int) -> EffectivePolicy:
+def effective_policy(records: tuple[Record, ...], subset: str, port: int) -> EffectivePolicy:
     """The policy of a subset ("" = none named) at a port, from the rules of the host, which count as one
     (`find_destination_rules`). Raises `UnknownSubset`."""
     levels = list(_rule_level(records, port))
@@ -87,7 +87,7 @@ def effective_policy(records: list[Record], subset: str, port: int) -> Effective
     )
 
 
-def _rule_level(records: list[Record], port: int) -> Iterator[_Level]:
+def _rule_level(records: tuple[Record, ...], port: int) -> Iterator[_Level]:
     """The policy of the first rule that has one."""
     for record in records:
         policy = _rule(record).traffic_policy
@@ -101,7 +101,7 @@ def _rule(record: Record) -> DestinationRule:
     return record.resource.spec
 
 
-def _subset(records: list[Record], name: str) -> tuple[Record, int, Subset]:
+def _subset(records: tuple[Record, ...], name: str) -> tuple[Record, int, Subset]:
     names: list[str] = []
     for record in records:
         for index, subset in enumerate(_rule(record).subsets):

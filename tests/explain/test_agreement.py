@@ -16,8 +16,8 @@ from egressd.registry.records import Record
 from egressd.registry.view import RegistryView
 from egressd.routing.authority import parse_authority
 from egressd.routing.authorization import compile_authorizer
-from egressd.routing.compile import compile_routes
 from egressd.routing.table import RouteTable
+from egressd.routing.virtual_host import compile_routes
 from tests.explain.questions import request, step
 from tests.routing import authorization_rows
 from tests.routing.decisions import NAMES, ROWS, NameRow, Row

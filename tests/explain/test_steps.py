@@ -256,9 +256,9 @@ def test_a_delegate_is_followed_by_name_and_says_what_it_leaves_out() -> None:
 def test_a_delegate_that_is_not_exported_is_told() -> None:
     leaf = virtual("leaf", [], f"[{{{TO_A}}}]").replace("spec: {", "spec: {exportTo: [far], ")
     found = routed("delegate: {name: leaf}", "GET /", leaf)
-    assert step(found, "route").notes == (
-        "spec.http[0] delegates to default/leaf: it is not exported to default; no route",
-    )
+    told = "spec.http[0] delegates to default/leaf: it is not exported to default; no route"
+    assert told in step(found, "name").notes
+    assert (found.outcome.status, found.outcome.flag) == (502, "NR")  # and no service has the name
 
 
 def test_what_no_codec_would_take_is_400() -> None:
@@ -366,7 +366,12 @@ def test_a_tcp_route_is_told_with_those_that_do_not_match() -> None:
         Question("tcp", address="10.9.0.7", port=5432), l4_routes("tcp", "{port: 5433}")
     )
     assert why(step(missed, "route"), "tcp[0]") == ("match[0].port: wants 5433, found 5432",)
-    assert missed.outcome.kind == "closed"
+    assert missed.destinations[0].cluster == "outbound|5432||db.example"  # nothing of it is left
+    closed = connect(
+        Question("tcp", address="10.9.0.7", port=5432),
+        l4_routes("tcp", "{sourceSubnet: 10.8.0.0/16}"),
+    )
+    assert closed.outcome.kind == "closed"
 
 
 def test_tls_goes_by_its_server_name() -> None:

@@ -178,10 +178,10 @@ def test_on_a_gateway_a_tunnel_needs_a_bound_connection_route() -> None:
         view = view_of(DB, service("TCP"), *documents)
         names = Scope(view, NodeProfile(), exposures=(gateway,), port=8080)
         with pytest.raises(LocalReply) as refused:
-            connect_target(names, Connection(81, sni="p.example", gateway="default/g"), ())
+            connect_target(names, Connection(81, sni="p.example"), ())
         assert refused.value.status == status
     names = Scope(
         view_of(DB, service("TCP"), bound), NodeProfile(), exposures=(gateway,), port=8080
     )
-    target = connect_target(names, Connection(81, sni="p.example", gateway="default/g"), ())
+    target = connect_target(names, Connection(81, sni="p.example"), ())
     assert target.route is not None

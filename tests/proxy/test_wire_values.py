@@ -30,11 +30,11 @@ from egressd.registry.memory import MemoryView
 from egressd.registry.records import Record
 from egressd.routing.actions import rewrite_of
 from egressd.routing.authority import parse_authority
-from egressd.routing.compile import compile_routes
 from egressd.routing.match import rewrite_path
 from egressd.routing.path import PathNormalizer
 from egressd.routing.request import Request
 from egressd.routing.table import HeaderOps, Route
+from egressd.routing.virtual_host import compile_routes
 from egressd.upstream.compile_lb import hash_policy
 from egressd.upstream.preface import proxy_header
 from tests.routing.test_decisions import API

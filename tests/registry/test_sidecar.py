@@ -6,7 +6,8 @@ import pytest
 
 from egressd.api.parse import parse_text
 from egressd.api.resource import Kind
-from egressd.registry.lookup import find_service, find_virtual_service
+from egressd.registry.claims import MESH
+from egressd.registry.lookup import find_service, find_virtual_services
 from egressd.registry.memory import MemoryView
 from egressd.registry.profile import NodeProfile
 from egressd.registry.records import Record
@@ -18,6 +19,7 @@ from egressd.registry.sidecar import (
     sidecar_listeners,
 )
 from egressd.registry.view import RegistryView
+from egressd.routing.virtual_host import compile_routes
 
 PROFILE = NodeProfile(namespace="shop", labels={"app": "gw"}, allow_any=True)
 
@@ -76,6 +78,19 @@ NAMES = ("a.example", "b.example", "x.other.example", "n.wild.example")
         ("'./a.example', prod/x.other.example", "a x"),
         ("'~/*'", ""),
         ("'~/*', ./b.example", "b"),
+        ("'*/*', '~shop/*'", "x n"),
+        ("'*/*', '~shop/a.example'", "b x n"),
+        ("'*/*', '~prod/a.example'", "a b x n"),  # of another namespace
+        ("'*/*', '~/a.example'", "b x n"),
+        ("'*/*', '~/*.example'", ""),
+        ("'*/*', '~/*.other.example'", "a b n"),
+        ("'*/*', '~/n.wild.example'", "a b x n"),  # a part of *.wild.example is not taken out
+        ("'*/*', '~/*.wild.example'", "a b x"),
+        ("'*/*', '~./*'", "x n"),
+        ("'~shop/*', '*/*'", "x n"),  # in any order
+        ("'~shop/*'", ""),
+        ("shop/*, '~shop/A.example.'", "b"),
+        ("shop/a.example, '~shop/*'", ""),
     ],
 )
 def test_hosts_decide_which_services_are_seen(hosts: str, seen: str) -> None:
@@ -90,21 +105,23 @@ def test_without_a_sidecar_everything_is_as_the_node_says() -> None:
     assert (mesh.view, mesh.allow_any, mesh.sidecar) == (bare, True, "")
 
 
-def test_a_virtual_service_is_seen_by_its_own_namespace_and_shows_where_it_leads() -> None:
+def test_a_virtual_service_is_seen_by_its_own_namespace_and_leads_anywhere() -> None:
+    """Istio imports the clusters of its destinations, not their names."""
     texts = (*SERVICES, routes("new.example", "shop", "x.other.example"), sidecar("./new.example"))
     mesh = mesh_scope(view(*texts), PROFILE)
-    assert find_virtual_service(mesh.view, "new.example") is not None
-    assert find_service(mesh.view, "x.other.example") is not None
+    table = compile_routes(mesh.view, "new.example", 80, profile=PROFILE)
+    assert table is not None
+    assert str(table.routes[0].destinations[0].key) == "outbound|80||x.other.example"
+    assert find_service(mesh.view, "x.other.example") is None
     assert find_service(mesh.view, "a.example") is None
     hidden = mesh_scope(view(*texts[:-1], sidecar("prod/new.example")), PROFILE)
-    assert find_virtual_service(hidden.view, "new.example") is None
-    assert find_service(hidden.view, "x.other.example") is None
+    assert not list(find_virtual_services(hidden.view, "new.example", MESH, "shop"))
 
 
 def test_a_short_host_of_a_virtual_service_is_seen_by_its_full_name() -> None:
     full = "new.shop.svc.cluster.local"
     mesh = mesh_scope(view(routes("new", "shop", "a.example"), sidecar(f"./{full}")), PROFILE)
-    assert find_virtual_service(mesh.view, full) is not None
+    assert list(find_virtual_services(mesh.view, full, MESH, "shop"))
 
 
 def test_other_kinds_are_seen_whole() -> None:

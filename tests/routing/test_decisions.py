@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from egressd.api.parse import parse_text
 from egressd.proxy.http1.request import METHODS, parse_request, read_target
+from egressd.registry.exposure import Exposure
 from egressd.registry.lookup import candidates
 from egressd.registry.memory import MemoryView
+from egressd.registry.profile import NodeProfile
 from egressd.registry.records import Record
 from egressd.routing.authority import parse_authority
-from egressd.routing.compile import compile_routes
 from egressd.routing.match import (
     choose_destination,
     match_route,
@@ -22,8 +23,10 @@ from egressd.routing.match import (
 from egressd.routing.path import PathNormalizer
 from egressd.routing.request import BETWEEN_VALUES, Request
 from egressd.routing.table import ClusterKey, Route, RouteTable, WeightedCluster
+from egressd.routing.virtual_host import compile_routes
 from tests.routing.decisions import NAMES, ROWS, NameRow, Row
 
+CLIENT = NodeProfile(labels={"app": "shop"})
 API = "networking.istio.io/v1"
 
 
@@ -68,10 +71,7 @@ def request_of(text: str, default_host: str = "vs.example") -> tuple[Request, in
     head = parse_request(f"{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), ANY_METHOD)
     _, _, query, path = read_target(head, PathNormalizer())
     host, port, name = parse_authority(authority.encode())
-    return Request(
-        method.encode(), path, query, name, host, port or 80,
-        headers, source_labels={"app": "shop"},
-    ), port  # fmt: skip
+    return Request(method.encode(), path, query, name, host, port or 80, headers), port
 
 
 def decide(table: RouteTable | None, request: Request) -> str:
@@ -100,7 +100,7 @@ def test_decision(row: Row) -> None:
         virtual("vs", ["vs.example"], row.spec),
     )  # fmt: skip
     request, port = request_of(row.request)
-    decision = decide(compile_routes(view, request.host, port), request)
+    decision = decide(compile_routes(view, request.host, port, profile=CLIENT), request)
     if row.decision.startswith("outbound") and " " not in row.decision:
         decision = decision.partition(" ")[0]
     assert decision == row.decision
@@ -141,7 +141,8 @@ def test_a_virtual_service_of_another_gateway_does_not_bind() -> None:
     text = virtual("v", ["a.example"], "[{route: [{destination: {host: a.example}}]}]")
     view = view_of(text.replace("spec: {", "spec: {gateways: [edge], "))
     assert compile_routes(view, "a.example", None) is None
-    assert compile_routes(view, "a.example", None, gateway="default/edge") is not None
+    edge = (Exposure("default/edge", (("*", "*"),)),)
+    assert compile_routes(view, "a.example", None, exposures=edge) is not None
 
 
 @pytest.mark.parametrize(

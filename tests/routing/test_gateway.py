@@ -8,8 +8,8 @@ from egressd.api.parse import parse_text
 from egressd.registry.memory import MemoryView
 from egressd.registry.profile import NodeProfile
 from egressd.registry.records import Record
-from egressd.routing.compile import compile_routes
 from egressd.routing.gateway import GatewayListener, choose_server, compile_listeners
+from egressd.routing.virtual_host import compile_routes
 
 EDGE = NodeProfile(labels={"app": "edge", "zone": "a"})
 

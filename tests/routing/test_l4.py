@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from egressd.registry.claims import MESH
 from egressd.registry.exposure import Exposure
-from egressd.routing.l4 import Connection, compile_l4, match_l4, parse_auto_passthrough
+from egressd.registry.profile import NodeProfile
+from egressd.routing.l4 import (
+    Connection,
+    compile_l4,
+    match_tcp,
+    match_tls,
+    parse_auto_passthrough,
+)
 from tests.routing.test_gateway import gateway, http, view_of
 
 DB = (
@@ -27,7 +33,9 @@ def to(match: str) -> str:
     return f"{{match: [{match}], route: [{{destination: {{host: db.example}}}}]}}"
 
 
-# (match block of a tcp route, connection, applies) - Istio L4MatchAttributes
+NODE = NodeProfile(namespace="prod", labels={"app": "a", "b": "c"})
+
+# (match block of a tcp route, connection of NODE, applies) - Istio L4MatchAttributes
 TCP = [
     ("{port: 5432}", Connection(5432), True),
     ("{port: 5432}", Connection(5433), False),
@@ -42,13 +50,14 @@ TCP = [
     ),
     ("{destinationSubnets: ['2001:db8::/32']}", Connection(1, destination="2001:db8::7"), True),
     ("{destinationSubnets: ['2001:db8::/32']}", Connection(1, destination="10.0.0.1"), False),
-    ("{sourceLabels: {app: a}}", Connection(1, labels={"app": "a", "b": "c"}), True),
-    ("{sourceLabels: {app: a}}", Connection(1, labels={"app": "b"}), False),
-    ("{sourceNamespace: prod}", Connection(1, namespace="prod"), True),
-    ("{sourceNamespace: prod}", Connection(1, namespace="dev"), False),
+    ("{sourceLabels: {app: a}}", Connection(1), True),
+    ("{sourceLabels: {app: b}}", Connection(1), False),
+    ("{sourceNamespace: prod}", Connection(1), True),
+    ("{sourceNamespace: dev}", Connection(1), False),
     ("{gateways: [mesh]}", Connection(1), True),
     ("{gateways: [edge]}", Connection(1), False),
-    ("{port: 5432, sourceNamespace: prod}", Connection(5432, namespace="dev"), False),  # ANDed
+    ("{port: 5432, sourceNamespace: dev}", Connection(5432), False),  # ANDed
+    ("{gateways: [mesh], sourceLabels: {app: b}}", Connection(1), False),  # ANDed, other than http
     ("{port: 1}, {port: 2}", Connection(2), True),  # blocks are ORed
 ]
 
@@ -57,8 +66,9 @@ TCP = [
 def test_a_tcp_route_applies_when_a_block_of_it_holds(
     match: str, connection: Connection, applies: bool
 ) -> None:
-    table = compile_l4(view_of(DB, virtual(f"tcp: [{to(match)}]")), "db.example", connection.port)
-    assert (match_l4(table.tcp, connection) is not None) is applies
+    view = view_of(DB, virtual(f"tcp: [{to(match)}]"))
+    table = compile_l4(view, "db.example", connection.port, profile=NODE)
+    assert (match_tcp(table.tcp, connection) is not None) is applies
 
 
 # (sniHosts of a tls route, SNI, applies) - Istio TLSMatchAttributes.sniHosts
@@ -76,7 +86,7 @@ def test_a_tls_route_applies_to_its_server_names(hosts: str, sni: str, applies: 
     body = f"tls: [{to(f'{{sniHosts: {hosts}}}')}]"
     view = view_of(DB, virtual(body, hosts="[db.example, '*.db.example']"))
     table = compile_l4(view, sni, 443)
-    assert (match_l4(table.tls, Connection(443, sni=sni)) is not None) is applies
+    assert (match_tls(table.tls, Connection(443, sni=sni)) is not None) is applies
 
 
 def test_the_first_route_that_applies_wins() -> None:
@@ -85,8 +95,17 @@ def test_the_first_route_that_applies_wins() -> None:
         "db.example",
         2,
     )
-    found = match_l4(table.tcp, Connection(2))
+    found = match_tcp(table.tcp, Connection(2))
     assert found is not None and found.place == "VirtualService/default/v spec.tcp[1]"
+
+
+def test_of_tls_routes_the_most_specific_server_name_wins() -> None:
+    """Envoy matches filter chains so, in whatever order they stand."""
+    wide, narrow = to("{sniHosts: ['*.db.example']}"), to("{sniHosts: [x.db.example]}")
+    view = view_of(DB, virtual(f"tls: [{wide}, {narrow}, {narrow}]", hosts="['*.db.example']"))
+    for sni, expected in (("x.db.example", 1), ("y.db.example", 0)):
+        found = match_tls(compile_l4(view, sni, 443).tls, Connection(443, sni=sni))
+        assert found is not None and found.place == f"VirtualService/default/v spec.tls[{expected}]"
 
 
 def test_weights_of_a_tcp_route_are_kept() -> None:
@@ -111,8 +130,8 @@ def test_tcp_on_a_gateway_finds_what_is_bound_to_it() -> None:
         DB, gateway("edge", f"[{http(80)}]"), virtual(f"tcp: [{to('{port: 5432}')}]", "[edge]")
     )
     table = compile_l4(view, "", 5432, exposures=(exposure,))
-    assert match_l4(table.tcp, Connection(5432, gateway=table.gateway)) is not None
-    assert match_l4(table.tcp, Connection(5432, gateway=MESH)) is None
+    assert match_tcp(table.tcp, Connection(5432)) is not None
+    assert compile_l4(view, "db.example", 5432).tcp == ()  # it is not bound to the mesh
     assert "/gateway/default/edge" in table.depends_on
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from egressd.routing.compile import compile_routes
 from egressd.routing.table import Fault, Route
+from egressd.routing.virtual_host import compile_routes
 from tests.routing.decisions import Row
 from tests.routing.decisions_actions import ACTION_ROWS
 from tests.routing.decisions_delegate import DELEGATES, DelegateRow
 from tests.routing.decisions_match import MATCH_ROWS
-from tests.routing.test_decisions import decide, entry, request_of, view_of, virtual
+from tests.routing.test_decisions import CLIENT, decide, entry, request_of, view_of, virtual
 
 SERVICES = (entry("a.example", "80 8080"), entry("b.example"), entry("vs.example", "80 8080"))
 
@@ -19,7 +19,7 @@ SERVICES = (entry("a.example", "80 8080"), entry("b.example"), entry("vs.example
 def test_decision(row: Row) -> None:
     view = view_of(*SERVICES, virtual("vs", ["vs.example"], row.spec))
     request, port = request_of(row.request)
-    decision = decide(compile_routes(view, request.host, port), request)
+    decision = decide(compile_routes(view, request.host, port, profile=CLIENT), request)
     if row.decision.startswith("outbound") and " " not in row.decision:
         decision = decision.partition(" ")[0]
     assert decision == row.decision
@@ -34,7 +34,7 @@ def test_delegation(row: DelegateRow) -> None:
         virtual("leaf", [], f"[{{{row.leaf}}}]"),
     )
     request, port = request_of(row.request)
-    assert decide(compile_routes(view, request.host, port), request) == row.decision
+    assert decide(compile_routes(view, request.host, port, profile=CLIENT), request) == row.decision
 
 
 def _route(fields: str) -> Route:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from egressd.routing.compile import compile_routes
+from egressd.routing.virtual_host import compile_routes
 from egressd.routing.words import render_table
 from tests.routing.test_decisions import view_of, virtual
 

@@ -31,7 +31,10 @@ from egressd.api.sidecar import (
     SidecarPort,
 )
 
-AN_EGRESS_HOST = 'namespace/host: a namespace, ".", "*" or "~", then a DNS name, "*.name" or "*"'
+AN_EGRESS_HOST = (
+    'namespace/host: a namespace, ".", "*" or "~", then a DNS name, "*.name" or "*"; '
+    '"~namespace/host" and "~/host" exclude'
+)
 _LOCAL = frozenset(("", "127.0.0.1", "0.0.0.0", "::1", "::"))
 _A_LOCAL_ENDPOINT = "127.0.0.1:port, 0.0.0.0:port, [::1]:port, [::]:port, :port or unix:///path"
 
@@ -172,13 +175,15 @@ def _check_hosts(hosts: tuple[str, ...], path: str, namespace: str, report: Repo
         if host in names or "*" in names or (host == "*" and names):
             report.warn(where, f"{quoted(entry)} a second time", "each host once")
         names.add(host)
-    if "*" in seen.get("*", ()) and len(seen) > 1:
+    shown = [space for space in seen if space[0] != "~"]
+    if "*" in seen.get("*", ()) and len(shown) > 1:
         report.warn(path, '"*/*" with other hosts', '"*/*" alone: it selects everything')
 
 
 def is_egress_host(space: str, host: str) -> bool:
-    """Istio `ValidateNamespaceSlashWildcardHostname`, the namespace given."""
-    if space not in (".", "*", "~") and not is_host_label(space):
+    """Istio `ValidateNamespaceSlashWildcardHostname`, the namespace given; with "~" before it, what is
+    excluded of it."""
+    if space not in (".", "*", "~", "~.") and not is_host_label(space.removeprefix("~")):
         return False
     return host == "*" or is_host(host)
 
