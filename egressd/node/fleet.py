@@ -21,6 +21,7 @@ from egressd.node.holdings import Holdings
 from egressd.node.inherited import Inherited
 from egressd.node.lending import Holder, Lending
 from egressd.node.lifeline import Lifeline, is_stuck
+from egressd.node.signals import OTHERS_SERVE
 from egressd.node.socket_desk import Lent, Line, SocketDesk
 from egressd.node.stand_in import StandIn, any_well
 from egressd.node.status import ChildState, ChildStatus
@@ -205,8 +206,11 @@ class Fleet:
 
     # -- sending them away -------------------------------------------------------------------
 
-    def retire(self, seats: Iterable[Seat], now: float, patience_s: float) -> None:
-        """Drain the children of `seats` (SIGTERM) and fill these seats no more."""
+    def retire(
+        self, seats: Iterable[Seat], now: float, patience_s: float, *, others_serve: bool = True
+    ) -> None:
+        """Drain the children of `seats` (SIGTERM) and fill these seats no more. `others_serve`: workers
+        on the same sockets do, so that those who leave may take their time."""
         gone = list(seats)
         self.seats = [seat for seat in self.seats if seat not in gone]
         self.changed = True
@@ -216,6 +220,8 @@ class Fleet:
             if child is not None:
                 child.state = ChildState.DRAINING
                 child.kill_at = now + patience_s
+                if others_serve and seat.role == "worker":
+                    child.send(OTHERS_SERVE)
                 child.send(signal.SIGTERM)
                 self.leaving.append((seat, child))
 

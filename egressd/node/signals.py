@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-"""Stop, stop (terminal), reload, reopen the access log."""
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Stop, stop (terminal), reload, reopen the access log, and what the next line says."""
+
+OTHERS_SERVE = signal.SIGUSR2
+"""To a worker, before SIGTERM: others serve on in its place, so that nobody waits for its end."""
 
 
 class SignalPipe:
@@ -51,6 +54,7 @@ class SignalPipe:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._reader.close()
         self._writer.close()

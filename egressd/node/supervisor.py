@@ -316,7 +316,7 @@ class Supervisor:
         self._holdings.listeners.close()
         self._fleet.desk.close_sockets()
         patience = self._bootstrap.limits.drain_timeout + DRAIN_MARGIN_S
-        self._fleet.retire(self._fleet.workers(), now, patience)
+        self._fleet.retire(self._fleet.workers(), now, patience, others_serve=False)
         for seat in self._fleet.seats:
             seat.is_last = True
 

@@ -24,13 +24,14 @@ from egressd.node.inherited import Inherited
 from egressd.node.lifeline import BEAT_S, DESK_FD
 from egressd.node.log import log_descriptor
 from egressd.node.profile import client_addresses, node_profile
+from egressd.node.signals import OTHERS_SERVE
 from egressd.node.socket_desk import child_line
 from egressd.node.worker_control import serve_control
 from egressd.node.worker_listeners import WorkerListeners
 from egressd.node.worker_names import NameFile, remembered, shared_answers
 from egressd.node.worker_ports import GatewayPorts
 from egressd.node.worker_report import WorkerReport
-from egressd.proxy.context import ProxySettings, WorkerContext
+from egressd.proxy.context import MOMENT_S, ProxySettings, WorkerContext
 from egressd.proxy.directory import Directory
 from egressd.proxy.downstream_limit import DownstreamLimit
 from egressd.proxy.http1.response import HeadLimits
@@ -188,15 +189,13 @@ class Worker:
             self.stats.process.observe_lag(max(0.0, trio.current_time() - before - BEAT_S))
             beat()
 
-    async def drain(self) -> None:
+    async def drain(self, *, others_serve: bool) -> None:
         """Take no new connections but those that are queued, let requests finish within the drain
-        timeout. A connection between two requests gets a moment for one more, whose answer says
-        close."""
-        self.context.draining = True
-        self.directory.drain()
+        timeout. A connection between two requests gets time for one more, whose answer says close:
+        nearly all of that timeout where others serve, and a moment where the whole node stops."""
+        until_end = self.bootstrap.limits.drain_timeout - MOMENT_S
+        self.context.drain(max(MOMENT_S, until_end) if others_serve else MOMENT_S)
         self.names.save()
-        for downstream in tuple(self.context.connections):
-            downstream.drain()
         self.listeners.stop()
         self.ports.drain()
         with trio.move_on_after(self.bootstrap.limits.drain_timeout):
@@ -237,7 +236,7 @@ async def serve_worker(
     beat: Callable[[], None],
 ) -> None:
     """The whole process as one trio task tree; returns when drained after SIGTERM."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGUSR1) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGUSR1, OTHERS_SERVE) as signals:
         store = await _open_store(bootstrap.store_path)
         await _first_version(store)
         worker = Worker(bootstrap, inherited, index, store)
@@ -248,12 +247,16 @@ async def serve_worker(
             sink = _start(nursery, worker, beat)
             await worker.ports.first(_FIRST_PORTS_S)
             ready()
+            others_serve = False
             async for number in signals:
+                if number == OTHERS_SERVE:
+                    others_serve = True
+                    continue
                 if number == signal.SIGUSR1:
                     if sink is not None:
                         sink.reopen()
                     continue
-                await worker.drain()
+                await worker.drain(others_serve=others_serve)
                 nursery.cancel_scope.cancel()
         worker.directory.close()
         worker.node_state.forget_worker()

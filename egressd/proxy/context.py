@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _NEVER = float("inf")
 
+MOMENT_S = 1.0
+"""For a client that may have a request on its way, before its connection is closed."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
@@ -93,8 +96,18 @@ class WorkerContext:
     bits: Callable[[int], int] = random.getrandbits
     connections: set[Downstream] = field(default_factory=set)
     draining: bool = False
+    drain_idle_s: float = MOMENT_S  # for a next request once it drains
     mirrors: int = 0  # copies of requests under way
     pipe: SplicePipe = field(default_factory=SplicePipe)  # of all tunnels
+
+    def drain(self, idle_s: float = MOMENT_S) -> None:
+        """Take no more than the requests under way, and one more on each idle connection within `idle_s`
+        seconds; its answer says close."""
+        self.draining = True
+        self.drain_idle_s = idle_s
+        self.directory.drain()
+        for downstream in tuple(self.connections):
+            downstream.drain(idle_s)
 
     def new_request_id(self) -> bytes:
         """A version 4 UUID (RFC 9562), as Envoy makes for x-request-id."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from egressd.net.fiber import REQUEST_COST, Deadline, Fiber
 from egressd.net.stream import Stream, StreamClosed
 from egressd.proxy.client_watch import ClientWatch
-from egressd.proxy.context import Exchange, WorkerContext
+from egressd.proxy.context import MOMENT_S, Exchange, WorkerContext
 from egressd.proxy.exchange import serve_exchange
 from egressd.proxy.http1.fields import MalformedMessage
 from egressd.proxy.http1.request import RequestHead, parse_request
@@ -28,8 +28,6 @@ _NEVER = float("inf")
 _LINGER_S = 1.0
 _LINGER_BYTES = 1 << 20
 _MOST_EMPTY_LINES = 4
-_DRAIN_IDLE_S = 1.0
-"""How long a draining worker waits for the next request of a kept connection, seconds."""
 
 
 class Downstream:
@@ -132,7 +130,8 @@ class Downstream:
         fiber, stream = self.fiber, self.stream
         buffer = self.buffer
         if not buffer:
-            wait_s = _DRAIN_IDLE_S if self.scope.draining else settings.idle_timeout_s
+            draining = self.scope.draining
+            wait_s = self.context.drain_idle_s if draining else settings.idle_timeout_s
             fiber.set_deadline(monotonic() + wait_s)
             buffer = await stream.recv(fiber)
             if not buffer:
@@ -213,11 +212,11 @@ class Downstream:
                 return
             taken += len(data)
 
-    def drain(self) -> None:
-        """The worker stops: who is between two requests has a moment for one more. To close at once
-        would lose a request that is on its way (RFC 9112 9.5)."""
+    def drain(self, within_s: float = MOMENT_S) -> None:
+        """The worker stops: who is between two requests has `within_s` for one more, whose answer says
+        close. To close at once would lose a request that is on its way (RFC 9112 9.5)."""
         if self.idle:
-            self.fiber.set_deadline(min(self.fiber.deadline, monotonic() + _DRAIN_IDLE_S))
+            self.fiber.set_deadline(min(self.fiber.deadline, monotonic() + within_s))
 
 
 def _has_bare_newline(buffer: bytes, start: int) -> bool:

@@ -121,7 +121,7 @@ class Play:
         elif step.what == "sweeps":
             self.stage.sweep()
         else:
-            self.stage.drain()
+            self.stage.drain(step.seconds)
 
     def _peer(self, step: Step) -> Peer | None:
         stage = self.stage

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from egressd.proxy.context import MOMENT_S
+
 ID = b"x-request-id: 00000000-0000-4000-a000-000000000000\r\n"
 """What the proxy adds to a request without an id, with the stage's random bits."""
 
@@ -85,9 +87,9 @@ def sweeps() -> Step:
     return Step("", 0, "sweeps")
 
 
-def drains() -> Step:
-    """The worker is told to stop."""
-    return Step("", 0, "drains")
+def drains(idle_s: float = MOMENT_S) -> Step:
+    """The worker is told to stop; `idle_s`: what an idle connection gets for a next request."""
+    return Step("", 0, "drains", seconds=idle_s)
 
 
 class Line(NamedTuple):

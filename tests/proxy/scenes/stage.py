@@ -199,12 +199,9 @@ class Stage:
         self.directory.forget_retired({one.scope for one in self.context.connections})
         self.settle()
 
-    def drain(self) -> None:
+    def drain(self, idle_s: float) -> None:
         """The worker is told to stop."""
-        self.context.draining = True
-        self.directory.drain()
-        for downstream in tuple(self.context.connections):
-            downstream.drain()
+        self.context.drain(idle_s)
         self.settle()
 
     # -- the end -------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from tests.proxy.scenes import (
     actions,
     basic,
+    changing,
     doors,
     malformed,
     policies,
@@ -37,6 +38,7 @@ SCENES: tuple[Scene, ...] = tuple(
         doors,
         spellings,
         stalls,
+        changing,
     )
     for scene in part.SCENES
 )
