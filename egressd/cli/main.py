@@ -19,6 +19,7 @@ COMMANDS = {
     "routes": ("egressd.cli.routes", "routes", "Print the route table of a host."),
     "explain": ("egressd.cli.explain", "explain", "Why a request goes where it goes."),
     "status": ("egressd.cli.status", "status", "The running node at a glance."),
+    "upgrade": ("egressd.cli.upgrade", "upgrade", "Let the installed program take over."),
     "apply": ("egressd.cli.apply", "apply", "Write resources for all nodes of the fleet."),
     "get": ("egressd.cli.get", "get", "The fleet's resources."),
     "diff": ("egressd.cli.apply", "diff", "What apply would change."),

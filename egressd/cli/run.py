@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 import structlog
@@ -24,6 +26,11 @@ from egressd.node.bootstrap import (
     reload_bootstrap,
 )
 from egressd.node.log import capture_python_output, configure_log, flush_log, tell
+from egressd.node.takeover.program import Candidacy, candidacy_from_environment
+from egressd.node.takeover.start import adopt_owner, tell_of_failure
+
+if TYPE_CHECKING:
+    from egressd.node.supervisor import Entries
 
 _FORMER = (
     "--config names resources, as in every other command; --bootstrap names the node's own file"
@@ -34,7 +41,12 @@ _FAILED = 70  # `egressd.node.supervisor.ExitCode.FAILED`, which is not loaded f
 @click.command()
 @node_options
 @click.option("--config", "former", type=click.Path(path_type=Path), hidden=True)
-def run(bootstrap_path: Path | None, former: Path | None) -> None:
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Load everything, read the configuration, and end: nothing starts.",
+)
+def run(bootstrap_path: Path | None, former: Path | None, check: bool) -> None:
     """Run a node until SIGTERM or Ctrl-C.
 
     Without --bootstrap, and where the default file does not exist, every default applies. The first
@@ -56,7 +68,7 @@ def run(bootstrap_path: Path | None, former: Path | None) -> None:
         raise click.UsageError(f"--config {former}: {_FORMER}; give --bootstrap alone")
     # Nothing but a wrong configuration may end with 1, which no service manager restarts.
     try:
-        status = _run(_Named(bootstrap_path or former, former is not None))
+        status = _run(_Named(bootstrap_path or former, former is not None), is_check=check)
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     except Exception:
@@ -83,8 +95,10 @@ class _Named(NamedTuple):
         return load_bootstrap(self.path, _check_sources)
 
 
-def _run(named: _Named) -> int:
+def _run(named: _Named, *, is_check: bool) -> int:
     configure_log(LogConfig())  # a closed or broken standard error must not matter from here on
+    manager = dict(os.environ)  # its variables are taken out, so that no child acts on them
+    candidacy = candidacy_from_environment(os.environ)
     is_there = named.given is not None or DEFAULT_PATH.exists()
     try:
         bootstrap = named.load()
@@ -93,7 +107,12 @@ def _run(named: _Named) -> int:
             tell(str(problem))
         if named.is_former:
             tell(f"error: --config {named.given}: {_FORMER}")
+        if not is_check and (note := tell_of_failure(str(error), candidacy, manager)):
+            tell(note)
         return 1
+    if is_check:
+        _load_program()
+        return 0
     configure_log(bootstrap.log)
     log = structlog.get_logger("egressd.supervisor")
     if is_there:
@@ -103,16 +122,26 @@ def _run(named: _Named) -> int:
         log.info(said, looked_for=str(DEFAULT_PATH), version=egressd.__version__)
     if named.is_former:
         log.warning("`run --config` is deprecated: write --bootstrap", reason=_FORMER)
-    return _supervise(bootstrap, named)
+    return _supervise(bootstrap, named, candidacy, manager)
 
 
-def _supervise(bootstrap: Bootstrap, named: _Named) -> int:
-    # Imported here, in the supervisor and not in its children: `egressd --help` stays quick, and a
-    # forked replacement has everything loaded.
+def _load_program() -> Entries:
+    """What the processes of a node run. Imported here, in the supervisor and not in its children:
+    `egressd --help` stays quick, and a forked replacement has everything loaded."""
     from egressd.admin import server as _admin  # noqa: F401
     from egressd.node.registry_process import run_registry
-    from egressd.node.supervisor import Entries, StartError, Supervisor
+    from egressd.node.supervisor import Entries
     from egressd.node.worker import run_worker
+
+    return Entries(run_worker, run_registry)
+
+
+def _supervise(
+    bootstrap: Bootstrap, named: _Named, candidacy: Candidacy | None, manager: Mapping[str, str]
+) -> int:
+    entries = _load_program()
+    from egressd.node.holdings import TakenError
+    from egressd.node.supervisor import StartError, Supervisor
 
     def load() -> Bootstrap:
         fresh = _reloaded(named)
@@ -129,12 +158,17 @@ def _supervise(bootstrap: Bootstrap, named: _Named) -> int:
     try:
         supervisor = Supervisor(
             bootstrap,
-            Entries(run_worker, run_registry),
+            entries,
             load,
             config_path=str(named.path),
+            candidacy=candidacy,
         )
     except StartError as error:
+        if isinstance(error, TakenError) and adopt_owner(bootstrap, manager):
+            return 0
         tell(f"error: {error}")
+        if note := tell_of_failure(str(error), candidacy, manager):
+            tell(note)
         return 3
     return int(supervisor.run())
 

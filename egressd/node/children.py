@@ -25,6 +25,9 @@ from egressd.node.status import ChildState
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+TRIES = 3
+"""Deaths of a new worker before it ever served that show that it will not."""
+
 _CRASHED = 70  # EX_SOFTWARE of sysexits.h: an exception left the child's entry
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -101,8 +104,11 @@ class Seat:
         self.due = now + restart_pause(self.deaths)
 
 
-def fork_child(name: str, before: Callable[[], None], entry: Callable[[], None]) -> tuple[int, int]:
-    """Start `entry` in a new process named `name`; `before` runs first in it.
+def fork_child(
+    name: str, before: Callable[[], None], entry: Callable[[], None], *, outlives: bool = False
+) -> tuple[int, int]:
+    """Start `entry` in a new process named `name`; `before` runs first in it. When this process dies,
+    the child gets SIGTERM, unless it `outlives` it.
 
     Returns pid and pidfd. Raises OSError where the system is out of processes, memory or
     descriptors. In the child it never returns.
@@ -111,7 +117,7 @@ def fork_child(name: str, before: Callable[[], None], entry: Callable[[], None])
     with signals_held():
         pid = os.fork()
         if not pid:
-            _be_child(name, parent, before, entry)
+            _be_child(name, 0 if outlives else parent, before, entry)
     try:
         return pid, os.pidfd_open(pid)
     except OSError:  # nobody would hear of its end
@@ -128,10 +134,11 @@ def _be_child(
         _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
         before()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-        # Should the supervisor be killed, the child drains as on any SIGTERM.
-        _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGTERM)
+        if parent:
+            # Should the supervisor be killed, the child drains as on any SIGTERM.
+            _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGTERM)
         faulthandler.enable(2)
         entry()
         code = 0

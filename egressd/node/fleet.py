@@ -35,6 +35,7 @@ RegistryEntry = Callable[[Bootstrap, Inherited, str], None]
 START_TIMEOUT_S = 30.0
 ABORT_PATIENCE_S = 1.0
 DRAIN_MARGIN_S = 5.0  # past the drain timeout, which workers keep themselves
+REGISTRY_PATIENCE_S = 10.0
 _FORK_RETRY_S = 1.0
 
 log = structlog.get_logger("egressd.supervisor")
@@ -57,6 +58,8 @@ class Fleet:
         entries: Entries,
         selector: selectors.BaseSelector,
         leave_behind: Callable[[], None],
+        *,
+        workers_outlive: bool = False,
     ) -> None:
         self.seats: list[Seat] = []
         self.leaving: list[tuple[Seat, Child]] = []
@@ -65,10 +68,11 @@ class Fleet:
         self._holdings = holdings
         self._entries = entries
         self._selector = selector
-        self.desk = SocketDesk(selector, holdings.listeners.name_at, self._desk_changed)
+        self.desk = SocketDesk(selector, holdings.listeners, self._desk_changed)
         self._lending = Lending(self.desk.send)
         self._stand_in = StandIn()
         self._leave_behind = leave_behind  # closes in a child what is only the supervisor's
+        self._workers_outlive = workers_outlive  # there is somebody who starts the next supervisor
 
     def _desk_changed(self) -> None:
         self.changed = True
@@ -109,6 +113,7 @@ class Fleet:
                 f"egressd-w{seat.index}" if seat.role == "worker" else "egressd-reg",
                 partial(self._prepare_child, ready_fd, line),
                 self._entry(seat, child_ready_fd, slot, line),
+                outlives=seat.role == "worker" and self._workers_outlive,
             )
             undo.pop_all()
         child = Child(pid, pidfd, ready_fd, slot, now, time(), line=line)

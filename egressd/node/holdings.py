@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-from collections.abc import Callable, MutableMapping
+import socket
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic, sleep
 
 from egressd.dns.shared_answers import create as create_names
 from egressd.node.bells import ring
 from egressd.node.bootstrap_model import Bootstrap
+from egressd.node.children import Seat
 from egressd.node.inherited import Inherited
 from egressd.node.lifeline import DESK_FD, PULSE_FD, PULSE_SLOT, READY_FD, Pulses
 from egressd.node.sockets import (
     ADMIN_NAME,
+    KEPT,
+    KEPT_ADMIN,
     ListenerPool,
     Named,
     StartError,
@@ -26,38 +30,64 @@ from egressd.node.stray_output import StrayOutput
 from egressd.upstream.node_state import NodeState
 from egressd.upstream.node_state import create as create_node_state
 
+_LOCK_RETRY_S = 0.05
+
+
+class TakenError(StartError):
+    """Another node has the directory."""
+
 
 class Holdings:
     """Every descriptor that outlives the children. Raises StartError when made."""
 
-    def __init__(self, bootstrap: Bootstrap, environ: MutableMapping[str, str]) -> None:
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        environ: MutableMapping[str, str],
+        *,
+        locks: Sequence[int] = (),
+        patience_s: float = 0.0,
+    ) -> None:
+        """`locks` are those of the supervisor to take over from; without them they are taken, and waited
+        for within `patience_s`: a supervisor that ends may not be gone yet."""
         self._bootstrap = bootstrap
         self._undo: list[Callable[[], None]] = []
         self._owns_files = False
         self.lock_fds: list[int] = []
         try:
-            self._open(bootstrap, environ)
+            self._open(bootstrap, environ, locks, monotonic() + patience_s)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, bootstrap: Bootstrap, environ: MutableMapping[str, str]) -> None:
+    def _open(
+        self,
+        bootstrap: Bootstrap,
+        environ: MutableMapping[str, str],
+        locks: Sequence[int],
+        until: float,
+    ) -> None:
         directories = {"runDir": bootstrap.run_dir, "stateDir": bootstrap.state_dir}
         for field, path in directories.items():
             _make_directory(path, field)
         if os.path.samefile(bootstrap.run_dir, bootstrap.state_dir):
             del directories["stateDir"]
         self._undo.append(self._close_locks)
-        for field, path in directories.items():
-            self.lock_fds.append(_lock_directory(path, field))
-        self._owns_files = True
-        self._remove_files()  # of a node that was killed
+        if locks:
+            self.lock_fds.extend(locks)
+            _compare_locks(locks, directories)
+        else:
+            for field, path in directories.items():
+                self.lock_fds.append(_lock_directory(path, field, until))
+            self._owns_files = True
         passed = take_passed_sockets(environ, os.getpid())
-        self.listeners = ListenerPool([pair for pair in passed if pair[0] != ADMIN_NAME])
+        self.kept_names = sorted({name for name, _ in passed if name.startswith(KEPT)})
+        admins = {name: sock for name, sock in passed if name in {ADMIN_NAME, KEPT_ADMIN}}
+        self.owns_admin = ADMIN_NAME not in admins
+        self.listeners = ListenerPool([pair for pair in passed if pair[0] not in admins])
         self._undo.append(lambda: self.listeners.close())
-        admins = [sock for name, sock in passed if name == ADMIN_NAME]
-        self.admin = admins[0] if admins else open_admin(bootstrap.admin_address)
-        self._owns_admin_path = not admins
+        self._remove_files(is_starting=True)  # of a node that was killed
+        self.admin = self._open_admin(admins)
         self._undo.append(self.admin.close)
         self.health_fd = create_node_state()
         self._undo.append(lambda: os.close(self.health_fd))
@@ -73,11 +103,44 @@ class Holdings:
         self.bells: list[int] = []
         self._undo.append(self._close_bells)
 
+    def _open_admin(self, passed: Mapping[str, socket.socket]) -> socket.socket:
+        """The one that was passed, or left by the supervisor before for the same address."""
+        address = self._bootstrap.admin_address
+        if ADMIN_NAME in passed:
+            return passed[ADMIN_NAME]
+        if (kept := passed.get(KEPT_ADMIN)) is not None:
+            if _is_at(kept, address):
+                return kept
+            kept.close()
+        return open_admin(address)
+
+    def own_files(self) -> None:
+        """The files of the run directory are this process's from now on."""
+        self._owns_files = True
+
+    def disown(self) -> None:
+        """Locks and files are another process's."""
+        self._owns_files = False
+        self._close_locks()
+
+    def _close_locks(self) -> None:
+        while self.lock_fds:
+            os.close(self.lock_fds.pop())
+
     def need_bells(self, count: int) -> None:
         """Have a bell for worker indices below `count`."""
         while len(self.bells) < count:
             self.bells.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
             self._calls.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+
+    def new_seats(self, bootstrap: Bootstrap, indices: Sequence[int]) -> list[Seat]:
+        """Seats for the workers of `bootstrap`, with sockets. Raises StartError."""
+        self.need_bells(2 * bootstrap.workers)
+        shares = self.listeners.shares(bootstrap)
+        return [
+            Seat("worker", index, bootstrap, share, slot=slot)
+            for slot, (index, share) in enumerate(zip(indices, shares, strict=False))
+        ]
 
     def _close_bells(self) -> None:
         for descriptors in (self.bells, self._calls):
@@ -135,22 +198,26 @@ class Holdings:
         while self._undo:
             self._undo.pop()()
 
-    def _close_locks(self) -> None:
-        while self.lock_fds:
-            os.close(self.lock_fds.pop())
-
-    def _remove_files(self) -> None:
+    def _remove_files(self, *, is_starting: bool = False) -> None:
         if not self._owns_files:
             return
         run_dir = Path(self._bootstrap.run_dir)
         status = Path(self._bootstrap.status_path)
         left = [status, status.with_name(f".{status.name}.new"), *run_dir.glob("worker-*.sock")]
-        if getattr(self, "_owns_admin_path", False):
-            address = self._bootstrap.admin_address
-            left += [Path(address.removeprefix("unix:"))] if address.startswith("unix:") else []
+        address = self._bootstrap.admin_address
+        if self.owns_admin and not is_starting and address.startswith("unix:"):
+            left.append(Path(address.removeprefix("unix:")))
         for path in left:
             with suppress(OSError):
                 path.unlink()
+
+
+def _is_at(sock: socket.socket, address: str) -> bool:
+    name = sock.getsockname()
+    if isinstance(name, str):
+        return address == f"unix:{name}"
+    host, _, port = address.rpartition(":")
+    return (host.strip("[]"), port) == (str(name[0]), str(name[1]))
 
 
 def _make_directory(path: str, field: str) -> None:
@@ -167,16 +234,30 @@ def _fix(field: str) -> str:
     return f"make it, or set {field} in the bootstrap file to a directory of your own"
 
 
-def _lock_directory(path: str, field: str) -> int:
+def _lock_directory(path: str, field: str, until: float) -> int:
     """Hold the directory itself, so that no lock file can be left behind."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return fd
+            except BlockingIOError as error:
+                if monotonic() > until:
+                    raise TakenError(
+                        f"{field} {path}: another node runs in it; stop it, or set another {field}"
+                    ) from error
+                sleep(_LOCK_RETRY_S)
     except OSError as error:
         os.close(fd)
-        if error.errno != errno.EWOULDBLOCK:
-            raise StartError(f"{field} {path}: {error.strerror}") from error
-        raise StartError(
-            f"{field} {path}: another node runs in it; stop it, or set another {field}"
-        ) from error
-    return fd
+        raise StartError(f"{field} {path}: {error.strerror}") from error
+    except StartError:
+        os.close(fd)
+        raise
+
+
+def _compare_locks(locks: Sequence[int], directories: Mapping[str, str]) -> None:
+    for fd, (field, path) in zip(locks, directories.items(), strict=True):
+        held, asked = os.fstat(fd), os.stat(path)
+        if (held.st_dev, held.st_ino) != (asked.st_dev, asked.st_ino):
+            raise StartError(f"{field} {path}: the running node has another; that needs a restart")

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""Stop, stop (terminal), reload, reopen the access log, and what the next line says."""
+HANDLED = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN,
+)  # fmt: skip
+"""Stop, stop (terminal), reload, reopen the access log, upgrade, leave the workers to the next."""
 
 OTHERS_SERVE = signal.SIGUSR2
 """To a worker, before SIGTERM: others serve on in its place, so that nobody waits for its end."""
@@ -51,10 +53,8 @@ class SignalPipe:
         ignores SIGINT all its life. A reload that comes early must not end it; SIGTERM may.
         """
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        for number in HANDLED:
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._reader.close()
         self._writer.close()

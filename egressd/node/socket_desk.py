@@ -22,7 +22,14 @@ import structlog
 from egressd.api.names import UNIX
 from egressd.net.handshakes import stop_handshakes
 from egressd.node.bootstrap_model import ListenerConfig
-from egressd.node.sockets import explain_place, listen, listen_unix, probe
+from egressd.node.sockets import (
+    ListenerPool,
+    explain_place,
+    kept_name,
+    listen,
+    listen_unix,
+    probe,
+)
 
 _MOST = 1 << 20  # bytes of one message; a place takes about 60
 _FOR_EVERYBODY = 0o666  # as a port on loopback is
@@ -109,11 +116,11 @@ class SocketDesk:
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        is_taken: Callable[[tuple[str, int]], str],
+        pool: ListenerPool,
         changed: Callable[[], None],
     ) -> None:
         self._selector = selector
-        self._is_taken = is_taken  # the bootstrap listener that has a place, "" = none
+        self._pool = pool  # the bootstrap's listeners, and what a supervisor before left
         self._changed = changed
         self._has_said_unfiltered = False
         self._lines: list[Line] = []
@@ -183,8 +190,10 @@ class SocketDesk:
         self._say(line, Answer(*key, error=error), sock)
 
     def _open(self, place: Place) -> socket.socket:
-        if taken := self._is_taken(place.key):
+        if taken := self._pool.name_at(place.key):
             raise OSError(0, f"the bootstrap's listener {taken!r} has it")
+        if kept := self._pool.take_kept(place.key, 1):
+            return kept[0]
         if place.address.startswith(UNIX):
             # One socket for all workers: Unix sockets have no SO_REUSEPORT.
             shared = next((s for (key, _), s in self._sockets.items() if key == place.key), None)
@@ -263,6 +272,20 @@ class SocketDesk:
     def sockets_of(self, slot: int) -> list[tuple[tuple[str, int], socket.socket]]:
         """Place and socket of all that this worker slot accepts from."""
         return [(key, sock) for (key, at), sock in self._sockets.items() if at == slot]
+
+    def own(self) -> dict[str, list[socket.socket]]:
+        """Every socket, by `kept_name`."""
+        found: dict[str, list[socket.socket]] = {}
+        for (key, _), sock in self._sockets.items():
+            found.setdefault(kept_name(key), []).append(sock)
+        return found
+
+    def abandon(self) -> None:
+        """Another supervisor has these sockets, and their names in the file system."""
+        self._wants.clear()
+        for sock in self._sockets.values():
+            sock.close()
+        self._sockets.clear()
 
     def close_sockets(self) -> None:
         """The node stops: workers have their own copies."""

@@ -19,10 +19,17 @@ from egressd.node.bootstrap_model import Bootstrap, ListenerConfig
 
 T = TypeVar("T")
 
-_BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
+BACKLOG = 4096
+"""Of a listening socket; the kernel cuts it to net.core.somaxconn."""
+
 _FIRST_PASSED_FD = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 ADMIN_NAME = "admin"
 """FileDescriptorName of a systemd socket that is the admin address."""
+
+KEPT = "kept-"
+"""How the names of descriptors begin that a supervisor left for the next one."""
+
+KEPT_ADMIN = f"{KEPT}{ADMIN_NAME}"
 
 Named = tuple[str, socket.socket]
 
@@ -42,14 +49,43 @@ def deal(sockets: Sequence[T], workers: int) -> list[list[T]]:
     return [list(sockets[worker::workers]) for worker in range(workers)]
 
 
+def kept_name(place: tuple[str, int]) -> str:
+    """The name under which the sockets of a place are left for the next supervisor (FDNAME of
+    sd_notify(3): no colon, at most 255 characters)."""
+    return f"{KEPT}{place[0]}-{place[1]}".replace(":", "_")
+
+
 class ListenerPool:
-    """Every listening socket of the node."""
+    """Every listening socket of the bootstrap's listeners, and what the supervisor before left."""
 
     def __init__(self, passed: Sequence[Named] = ()) -> None:
         self._opened: dict[tuple[str, int], list[socket.socket]] = {}  # by configured address, port
         self._passed: dict[str, list[socket.socket]] = {}
+        self._kept: dict[str, list[socket.socket]] = {}  # by `kept_name`, until somebody wants them
         for name, sock in passed:
-            self._passed.setdefault(name, []).append(sock)
+            into = self._kept if name.startswith(KEPT) else self._passed
+            into.setdefault(name, []).append(sock)
+
+    def take_kept(self, place: tuple[str, int], most: int = 1 << 16) -> list[socket.socket]:
+        """Sockets of a place that the supervisor before left; the caller's from now on."""
+        left = self._kept.get(kept_name(place), [])
+        taken, left[:] = left[:most], left[most:]
+        return taken
+
+    def close_unwanted(self) -> None:
+        """Close what the supervisor before left and nobody took."""
+        for sockets in self._kept.values():
+            for sock in sockets:
+                sock.close()
+        self._kept.clear()
+
+    def own(self) -> dict[str, list[socket.socket]]:
+        """What was not passed by a socket unit, by `kept_name`."""
+        return {kept_name(place): sockets for place, sockets in self._opened.items()}
+
+    def passed(self) -> list[Named]:
+        """What was, by its name."""
+        return [(name, sock) for name, sockets in self._passed.items() for sock in sockets]
 
     def shares(self, config: Bootstrap) -> list[tuple[Named, ...]]:
         """Each worker's named sockets, opening what is not open yet. Raises StartError."""
@@ -110,7 +146,7 @@ class ListenerPool:
 
     def all(self) -> list[socket.socket]:
         """Every socket."""
-        pools = (*self._opened.values(), *self._passed.values())
+        pools = (*self._opened.values(), *self._passed.values(), *self._kept.values())
         return [sock for sockets in pools for sock in sockets]
 
     def close(self) -> None:
@@ -119,17 +155,21 @@ class ListenerPool:
             sock.close()
         self._opened.clear()
         self._passed.clear()
+        self._kept.clear()
 
     def _sockets_of(self, listener: ListenerConfig, workers: int) -> list[socket.socket]:
         if listener.name in self._passed:
             return self._passed[listener.name]
         place = _place(listener)
-        sockets = self._opened.get(place, [])
+        sockets = self._opened.get(place) or self.take_kept(place)
         fresh: list[socket.socket] = []
         try:
             port = sockets[0].getsockname()[1] if sockets else probe(listener)
             while len(sockets) + len(fresh) < workers:
-                fresh.append(listen(listener, port))
+                fresh.append(bind(listener, port))
+                if not sockets:
+                    # Beside others it would get its part of the connections before its worker serves.
+                    fresh[-1].listen(BACKLOG)
         except OSError as error:
             for sock in fresh:
                 sock.close()
@@ -165,6 +205,17 @@ def probe(listener: ListenerConfig) -> int:
 
 def listen(listener: ListenerConfig, port: int) -> socket.socket:
     """A listening SO_REUSEPORT socket. Raises OSError."""
+    sock = bind(listener, port)
+    try:
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def bind(listener: ListenerConfig, port: int) -> socket.socket:
+    """A SO_REUSEPORT socket that takes no connections before `listen`. Raises OSError."""
     sock = socket.socket(_family(listener.address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -172,7 +223,6 @@ def listen(listener: ListenerConfig, port: int) -> socket.socket:
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((listener.address, port))
-        sock.listen(_BACKLOG)
     except OSError:
         sock.close()
         raise
@@ -215,7 +265,7 @@ def take_passed_sockets(environ: MutableMapping[str, str], pid: int) -> list[Nam
             listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         except OSError as error:
             raise StartError(f"systemd passed {name!r}, not a socket: {error.strerror}") from error
-        if not listening or sock.type != socket.SOCK_STREAM:
+        if sock.type != socket.SOCK_STREAM or not (listening or name.startswith(KEPT)):
             raise StartError(f"systemd passed {name!r}: expected ListenStream= and Accept=no")
         sock.setblocking(False)
         passed.append((name, sock))
@@ -250,7 +300,7 @@ def listen_unix(path: str, mode: int = 0o660) -> socket.socket:
     before = os.umask(0o777 & ~mode)
     try:
         sock.bind("\0" + path[1:] if is_abstract else path)
-        sock.listen(_BACKLOG)
+        sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise

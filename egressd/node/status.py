@@ -47,7 +47,7 @@ class SupervisorStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     """The whole node. `generation` grows with every configuration that took effect."""
 
     pid: int
-    state: str  # starting, ready, reloading, stopping
+    state: str  # starting, ready, reloading, upgrading, stopping
     started_at: float
     generation: int
     config_path: str
@@ -58,6 +58,9 @@ class SupervisorStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     listeners: tuple[ListenerStatus, ...]
     children: tuple[ChildStatus, ...]
     log_lines_dropped: int = 0  # of the supervisor's own log
+    version: str = ""  # of the program that runs
+    upgrade_error: str = ""  # why the last upgrade failed
+    upgrade_failed_at: float = 0.0  # Unix seconds; 0 = none has failed
 
 
 def write_status(path: Path, status: SupervisorStatus) -> None:

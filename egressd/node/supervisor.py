@@ -3,7 +3,11 @@
     starting  -> ready            every worker serves
     ready     -> reloading        SIGHUP: new workers beside the old ones, on the same sockets
     reloading -> ready            the new ones serve (the old drain), or failed (the old stay)
+    ready     -> upgrading        SIGUSR2: the new program starts beside this one, on its sockets
+    upgrading -> leaving          it serves and owns the node: workers here drain; or back to ready
+    candidate -> ready            this is the new program: it owns the node
     any       -> stopping         SIGTERM, SIGINT: workers drain, then the registry process ends
+    any       -> (end)            SIGRTMIN: the workers serve on until the next supervisor's do
     stopping  -> (end)            a second signal ends the draining
 
 Holds no traffic and no registry data. No event loop library, no thread but the log's: it forks.
@@ -23,26 +27,26 @@ from time import monotonic, monotonic_ns, sleep, time
 
 import structlog
 
-from egressd.node.bootstrap import BootstrapError
+import egressd
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.children import Seat
-from egressd.node.fleet import DRAIN_MARGIN_S, Entries, Fleet
+from egressd.node.fleet import DRAIN_MARGIN_S, REGISTRY_PATIENCE_S, Entries, Fleet
 from egressd.node.holdings import Holdings
 from egressd.node.log import dropped_lines
-from egressd.node.reload import ReloadPlan, Settling, plan_reload
+from egressd.node.reloading import Reloaded, Reloading
 from egressd.node.sd_notify import notifier_from_environment
 from egressd.node.signals import SignalPipe
 from egressd.node.sockets import StartError
 from egressd.node.status import ListenerStatus, SupervisorStatus, write_status
+from egressd.node.takeover.program import Candidacy
+from egressd.node.takeover.succession import Succession, Turn
 
 __all__ = ["Entries", "ExitCode", "StartError", "Supervisor"]
 
-RELOAD_TIMEOUT_S = 45.0
 _TICK_S = 0.2
 _FAULT_PAUSE_S = 0.05
 _OVERSLEPT_S = 3.0  # a tick this late: the machine stood still, old pulses prove nothing
-_DEATHS_THAT_REFUSE = 3  # of a new worker before it ever served
-_REGISTRY_PATIENCE_S = 10.0
+_LOCK_PATIENCE_S = 3.0  # a supervisor that ends may not be gone yet
 
 log = structlog.get_logger("egressd.supervisor")
 
@@ -53,6 +57,9 @@ class Phase(enum.StrEnum):
     STARTING = "starting"
     READY = "ready"
     RELOADING = "reloading"
+    UPGRADING = "upgrading"
+    CANDIDATE = "candidate"
+    LEAVING = "leaving"
     STOPPING = "stopping"
 
 
@@ -77,15 +84,22 @@ class Supervisor:
         *,
         config_path: str = "",
         environ: MutableMapping[str, str] = os.environ,
+        candidacy: Candidacy | None = None,
     ) -> None:
-        """Opens everything. Raises StartError."""
+        """Opens everything. With a `candidacy` the node is taken over from a supervisor that runs.
+        Raises StartError."""
         self._bootstrap = bootstrap
-        self._load = load
         self._config_path = config_path
         self._notifier = notifier_from_environment(environ, os.getpid())
-        self._holdings = Holdings(bootstrap, environ)
+        has_manager = self._notifier.has_manager
+        self._holdings = Holdings(
+            bootstrap,
+            environ,
+            locks=candidacy.locks if candidacy else (),
+            patience_s=_LOCK_PATIENCE_S if has_manager else 0.0,
+        )
         try:
-            workers = self._new_seats(bootstrap, list(range(bootstrap.workers)))
+            workers = self._holdings.new_seats(bootstrap, list(range(bootstrap.workers)))
         except StartError:
             self._holdings.close()
             raise
@@ -94,18 +108,25 @@ class Supervisor:
         self._selector.register(self._signals, selectors.EVENT_READ, self._take_signals)
         stray = self._holdings.stray
         self._selector.register(stray, selectors.EVENT_READ, stray.take)
-        self._fleet = Fleet(self._holdings, entries, self._selector, self._leave_behind)
-        self._fleet.seats = [Seat("registry", 0, bootstrap), *workers]
-        self._sockets_before = self._holdings.listeners.counts()
-        self._phase = Phase.STARTING
+        self._fleet = Fleet(
+            self._holdings,
+            entries,
+            self._selector,
+            self._leave_behind,
+            workers_outlive=has_manager,
+        )
+        self._reloading = Reloading(self._fleet, self._holdings, load, config_path)
+        self._succession = Succession(
+            self._fleet, self._holdings, self._notifier, self._selector, candidacy
+        )
+        self._fleet.seats = [*workers]
+        if candidacy is None:
+            self._fleet.seats.insert(0, Seat("registry", 0, bootstrap))
+        self._phase = Phase.STARTING if candidacy is None else Phase.CANDIDATE
+        self._upgrade_wanted = False
+        self._upgrade_failed_at = 0.0
+        self._has_abdicated = False
         self._generation = 1
-        self._config_error = ""
-        self._candidates: list[Seat] = []  # workers of a reload, until all of them serve
-        self._plan: ReloadPlan | None = None
-        self._reload_wanted = False
-        self._reload_until = 0.0
-        self._reload_due = inf  # one that waits until the configuration file is still
-        self._settling = Settling()
         self._cut_short = False
         self._started_at = time()
         self._lines_dropped = 0
@@ -115,11 +136,12 @@ class Supervisor:
     def run(self) -> ExitCode:
         """Serve until a signal ends the node."""
         try:
-            self._attempt(self._tick_now)
+            self._attempt(self._tick)
             while not self._is_over():
                 self._turn()
         finally:
-            self._close()  # children that an error left behind get SIGTERM at our end
+            if not self._has_abdicated:
+                self._close()  # children that an error left behind get SIGTERM at our end
         return ExitCode.CUT_SHORT if self._cut_short else ExitCode.CLEAN
 
     # -- the loop ----------------------------------------------------------------------------
@@ -132,7 +154,7 @@ class Supervisor:
         self._attempt(self._take_signals)
         for key in found:
             self._attempt(key.data)
-        self._attempt(self._tick_now)
+        self._attempt(self._tick)
         if self._faults == before:
             self._faults = 0
         else:  # what failed may be ready again at once
@@ -145,22 +167,21 @@ class Supervisor:
             self._faults += 1
             log.exception("the supervisor met an error and goes on", in_a_row=self._faults)
 
-    def _tick_now(self) -> None:
-        self._tick(monotonic())
-
     def _pause(self, now: float) -> float:
         due = inf if self._phase is Phase.STOPPING else self._fleet.next_due() - now
-        return max(0.0, min(_TICK_S, self._ping_interval(), due, self._reload_due - now))
+        return max(0.0, min(_TICK_S, self._ping_interval(), due, self._reloading.due - now))
 
-    def _tick(self, now: float) -> None:
+    def _tick(self) -> None:
+        now = monotonic()
         if now - self._last_tick > _OVERSLEPT_S:
             self._awake_since = now
         self._last_tick = now
-        if self._phase is not Phase.STOPPING:
+        is_ending = self._phase in {Phase.STOPPING, Phase.LEAVING}
+        if not is_ending:
             self._fleet.fill_due(now)
-        if self._fleet.watch(now, self._awake_since) and self._phase is Phase.STOPPING:
+        if self._fleet.watch(now, self._awake_since) and is_ending:
             self._cut_short = True
-        if self._phase is not Phase.STOPPING:
+        if not is_ending:
             self._fleet.attend(now)
         self._proceed(now)
         self._ping(now)
@@ -168,6 +189,8 @@ class Supervisor:
         if self._fleet.changed or dropped != self._lines_dropped:
             self._lines_dropped = dropped
             self._fleet.changed = False
+            if self._phase is not Phase.STOPPING:
+                self._succession.keep()
             self._write_status()
 
     def _proceed(self, now: float) -> None:
@@ -175,17 +198,31 @@ class Supervisor:
         if self._phase is Phase.STARTING and self._all_serve(self._fleet.workers()):
             self._become_ready()
         elif self._phase is Phase.RELOADING:
-            self._proceed_reload(now)
+            self._end_reload(self._reloading.proceed(now), now)
+        elif self._phase is Phase.CANDIDATE:
+            self._proceed_candidate()
+        elif self._phase is Phase.UPGRADING:
+            self._proceed_upgrade(now)
         elif self._phase is Phase.STOPPING and not self._fleet.leaving:
             registry = [seat for seat in self._fleet.seats if seat.role == "registry"]
-            self._fleet.retire(registry, now, _REGISTRY_PATIENCE_S)
-        if self._reload_wanted and self._phase is Phase.READY and self._is_config_still(now):
+            self._fleet.retire(registry, now, REGISTRY_PATIENCE_S)
+        if self._succession.settle():
+            self._become_ready()
+        if self._upgrade_wanted and self._phase is Phase.READY:
+            self._begin_upgrade(now)
+        if self._phase is Phase.READY and self._reloading.is_due(now):
             self._begin_reload(now)
 
     def _is_over(self) -> bool:
-        return self._phase is Phase.STOPPING and not self._fleet.seats and not self._fleet.leaving
+        if self._has_abdicated:
+            return True
+        is_empty = not self._fleet.seats and not self._fleet.leaving
+        if self._phase is Phase.LEAVING:
+            return is_empty and self._succession.has_successor_ended()
+        return self._phase is Phase.STOPPING and is_empty
 
     def _become_ready(self) -> None:
+        self._holdings.listeners.close_unwanted()
         self._enter(Phase.READY)
         self._write_status()  # first: whoever hears READY may read it
         self._notifier.ready(self._summary())
@@ -197,10 +234,16 @@ class Supervisor:
 
     def _take_signals(self) -> None:
         for number in self._signals.take():
-            if number in {signal.SIGTERM, signal.SIGINT}:
+            if self._phase is Phase.LEAVING:
+                self._succession.forward(number)
+            elif number in {signal.SIGTERM, signal.SIGINT}:
                 self._stop(number.name)
+            elif number == signal.SIGUSR2:
+                self._upgrade_wanted = True
+            elif number == signal.SIGRTMIN:
+                self._abdicate()
             elif number == signal.SIGHUP:
-                self._reload_wanted = True
+                self._reloading.is_wanted = True
             elif number == signal.SIGUSR1:
                 for child in (seat.child for seat in self._fleet.workers()):
                     if child is not None:
@@ -208,96 +251,67 @@ class Supervisor:
 
     # -- reload ------------------------------------------------------------------------------
 
-    def _is_config_still(self, now: float) -> bool:
-        """Whether nobody seems to write to the configuration file."""
-        try:
-            found = os.stat(self._config_path)
-        except OSError:
-            left = self._settling.left(None, 0.0, now)
-        else:
-            stamp = (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
-            left = self._settling.left(stamp, time() - found.st_mtime, now)
-        self._reload_due = now + left if left else inf
-        return not left
-
     def _begin_reload(self, now: float) -> None:
-        """Read the configuration; start what it asks for. A refused one changes nothing."""
-        free = self._fleet.free_indices(2 * self._bootstrap.workers)
+        found = self._reloading.begin(
+            self._bootstrap, now, lambda: self._notifier.reloading(monotonic_ns())
+        )
+        if found is Reloaded.BEGUN:
+            self._enter(Phase.RELOADING)
+            found = self._reloading.proceed(now)
+        self._end_reload(found, now)
+
+    def _end_reload(self, found: Reloaded, now: float) -> None:
+        if found is Reloaded.DONE:
+            self._bootstrap = self._reloading.commit(self._bootstrap, now)
+            self._generation += 1
+        if found in {Reloaded.DONE, Reloaded.REFUSED}:
+            self._become_ready()
+
+    # -- one supervisor after the other ------------------------------------------------------
+
+    def _begin_upgrade(self, now: float) -> None:
+        self._upgrade_wanted = False
         try:
-            plan = plan_reload(self._bootstrap, self._load())
-            if plan.replace_workers and len(free) < plan.bootstrap.workers:
-                free = self._fleet.free_indices(2 * plan.bootstrap.workers)
-            if plan.replace_workers and len(free) < plan.bootstrap.workers:
-                return  # two generations are draining still: when one is gone
-            self._announce_reload()
-            self._sockets_before = self._holdings.listeners.counts()
-            fresh = self._new_seats(plan.bootstrap, free) if plan.replace_workers else []
-        except Exception as error:
-            if self._reload_wanted:
-                self._announce_reload()
-            expected = isinstance(error, BootstrapError | StartError | OSError)
-            self._refuse_reload(str(error) if expected else f"{type(error).__name__}: {error}")
+            self._succession.begin(now)
+        except OSError as error:
+            self._refuse_upgrade(f"the new program cannot be run: {error}")
             return
-        if plan.ignored:
-            log.warning("these changes wait for a restart", fields=", ".join(plan.ignored))
-        self._plan = plan
-        self._candidates = fresh
-        self._fleet.seats.extend(fresh)
-        self._reload_until = now + RELOAD_TIMEOUT_S
-        self._enter(Phase.RELOADING)
-        self._fleet.fill_due(now)
-        self._proceed_reload(now)
+        self._enter(Phase.UPGRADING)
 
-    def _announce_reload(self) -> None:
-        self._reload_wanted = False
-        self._notifier.reloading(monotonic_ns())
-        log.info("reloading", path=self._config_path)
+    def _proceed_upgrade(self, now: float) -> None:
+        turn = self._succession.proceed(now, self._bootstrap)
+        if turn is Turn.STAYS:
+            self._refuse_upgrade(self._succession.reason)
+        elif turn is Turn.LEFT:
+            self._enter(Phase.LEAVING)
+            if self._reloading.is_wanted:
+                self._succession.forward(signal.SIGHUP)
 
-    def _proceed_reload(self, now: float) -> None:
-        if self._all_serve(self._candidates):
-            self._commit_reload(now)
-            return
-        failed = [seat for seat in self._candidates if seat.deaths >= _DEATHS_THAT_REFUSE]
-        if failed or now > self._reload_until:
-            reason = failed[0].last_exit if failed else f"not ready in {RELOAD_TIMEOUT_S:g}s"
-            self._fleet.retire(self._candidates, now, 0.0)
-            self._refuse_reload(f"the new workers do not start ({reason}); see the log")
-
-    def _commit_reload(self, now: float) -> None:
-        assert self._plan is not None
-        before, self._bootstrap = self._bootstrap, self._plan.bootstrap
-        if self._candidates:
-            old = [seat for seat in self._fleet.workers() if seat not in self._candidates]
-            self._fleet.retire(old, now, before.limits.drain_timeout + DRAIN_MARGIN_S)
-            self._holdings.listeners.keep_only(self._bootstrap)
-            self._sockets_before = self._holdings.listeners.counts()
-        for seat in self._fleet.seats:
-            seat.bootstrap = self._bootstrap
-            if seat.role == "registry":
-                self._fleet.replace(seat, now, _REGISTRY_PATIENCE_S)
-        self._candidates = []
-        self._plan = None
-        self._generation += 1
-        self._config_error = ""
+    def _refuse_upgrade(self, reason: str) -> None:
+        """This supervisor and its workers stay."""
+        self._upgrade_failed_at = time()
+        log.error("not upgraded: the running program stays", reason=reason)
         self._become_ready()
 
-    def _refuse_reload(self, reason: str) -> None:
-        """The old configuration stands."""
-        self._holdings.listeners.close_beyond(self._sockets_before)
-        log.error("reload refused: the old configuration stands", reason=reason)
-        self._candidates = []
-        self._plan = None
-        self._config_error = reason
-        self._become_ready()
+    def _proceed_candidate(self) -> None:
+        turn = self._succession.proceed_candidate(self._all_serve(self._fleet.workers()))
+        if turn is Turn.OWNS:
+            self._holdings.own_files()
+            self._fleet.seats.insert(0, Seat("registry", 0, self._bootstrap))
+            self._become_ready()
+            self._succession.announce()
+        elif turn is Turn.GIVE_UP:
+            self._stop("no takeover")
 
-    def _new_seats(self, bootstrap: Bootstrap, indices: list[int]) -> list[Seat]:
-        """Seats for the workers of `bootstrap`, with sockets. Raises StartError."""
-        self._holdings.need_bells(2 * bootstrap.workers)
-        shares = self._holdings.listeners.shares(bootstrap)
-        return [
-            Seat("worker", index, bootstrap, share, slot=slot)
-            for slot, (index, share) in enumerate(zip(indices, shares, strict=False))
-        ]
+    def _abdicate(self) -> None:
+        """The service manager restarts the node: end at once, and let the workers serve on."""
+        if not self._notifier.has_manager or self._phase in {Phase.STARTING, Phase.STOPPING}:
+            self._stop("restart")
+            return
+        log.info("restarting: the workers serve on until the next supervisor's do")
+        self._succession.cancel()
+        self._notifier.stopping("Restarting: the workers serve on")
+        self._has_abdicated = True
 
     # -- stop --------------------------------------------------------------------------------
 
@@ -309,12 +323,16 @@ class Supervisor:
             return
         log.info("stopping: draining", signal=reason)
         self._enter(Phase.STOPPING)
-        self._candidates = []
+        self._reloading.drop()
         self._notifier.stopping("Draining")
         # Workers have their own copies: they take what waits in the queue, then close, and from
         # then on connections are refused.
         self._holdings.listeners.close()
-        self._fleet.desk.close_sockets()
+        if self._succession.is_owner:
+            self._fleet.desk.close_sockets()
+        else:
+            self._fleet.desk.abandon()
+        self._succession.cancel()
         patience = self._bootstrap.limits.drain_timeout + DRAIN_MARGIN_S
         self._fleet.retire(self._fleet.workers(), now, patience, others_serve=False)
         for seat in self._fleet.seats:
@@ -327,6 +345,7 @@ class Supervisor:
         self._notifier.close()
 
     def _close(self) -> None:
+        self._succession.close()
         self._fleet.desk.close()
         self._selector.close()
         self._signals.close()
@@ -358,7 +377,7 @@ class Supervisor:
         text = f"{self._phase}: {serving} of {len(workers)} workers serve"
         if looping:
             text += f"; {looping} in a crash loop, see the log"
-        if self._config_error:
+        if self._reloading.reason:
             text += "; last reload refused"
         return text
 
@@ -371,6 +390,8 @@ class Supervisor:
         )
 
     def _write_status(self) -> None:
+        if not self._succession.is_owner:
+            return
         bootstrap, fleet = self._bootstrap, self._fleet
         stopping = self._phase is Phase.STOPPING
         status = SupervisorStatus(
@@ -379,13 +400,16 @@ class Supervisor:
             started_at=self._started_at,
             generation=self._generation,
             config_path=self._config_path,
-            config_error=self._config_error,
+            config_error=self._reloading.reason,
             admin_address=bootstrap.admin_address,
             worker_restarts=fleet.restarts["worker"],
             registry_restarts=fleet.restarts["registry"],
             listeners=() if stopping else self._listeners(),
             children=fleet.statuses(),
             log_lines_dropped=self._lines_dropped,
+            version=egressd.__version__,
+            upgrade_error=self._succession.reason,
+            upgrade_failed_at=self._upgrade_failed_at,
         )
         self._notifier.status(self._summary())
         try:

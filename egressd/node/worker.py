@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, time
 
 import structlog
 import trio
@@ -26,6 +26,7 @@ from egressd.node.log import log_descriptor
 from egressd.node.profile import client_addresses, node_profile
 from egressd.node.signals import OTHERS_SERVE
 from egressd.node.socket_desk import child_line
+from egressd.node.takeover.orphan import wait_for_successor
 from egressd.node.worker_control import serve_control
 from egressd.node.worker_listeners import WorkerListeners
 from egressd.node.worker_names import NameFile, remembered, shared_answers
@@ -181,6 +182,14 @@ class Worker:
             self.context.accepts.settle(monotonic())
             self.directory.forget_retired({one.scope for one in self.context.connections})
 
+    async def follow_supervisor(self) -> None:
+        """Without a supervisor: serve on until the next one does, then leave as at its word."""
+        supervisor = os.getppid()
+        await self.ports.supervisor_gone.wait()
+        await wait_for_successor(self.bootstrap.status_path, supervisor, time())
+        os.kill(os.getpid(), OTHERS_SERVE)
+        os.kill(os.getpid(), signal.SIGTERM)
+
     async def measure_lag(self, beat: Callable[[], None]) -> None:
         """How late timed waits return; each return is also the worker's sign of life."""
         while True:
@@ -276,6 +285,7 @@ def _start(
     nursery.start_soon(worker.sweep)
     nursery.start_soon(worker.ports.run)
     nursery.start_soon(worker.measure_lag, beat)
+    nursery.start_soon(worker.follow_supervisor)
     report = WorkerReport(worker)
     path = bootstrap.worker_socket(worker.index)
     nursery.start_soon(serve_control, path, report.commands())

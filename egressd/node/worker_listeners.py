@@ -9,7 +9,7 @@ from functools import partial
 import trio
 
 from egressd.node.bootstrap_model import Bootstrap, ListenerProtocol
-from egressd.node.sockets import Named
+from egressd.node.sockets import BACKLOG, Named
 from egressd.proxy.context import WorkerContext
 from egressd.proxy.listener import Listener, handle_http, handle_tcp, handle_tls
 
@@ -36,6 +36,8 @@ class Accepting:
         """Accept until stopped or left, which may have happened before this task had its first turn."""
         if self._is_stopped:
             return
+        if not self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            self.sock.listen(BACKLOG)  # see `ListenerPool`
         with self._scope:
             await self._current().serve(self.sock, self._current)
 

@@ -81,6 +81,7 @@ class GatewayPorts:
         self._unanswered: set[Key] = set()
         self._answered = trio.Event()
         self.problems: tuple[Problem, ...] = ()
+        self.supervisor_gone = trio.Event()
 
     def follow(self) -> None:
         """Bring the ports to what the registry says now."""
@@ -133,7 +134,7 @@ class GatewayPorts:
         self._unanswered = set(self._waiting)
         if not self._waiting:
             self._answered.set()
-        with suppress(OSError):  # the supervisor is gone: so are we, soon
+        with suppress(OSError):  # the supervisor is gone: the next one's workers open what is new
             self._line.send(msgspec.json.encode(Wants(places)))
 
     # -- tasks -------------------------------------------------------------------------------
@@ -165,8 +166,11 @@ class GatewayPorts:
                 data, fds, _, _ = socket.recv_fds(line, _MOST, 4)
             except BlockingIOError:
                 return
+            except OSError:  # it died with something of ours unread
+                data = b""
             if not data:
-                self._line = None  # the supervisor is gone; SIGTERM follows
+                self._line = None
+                self.supervisor_gone.set()
                 return
             message = _message.decode(data)
             sockets = [socket.socket(fileno=fd) for fd in fds]

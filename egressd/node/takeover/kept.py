@@ -1,0 +1,41 @@
+"""Listening sockets that the service manager keeps for the next supervisor (FDSTORE of sd_notify(3)).
+
+Without them a supervisor that follows a killed one could not listen: workers that serve on have the
+ports. A socket of a SO_REUSEPORT group that nobody accepts from would take its share of the
+connections and let them wait, so what is no longer wanted is taken out at once.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+
+from egressd.node.sd_notify import Notifier
+
+Sockets = Mapping[str, Sequence[socket.socket]]
+
+
+class KeptSockets:
+    """What the manager holds of this node, by name. Every name has one place's sockets."""
+
+    def __init__(self, notifier: Notifier, held: Sequence[str] = ()) -> None:
+        """`held` are the names that came with the start."""
+        self._notifier = notifier
+        self._held: dict[str, frozenset[int]] = {name: frozenset() for name in held}
+
+    def sync(self, wanted: Sockets) -> None:
+        """Let the manager hold exactly `wanted`. What it cannot be told now is told the next time."""
+        for name in self._held.keys() - wanted.keys():
+            if self._notifier.drop(name):
+                del self._held[name]
+        for name, sockets in wanted.items():
+            unique = {os.fstat(sock.fileno()).st_ino: sock.fileno() for sock in sockets}
+            held = self._held.get(name)
+            if unique.keys() == held:
+                continue
+            if held and not held <= unique.keys() and not self._notifier.drop(name):
+                continue
+            # The manager keeps one copy of a socket that it is told of twice.
+            if self._notifier.store(name, list(unique.values())):
+                self._held[name] = frozenset(unique)
