@@ -74,6 +74,7 @@ class ManagedNode(Node):
 
     def launch(self) -> None:
         """Start the service with what is kept."""
+        self.take_notes()
         spare = [os.dup(fd) for _, fd in self.kept]
         names = ":".join(name for name, _ in self.kept)
         environ = {
@@ -122,7 +123,7 @@ class ManagedNode(Node):
 
     def reap(self, pid: int) -> None:
         """Wait for a process of the service, ours or adopted."""
-        eventually(lambda: _has_ended(pid), 40)
+        eventually(lambda: has_ended(pid), 40)
 
     def stop(self) -> None:
         """As `systemctl stop`, and then nothing may be left."""
@@ -140,7 +141,7 @@ class ManagedNode(Node):
         """What lives of the service."""
         asked = str(self.config).encode()
         found = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-        return [pid for pid in found if asked in _arguments(pid) and not _has_ended(pid)]
+        return [pid for pid in found if asked in _arguments(pid) and not has_ended(pid)]
 
 
 def _arguments(pid: int) -> list[bytes]:
@@ -150,7 +151,8 @@ def _arguments(pid: int) -> list[bytes]:
         return []
 
 
-def _has_ended(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
+    """Whether a process is no more; one of ours is reaped."""
     with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
     try:

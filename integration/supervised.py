@@ -49,8 +49,9 @@ class Node:
         }
         self.config.write_text(yaml.safe_dump(config))
 
-    def start(self) -> None:
-        environment = {**os.environ, "NOTIFY_SOCKET": str(self.path / "notify")}
+    def start(self, *, is_managed: bool = True) -> None:
+        notify = {"NOTIFY_SOCKET": str(self.path / "notify")} if is_managed else {}
+        environment = {**os.environ, **notify}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "integration.supervised_node", str(self.config)],
             env=environment,
@@ -60,6 +61,12 @@ class Node:
     def start_ready(self) -> None:
         self.start()
         self.wait_notified("READY=1")
+
+    def start_unmanaged(self) -> None:
+        """Without anybody who would start it again."""
+        self.start(is_managed=False)
+        status = self.path / "run" / "supervisor.json"
+        eventually(lambda: status.exists() and self.status().state == "ready", "it is ready")
 
     def wait_notified(self, wanted: str) -> str:
         """The next notification that holds `wanted`."""

@@ -68,7 +68,7 @@ def _states(manager: socket.socket, count: int) -> list[str]:
     states: list[str] = []
     while len(states) < count:
         first = manager.recv(4096).decode().split("\n")[0]
-        if not first.startswith("STATUS="):
+        if not first.startswith(("STATUS=", "FDSTORE")):
             states.append(first)
     return states
 

@@ -36,7 +36,8 @@ class Accepting:
         """Accept until stopped or left, which may have happened before this task had its first turn."""
         if self._is_stopped:
             return
-        if not self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        is_listening = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        if self.sock.family != socket.AF_UNIX and not is_listening:
             self.sock.listen(BACKLOG)  # see `ListenerPool`
         with self._scope:
             await self._current().serve(self.sock, self._current)

@@ -1,0 +1,236 @@
+"""From one supervisor to the next: what is decided, said and kept, without processes."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from egressd.node.bootstrap_model import Bootstrap, ListenerConfig
+from egressd.node.sd_notify import Notifier
+from egressd.node.sockets import ListenerPool, kept_name
+from egressd.node.status import SupervisorStatus
+from egressd.node.takeover.kept import KeptSockets
+from egressd.node.takeover.line import TakeoverLine, Word
+from egressd.node.takeover.orphan import has_successor
+from egressd.node.takeover.program import VARIABLE, candidacy_from_environment
+
+
+class Manager:
+    """Keeps descriptors as systemd does: one of each socket, by name."""
+
+    def __init__(self, path: Path) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.bind(str(path))
+        self.sock.setblocking(False)
+        self.notifier = Notifier(str(path))
+        self.kept: dict[str, set[int]] = {}
+
+    def hear(self) -> dict[str, set[int]]:
+        """What it keeps, as inodes, after all that was said."""
+        while True:
+            try:
+                data, fds, _, _ = socket.recv_fds(self.sock, 4096, 253)
+            except BlockingIOError:
+                return self.kept
+            said = dict(line.split("=", 1) for line in data.decode().split("\n"))
+            if "FDSTORE" in said:
+                inodes = {os.fstat(fd).st_ino for fd in fds}
+                self.kept.setdefault(said["FDNAME"], set()).update(inodes)
+            elif "FDSTOREREMOVE" in said:
+                self.kept.pop(said["FDNAME"], None)
+            for fd in fds:
+                os.close(fd)
+
+    def close(self) -> None:
+        self.notifier.close()
+        self.sock.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    with closing(Manager(tmp_path / "notify")) as made:
+        yield made
+
+
+def _inodes(*sockets: socket.socket) -> set[int]:
+    return {os.fstat(sock.fileno()).st_ino for sock in sockets}
+
+
+def test_the_manager_keeps_what_is_listened_on_and_nothing_else(manager: Manager) -> None:
+    kept = KeptSockets(manager.notifier, ["kept-left-80"])
+    one, two = socket.socket(), socket.socket()
+    with one, two:
+        kept.sync({"kept-a-1": [one, two], "kept-b-2": [one.dup()]})
+        assert manager.hear() == {"kept-a-1": _inodes(one, two), "kept-b-2": _inodes(one)}
+        kept.sync({"kept-a-1": [two]})
+        assert manager.hear() == {"kept-a-1": _inodes(two)}
+        kept.sync({"kept-a-1": [one, two]})
+        assert manager.hear() == {"kept-a-1": _inodes(one, two)}
+        kept.sync({})
+        assert manager.hear() == {}
+
+
+def test_what_the_manager_could_not_be_told_is_told_the_next_time(tmp_path: Path) -> None:
+    notifier = Notifier(str(tmp_path / "notify"))
+    kept = KeptSockets(notifier)
+    with socket.socket() as one:
+        kept.sync({"kept-a-1": [one]})  # nobody is there
+        with closing(Manager(tmp_path / "notify")) as manager:
+            kept.sync({"kept-a-1": [one]})
+            assert manager.hear() == {"kept-a-1": _inodes(one)}
+    notifier.close()
+
+
+def test_a_silent_notifier_says_nothing_and_claims_nothing(manager: Manager) -> None:
+    manager.notifier.hand_over(7)
+    manager.notifier.ready("fine")
+    assert not manager.notifier.store("kept-a-1", [0])
+    assert manager.sock.recv(200) == b"MAINPID=7"
+    with pytest.raises(BlockingIOError):
+        manager.sock.recv(200)
+
+
+def test_the_next_program_gets_the_manager_s_variables(tmp_path: Path) -> None:
+    named = Notifier(str(tmp_path / "notify"), 3.0)
+    assert named.environment() == {
+        "NOTIFY_SOCKET": str(tmp_path / "notify"),
+        "WATCHDOG_USEC": "3000000",
+    }
+    named.close()
+    abstract = Notifier("@egressd-test")
+    assert abstract.environment()["NOTIFY_SOCKET"] == "@egressd-test"
+    abstract.close()
+    assert Notifier().environment() == {}
+
+
+def _pool(name: str, *sockets: socket.socket) -> ListenerPool:
+    return ListenerPool([(name, sock) for sock in sockets])
+
+
+def _bootstrap(workers: int, port: int = 0, name: str = "egress") -> Bootstrap:
+    return Bootstrap(workers=workers, listeners=(ListenerConfig(name=name, port=port),))
+
+
+@pytest.mark.parametrize("before", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_left_sockets_are_listened_on_again_and_each_has_a_worker(
+    before: int, workers: int
+) -> None:
+    first = ListenerPool()
+    first.shares(_bootstrap(before))
+    (name, left), *_ = first.own().items()
+    port = left[0].getsockname()[1]
+    second = _pool(name, *[sock.dup() for sock in left])
+    shares = second.shares(_bootstrap(workers))
+    mine = [sock for share in shares for _, sock in share]
+    assert _inodes(*left) <= _inodes(*mine)
+    assert {sock.getsockname()[1] for sock in mine} == {port}
+    # One that joined beside the others takes no connections before its worker does.
+    listening = [s for s in mine if s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)]
+    assert _inodes(*listening) == _inodes(*left)
+    second.close()
+    first.close()
+
+
+def test_left_sockets_that_nobody_wants_are_closed() -> None:
+    first = ListenerPool()
+    first.shares(_bootstrap(2))
+    ((name, left),) = first.own().items()
+    second = _pool(name, *[sock.dup() for sock in left])
+    second.shares(_bootstrap(1, name="other"))
+    assert len(second.all()) == 3
+    second.close_unwanted()
+    assert len(second.all()) == 1
+    second.close()
+    first.close()
+
+
+def test_a_left_port_of_a_gateway_is_taken_one_a_worker() -> None:
+    with socket.socket() as one, socket.socket() as two:
+        place = ("0.0.0.0", 443)
+        pool = _pool(kept_name(place), one, two)
+        assert [pool.take_kept(place, 1) for _ in range(3)] == [[one], [two], []]
+        assert pool.take_kept(("0.0.0.0", 80)) == []
+
+
+@pytest.mark.parametrize(
+    "place", [("::1", 443), ("unix:/run/egressd/gw.sock", 0), ("127.0.0.1#egress", 0)]
+)
+def test_a_left_name_is_one_that_the_manager_takes(place: tuple[str, int]) -> None:
+    name = kept_name(place)
+    assert ":" not in name
+    assert name.isascii() and name.isprintable()
+
+
+def test_the_line_carries_words_and_its_end() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    owner, candidate = TakeoverLine(ours), TakeoverLine(theirs)
+    assert owner.hear() is None
+    candidate.say(Word.READY)
+    candidate.say(Word.FAILED, "no")
+    theirs.send(b'{"word": "of a later version", "more": 1}')
+    theirs.send(b"\xff")
+    theirs.send(b'{"word": "mine", "more": 1}')
+    heard = [owner.hear() for _ in range(5)]
+    assert heard == [(Word.READY, ""), (Word.FAILED, "no"), None, None, (Word.MINE, "")]
+    candidate.close()
+    assert owner.hear() == (Word.GONE, "")
+    owner.say(Word.YOURS)  # lost, and no harm
+    owner.close()
+
+
+def test_a_candidate_finds_its_line_and_locks() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    lock = os.open("/", os.O_RDONLY)
+    environ = {VARIABLE: f"1:{theirs.detach()}:{lock}", "PATH": "/"}
+    found = candidacy_from_environment(environ)
+    assert found is not None
+    assert environ == {"PATH": "/"}
+    assert found.locks == [lock]
+    found.line.say(Word.READY)
+    assert TakeoverLine(ours).hear() == (Word.READY, "")
+    found.line.close()
+    ours.close()
+    os.close(lock)
+    assert candidacy_from_environment({}) is None
+    with pytest.raises(ValueError, match="protocol"):
+        candidacy_from_environment({VARIABLE: "2:9:10"})
+
+
+@pytest.mark.parametrize(
+    ("pid", "started_at", "state", "leaves"),
+    [
+        (7, 50.0, "ready", False),  # its own supervisor's last word
+        (7, 50.0, "stopping", False),
+        (7, 101.0, "ready", True),  # the same number, another process
+        (8, 101.0, "ready", True),
+        (8, 50.0, "ready", True),  # the owner that a candidate's workers wait for
+        (8, 50.0, "upgrading", True),
+        (8, 101.0, "reloading", True),
+        (8, 101.0, "stopping", True),
+        (8, 101.0, "starting", False),
+        (8, 101.0, "a state of a later version", False),
+    ],
+)
+def test_a_worker_without_a_supervisor_leaves_for_the_next_one_that_serves(
+    pid: int, started_at: float, state: str, leaves: bool
+) -> None:
+    status = SupervisorStatus(
+        pid=pid,
+        state=state,
+        started_at=started_at,
+        generation=1,
+        config_path="",
+        config_error="",
+        admin_address="",
+        worker_restarts=0,
+        registry_restarts=0,
+        listeners=(),
+        children=(),
+    )
+    assert has_successor(status, supervisor=7, gone_at=100.0) is leaves
