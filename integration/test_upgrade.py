@@ -157,7 +157,11 @@ def test_an_upgrade_loses_nothing(managed: ManagedNode) -> None:
         (BROKEN, None, "No module named 'a_module_that_is_not_there'"),
         (HANGS, None, "it ended before it had taken over"),
         ("", "wrokers: 3", 'found unknown field "wrokers"'),
-        ("", "listeners: [{name: egress, address: 192.0.2.1, port: 8}]", "this machine has no such address"),
+        (
+            "",
+            "listeners: [{name: egress, address: 192.0.2.1, port: 8}]",
+            "this machine has no such address",
+        ),
     ],
     ids=["import-error", "ends", "configuration", "cannot-listen"],
 )
