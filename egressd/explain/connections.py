@@ -57,19 +57,15 @@ def _routes(
 ) -> Iterator[Considered]:
     for left in found.left_out:
         yield Considered(left.place, False, left.why, by_place(node.view, left.place, ""))
-    taken = target.route if target is not None else None
-    for route in (*found.tls, *found.tcp):
-        chosen = route is taken
-        why = _why(route, connection, chosen, taken)
+    for route in found.in_order:
+        chosen = target is not None and route is target.route
+        why = _why(route, connection, chosen)
         yield Considered(route.place, chosen, why, by_place(node.view, route.place, ""))
+        if chosen:
+            return
 
 
-def _why(
-    route: L4Route, connection: Connection, chosen: bool, taken: L4Route | None
-) -> tuple[str, ...]:
+def _why(route: L4Route, connection: Connection, chosen: bool) -> tuple[str, ...]:
     if chosen:
         return () if route.matches else (ALWAYS,)
-    failures = tuple(first_l4_failure(match, connection) for match in route.matches)
-    if taken is not None and not all(failures):
-        return (f"{taken.place} has a more specific server name, or comes first",)
-    return (*route.closed, *failures)
+    return (*route.closed, *(first_l4_failure(match, connection) for match in route.matches))

@@ -19,8 +19,7 @@ from egressd.routing.client import LeftOut
 from egressd.routing.l4 import (
     Connection,
     L4Route,
-    match_tcp,
-    match_tls,
+    match_l4,
     parse_auto_passthrough,
 )
 from egressd.routing.match import choose_destination
@@ -47,15 +46,10 @@ class Routes(NamedTuple):
     tcp: tuple[L4Route, ...] = ()
     left_out: tuple[LeftOut, ...] = ()  # those that are not for this client
 
-    def match(self, connection: Connection) -> L4Route | None:
-        """The route that the connection takes."""
-        return match_tls(self.tls, connection) or match_tcp(self.tcp, connection)
-
     @property
-    def own_all(self) -> bool:
-        """Whether a connection that none of them takes is closed. Istio: what `tcp` routes for other
-        addresses leave goes to the service."""
-        return bool(self.tls) or any(not route.is_partial for route in self.tcp)
+    def in_order(self) -> tuple[L4Route, ...]:
+        """All of them; a connection that none of them takes is closed."""
+        return (*self.tls, *self.tcp)
 
 
 def tls_routes(scope: Scope, connection: Connection) -> Routes:
@@ -96,7 +90,7 @@ def _routes(scope: Scope, host: str, port: int) -> Routes:
 def tls_target(scope: Scope, connection: Connection) -> L4Target:
     """TLS by its SNI: a route, or in the mesh the service of that name."""
     routes = tls_routes(scope, connection)
-    route = routes.match(connection)
+    route = match_l4(routes.in_order, connection)
     if route is None and not routes.host:
         raise _no_route("a TLS connection without a server name")
     return _target(scope, route, connection, routes)
@@ -114,7 +108,7 @@ def auto_passthrough_target(scope: Scope, connection: Connection) -> L4Target:
 def tcp_target(scope: Scope, connection: Connection) -> L4Target:
     """A connection on a TCP port: a route, or in the mesh the service."""
     routes = tcp_routes(scope, connection)
-    return _target(scope, routes.match(connection), connection, routes)
+    return _target(scope, match_l4(routes.in_order, connection), connection, routes)
 
 
 def wants_server_name(scope: Scope, address: str, port: int) -> bool:
@@ -145,10 +139,10 @@ def connect_target(
     if declared is not None and declared.number == port and _carries_http(declared):
         raise _not_for_connect(f"port {port} of {host} carries {declared.protocol or 'HTTP'}")
     owners = ", ".join(scope.l4(host, port).resources)
-    route = routes.match(replace(connection, sni=host))
+    route = match_l4(routes.in_order, replace(connection, sni=host))
     if route is not None and route.destinations:
         return L4Target(named, route)
-    if routes.own_all:
+    if routes.in_order:
         raise _refused(502, f"{host}: no tls or tcp route of {owners} matches port {port}")
     if owners and (service is None or not scope.is_mesh):
         if routes.left_out:
@@ -206,7 +200,7 @@ def _target(
     host, port = routes.host, connection.port
     if route is not None:
         return L4Target(host or connection.destination, route)
-    if routes.own_all or not scope.is_mesh:
+    if routes.in_order or not scope.is_mesh:
         raise _no_route(f"{host or 'this connection'} on port {port}")
     service = scope.service(host) if host else None
     if service is not None:

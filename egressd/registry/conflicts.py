@@ -14,7 +14,7 @@ from egressd.api.resource import Kind, Problem, Resource, Severity
 from egressd.registry.claims import MESH, contested_hosts, gateway_names, named_hosts
 from egressd.registry.records import Record
 
-Age = tuple[bool, str, int, str]
+Age = tuple[bool, int, int, str]
 
 
 class Settled(NamedTuple):

