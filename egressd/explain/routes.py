@@ -74,7 +74,8 @@ def _claims(
             ref = record.resource.ref
             why = _unbound(node, arrival, record, key, host) or passed.get(ref, "")
             if not why and ref in winners:
-                merged = "its routes are behind those of the older" if ref != winners[0] else ""
+                merged = f"its routes are merged with those of {winners[0]}, which come first"
+                merged = merged if ref != winners[0] else ""
                 yield Considered(f"{ref} ({key})", True, (merged,) if merged else (), by(record))
                 continue
             why = why or rival
@@ -152,8 +153,8 @@ def route_step(
         if chosen:
             break
         considered += _left_out(node, table, at)
-    root = _virtual_service(node, table)
-    notes = list(_delegations(node, root)) if root is not None else []
+    roots = (_virtual_service(node, table, ref) for ref in (table.resource, *table.merged))
+    notes = [note for root in roots if root is not None for note in _delegations(node, root)]
     if left:
         notes.append(f"{left} more after it")
     if matched is None:
@@ -205,10 +206,10 @@ def _delegations(node: Node, root: Record) -> Iterator[str]:
                     yield f"{where}: its {place} is left out: {why}"
 
 
-def _virtual_service(node: Node, table: RouteTable) -> Record | None:
-    if not table.resource.startswith("VirtualService"):
+def _virtual_service(node: Node, table: RouteTable, ref: str) -> Record | None:
+    if not ref.startswith("VirtualService"):
         return None
-    return find_record(node.view, table.resource, candidates(table.claim))
+    return find_record(node.view, ref, candidates(table.claim))
 
 
 class Written:
@@ -216,7 +217,7 @@ class Written:
 
     def __init__(self, node: Node, table: RouteTable, route: Route) -> None:
         self._by: dict[str, By] = {}
-        root = _virtual_service(node, table)
+        root = _virtual_service(node, table, table.resource)
         if root is None or route.place == "implicit":
             return
         parts = [part.rpartition(" ") for part in route.place.split(" > ")]

@@ -194,7 +194,7 @@ def no_route(table: RouteTable) -> LocalReply:
     """The answer where a table has no route for a request."""
     return LocalReply(
         404,
-        f"no route of {table.resource} matches",
+        f"no route of {', '.join((table.resource, *table.merged))} matches",
         flag=ResponseFlag.NR,
         details="route_not_found",
     )

@@ -18,11 +18,10 @@ Age = tuple[bool, int, int, str]
 
 
 class Settled(NamedTuple):
-    """`lost` are the mesh hosts that each VirtualService (by key) does not have, since an older one has
-    them; `refused` those that are left with nothing; `problems` what to say of each."""
+    """`lost` are the mesh hosts of each VirtualService (by key) that an older one has and keeps, so that
+    this one serves only whom that leaves alone; `problems` what to say of each."""
 
     lost: dict[str, tuple[str, ...]]
-    refused: set[str]
     problems: tuple[Problem, ...]
 
 
@@ -45,21 +44,14 @@ def settle(candidates: Iterable[Record], age: Callable[[Record, str], Age]) -> S
                 else:
                     lost.setdefault(record.key, {})[host] = owner.resource
                     records[record.key] = record
-    refused = {key for key, hosts in lost.items() if _has_nothing_else(records[key], hosts.keys())}
     return Settled(
         {key: tuple(sorted(hosts)) for key, hosts in lost.items()},
-        refused,
-        tuple(_loss(records[key], lost[key], key in refused) for key in sorted(lost)),
+        tuple(_loss(records[key], lost[key]) for key in sorted(lost)),
     )
 
 
 def _mesh_hosts(record: Record) -> tuple[str, ...]:
     return contested_hosts(record.resource) if MESH in gateway_names(record.resource) else ()
-
-
-def _has_nothing_else(record: Record, lost: Iterable[str]) -> bool:
-    only_mesh = set(gateway_names(record.resource)) == {MESH}
-    return only_mesh and set(contested_hosts(record.resource)) <= set(lost)
 
 
 class ServiceHosts:
@@ -127,13 +119,12 @@ def _left_out(host: str, record: Record, first: str) -> Problem:
     )
 
 
-def _loss(record: Record, lost: dict[str, Resource], is_refused: bool) -> Problem:
+def _loss(record: Record, lost: dict[str, Resource]) -> Problem:
     owners = ", ".join(dict.fromkeys(owner.ref for owner in lost.values()))
-    kept = "" if is_refused else "; what else it claims is in force"
     return Problem(
         place=record.resource.place,
         resource=record.resource.ref,
         field="spec.hosts",
         found=f"{', '.join(sorted(lost))} (gateway {MESH})",
-        expected=f"a host that no other VirtualService claims: {owners} has it and keeps it{kept}",
+        expected=f"a host that no other VirtualService claims: {owners} has it and keeps it",
     )

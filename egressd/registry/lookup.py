@@ -15,7 +15,7 @@ from egressd.api.resource import Kind
 from egressd.api.service_entry import ServiceEntry, ServicePort
 from egressd.api.workload_entry import WorkloadEntry
 from egressd.registry.addresses import host_of_address
-from egressd.registry.claims import MESH, gateway_names, qualified
+from egressd.registry.claims import gateway_names, qualified
 from egressd.registry.join import Service, join
 from egressd.registry.ports import at_ports
 from egressd.registry.records import Record
@@ -73,7 +73,7 @@ def find_virtual_services(
     view: RegistryView, host: str, gateway: str, namespace: str
 ) -> Iterator[tuple[str, Record]]:
     """The VirtualServices bound to `gateway` that claim a name, each with its claim: the most specific
-    host first, of one host in the order that a client of `namespace` has (`precedence`)."""
+    host first, of one host in the order that a client of `namespace` has."""
     for key in candidates(host):
         bound = [
             record
@@ -81,9 +81,15 @@ def find_virtual_services(
             if not unbound_reason(record, key, gateway, namespace)
         ]
         if len(bound) > 1:
-            bound.sort(key=lambda record: precedence(record.resource, namespace))
+            bound.sort(key=lambda record: _order(record, key, namespace))
         for record in bound:
             yield key, record
+
+
+def _order(record: Record, key: str, namespace: str) -> tuple[int, bool]:
+    """Which of several comes first: by visibility (Istio), then the one that keeps the host."""
+    own = record.resource.metadata.namespace
+    return precedence(record.resource, namespace), qualified(key, own) in record.lost_hosts
 
 
 def unbound_reason(record: Record, key: str, gateway: str, namespace: str) -> str:
@@ -93,8 +99,6 @@ def unbound_reason(record: Record, key: str, gateway: str, namespace: str) -> st
     if gateway not in names:
         return f"it is bound to {', '.join(names)}, not to {gateway}"
     own = record.resource.metadata.namespace
-    if gateway == MESH and qualified(key, own) in record.lost_hosts:
-        return f"an older VirtualService has {key} on the mesh"
     if "." in key or key == "*" or not namespace or own == namespace:
         return ""
     return f"its short host {key} names that service of namespace {own}, not this name"

@@ -4,7 +4,7 @@ ServiceEntries of several sources stand side by side (`egressd.registry.lookup` 
 first source in order, and adds the endpoints of sources that are merged). Of any other kind the source
 that stands first in the configured order wins, per ref. Of two VirtualServices of one host on the mesh
 one has it: that in force, at a cold start the older by creationTimestamp, then by source order, then
-by ref (Istio); one that has nothing left is refused.
+by ref (Istio). The other one serves clients for whom that has nothing.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ class Merger:
         return None
 
     def _settle_virtual_services(self) -> dict[str, Record | None]:
-        """Every VirtualService key with the record in force, None for a refused one."""
+        """Every VirtualService key with the record in force, None for one that is gone."""
         keys = {key for said in self._said.values() for key in said.records}
         keys |= self._in_force.keys()
         winners = {key: self._winner(key) for key in keys if key.startswith(_VIRTUAL_SERVICES)}
@@ -224,7 +224,7 @@ class Merger:
         before = {problem: problem for problem in self._refusals}
         self._refusals = tuple(before.get(problem, problem) for problem in settled.problems)
         return {
-            key: None if record is None or key in settled.refused else _losing(record, settled)
+            key: _losing(record, settled) if record is not None else None
             for key, record in winners.items()
         }
 

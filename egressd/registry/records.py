@@ -24,7 +24,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     first_seen: float = 0.0  # the source stated it for the first time
     last_seen: float = 0.0  # it changed for the last time; see also `SourceState.synced_at`
     is_merged: bool = False  # its endpoints join those of the source that has precedence
-    lost_hosts: tuple[str, ...] = ()  # of a VirtualService: an older one has them on the mesh
+    lost_hosts: tuple[str, ...] = ()  # of a VirtualService: an older one comes first on the mesh
 
     @property
     def key(self) -> str:

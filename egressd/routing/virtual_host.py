@@ -31,10 +31,6 @@ from egressd.routing.client import Client, LeftOut
 from egressd.routing.compile import Compiled, compile_virtual_service
 from egressd.routing.table import ClusterKey, Match, Redirect, Route, RouteTable, WeightedCluster
 
-UNREGISTERED_PORT = 80
-"""Where a VirtualService serves hosts that no ServiceEntry has (Istio
-`buildSidecarVirtualHostsForVirtualService`)."""
-
 
 class Found(NamedTuple):
     """The table of a name, None where nothing serves it, and the VirtualServices that have the name and
@@ -94,9 +90,6 @@ def _in_mesh(view: RecordingView, name: str, requested: int | None, profile: Nod
             break  # Istio: a service belongs to its most specific VirtualService, or to none
         first = claim
         resource = record.resource
-        if service is None and port != UNREGISTERED_PORT:
-            passed.append((resource.ref, _unregistered(host, port)))
-            continue
         compiled = compile_virtual_service(view, resource, client, profile)
         if not compiled.routes:
             passed.append((resource.ref, _nothing_left(resource, compiled)))
@@ -132,13 +125,6 @@ def _addressed_port(service: Service | None, requested: int | None) -> int:
         if chosen is not None:
             return chosen.number
     return requested or 80
-
-
-def _unregistered(host: str, port: int) -> str:
-    return (
-        f"no ServiceEntry has {host}: names outside the registry are served on port "
-        f"{UNREGISTERED_PORT}, not on {port}"
-    )
 
 
 def _nothing_left(resource: Resource, compiled: Compiled) -> str:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from egressd.api.parse import parse_text
-from egressd.registry.merge import Merger
+from egressd.registry.merge import ChangeSet, Merger
 from egressd.registry.records import Record, Snapshot
 
 API = "networking.istio.io/v1"
@@ -97,7 +97,8 @@ def test_the_virtual_service_in_force_keeps_its_host(newcomer_first: bool) -> No
     merger.changes()
     both = [virtual("a", "h.example"), virtual("b", "h.example")]
     merger.apply("files", snapshot("files", *(both if newcomer_first else reversed(both))))
-    assert not merger.changes()
+    (late,) = merger.changes().puts
+    assert (late.resource.metadata.name, late.lost_hosts) == ("a", ("h.example",))
     (conflict,) = merger.conflicts
     assert conflict.resource == "VirtualService/default/a"
     assert "VirtualService/default/b" in conflict.expected
@@ -108,16 +109,30 @@ def test_at_a_cold_start_the_older_keeps_the_host() -> None:
     young = virtual("a", "h.example", "2026-02-01T00:00:00Z")
     old = virtual("b", "h.example", "2026-01-01T00:00:00Z")
     merger.apply("files", snapshot("files", young, old))
-    assert [r.resource.metadata.name for r in merger.changes().puts] == ["b"]
+    assert lost(merger.changes()) == {"a": ("h.example",), "b": ()}
 
 
-def test_the_refused_one_takes_over_when_the_owner_goes() -> None:
+def lost(changes: ChangeSet) -> dict[str, tuple[str, ...]]:
+    return {record.resource.metadata.name: record.lost_hosts for record in changes.puts}
+
+
+def test_each_host_is_contested_by_itself_and_gateways_are_not() -> None:
+    merger = Merger(["files"])
+    both = virtual("b", "h.example, k.example").replace("spec: {", "spec: {gateways: [mesh, g], ")
+    merger.apply("files", snapshot("files", virtual("a", "h.example"), both))
+    assert lost(merger.changes()) == {"a": (), "b": ("h.example",)}
+    only_gateway = virtual("a", "h.example").replace("spec: {", "spec: {gateways: [g], ")
+    merger.apply("files", snapshot("files", only_gateway, both))
+    assert lost(merger.changes()) == {"a": (), "b": ()}
+    assert not merger.conflicts
+
+
+def test_the_other_one_takes_over_when_the_owner_goes() -> None:
     merger = Merger(["files"])
     merger.apply("files", snapshot("files", virtual("a", "h.example"), virtual("b", "h.example")))
-    assert [r.resource.metadata.name for r in merger.changes().puts] == ["a"]
+    assert lost(merger.changes()) == {"a": (), "b": ("h.example",)}
     merger.apply("files", snapshot("files", virtual("b", "h.example")))
-    changes = merger.changes()
-    assert [r.resource.metadata.name for r in changes.puts] == ["b"]
+    assert lost(merger.changes()) == {"b": ()}
     assert not merger.conflicts
 
 
