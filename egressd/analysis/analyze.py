@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,14 +14,16 @@ from egressd.analysis.destinations import (
     services_without_endpoints,
     unused_rules,
 )
-from egressd.analysis.finding import Finding
+from egressd.analysis.finding import Finding, finding_of
 from egressd.analysis.gateways import gateway_bindings, gateway_ports
 from egressd.analysis.policies import ejections, route_policies
 from egressd.analysis.reachability import unreachable_routes
 from egressd.analysis.security import certificates, plain_and_double
 from egressd.analysis.subject import Subject
-from egressd.api.resource import Resource
+from egressd.analysis.surroundings import distinct
+from egressd.api.crosscheck import repeated
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
+from egressd.registry.records import Record
 
 CHECKS: Final[tuple[Callable[[Subject], Iterator[Finding]], ...]] = (
     broken_destinations,
@@ -40,14 +42,20 @@ CHECKS: Final[tuple[Callable[[Subject], Iterator[Finding]], ...]] = (
 
 
 def analyze(
-    resources: Iterable[Resource],
+    records: Sequence[Record],
     now: datetime,
     profile: NodeProfile = DEFAULT_PROFILE,
     expiry: timedelta = timedelta(days=30),
 ) -> list[Finding]:
-    """Every finding about resources taken together, as a node of this profile would use them. `expiry`:
-    how long a certificate has to be good for still."""
-    subject = Subject(resources, profile)
-    findings = [found for check in CHECKS for found in check(subject)]
+    """Every finding about records taken together, as a node of this profile would use them. They come in
+    the order of their sources' precedence. `expiry`: how long a certificate has to be good for still."""
+    subject = Subject(distinct(records), profile)
+    findings = [finding_of(problem) for problem in repeated(r.resource for r in records)]
+    findings += [found for check in CHECKS for found in check(subject)]
     findings += certificates(subject, now, expiry)
+    return in_order(findings)
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings as they are shown: by place."""
     return sorted(findings, key=lambda f: (f.place.file, f.place.line, f.resource, f.field, f.code))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from egressd.api.destination_rule import DestinationRule
@@ -27,12 +27,13 @@ S = TypeVar("S", bound=Message)
 
 
 class Subject:
-    """The resources as this node sees them."""
+    """The resources as this node sees them: records in the order of their sources' precedence."""
 
-    def __init__(self, resources: Iterable[Resource], profile: NodeProfile) -> None:
-        self.resources = tuple(resources)
+    def __init__(self, records: Sequence[Record], profile: NodeProfile) -> None:
+        self.resources = tuple(record.resource for record in records)
+        self.sources = {id(record.resource): record.source for record in records}
         self.profile = profile
-        memory = MemoryView([Record(resource=r, source="analysis") for r in self.resources])
+        memory = MemoryView(records)
         self.view = VisibleView(memory, profile.namespace)
         self.recording = RecordingView(self.view)
 

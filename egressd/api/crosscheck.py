@@ -25,9 +25,15 @@ class Conflict(msgspec.Struct, frozen=True):
     claim: str  # what both claim: a host on a gateway, or the name itself
 
 
-def check_set(resources: Iterable[Resource]) -> tuple[Problem, ...]:
-    """The problems of resources taken together; the older one comes first, then the given order."""
-    ordered = _by_age(resources)
+def check_set(
+    resources: Iterable[Resource], beside: Iterable[Resource] = ()
+) -> tuple[Problem, ...]:
+    """The problems of resources taken together; the older one comes first, then the given order.
+
+    `beside` is in force as well, from elsewhere (a node's registry): destinations may lead there. It is
+    not judged itself.
+    """
+    ordered = by_age(resources)
     return tuple(
         problem
         for problems in (
@@ -35,7 +41,7 @@ def check_set(resources: Iterable[Resource]) -> tuple[Problem, ...]:
             _host_problems(ordered),
             _rule_duplicates(ordered),
             _delegate_problems(ordered),
-            _destination_problems(ordered),
+            _destination_problems(ordered, beside),
         )
         for problem in problems
     )
@@ -49,7 +55,7 @@ def host_conflicts(resources: Iterable[Resource]) -> tuple[Conflict, ...]:
     """
     conflicts: list[Conflict] = []
     holders: dict[str, list[Resource]] = {}
-    for resource in _distinct(_by_age(resources)):
+    for resource in _distinct(by_age(resources)):
         spec = resource.spec
         if not isinstance(spec, VirtualService):
             continue
@@ -67,7 +73,7 @@ def host_conflicts(resources: Iterable[Resource]) -> tuple[Conflict, ...]:
     return tuple(conflicts)
 
 
-def _by_age(resources: Iterable[Resource]) -> list[Resource]:
+def by_age(resources: Iterable[Resource]) -> list[Resource]:
     """Oldest first by creationTimestamp; those without one after, all else in the given order."""
     return sorted(resources, key=creation_order)
 
@@ -100,6 +106,11 @@ def _problem(
         found=found,
         expected=expected,
     )
+
+
+def repeated(resources: Iterable[Resource]) -> Iterator[Problem]:
+    """Resources whose kind, namespace and name another one has: they are refused."""
+    return _duplicates(by_age(resources))
 
 
 def _duplicates(ordered: Sequence[Resource]) -> Iterator[Problem]:
@@ -167,12 +178,15 @@ def _delegate_fault(delegate: Resource | None, namespace: str) -> str:
 # --- destinations --------------------------------------------------------------------------------
 
 
-def _destination_problems(ordered: Sequence[Resource]) -> Iterator[Problem]:
+def _destination_problems(
+    ordered: Sequence[Resource], beside: Iterable[Resource]
+) -> Iterator[Problem]:
     """Destinations that no ServiceEntry knows and subsets that no DestinationRule has."""
     services: set[str] = set()
     wide_services: list[str] = []
     rules: dict[str, set[str]] = {}
-    for resource in ordered:
+    refs = {resource.ref for resource in ordered}
+    for resource in (*ordered, *(other for other in beside if other.ref not in refs)):
         spec = resource.spec
         if isinstance(spec, ServiceEntry):
             hosts = [_plain(host) for host in spec.hosts]

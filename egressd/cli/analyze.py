@@ -9,16 +9,20 @@ from pathlib import Path
 import click
 
 from egressd.analysis.analyze import analyze as analyze_resources
-from egressd.analysis.finding import CODES, Finding
-from egressd.api.resource import Resource, Severity
-from egressd.cli.node_access import load_node, open_registry, read_files
+from egressd.analysis.analyze import in_order
+from egressd.analysis.codes import CODES
+from egressd.analysis.finding import Finding, finding_of
+from egressd.analysis.surroundings import with_registry
+from egressd.api.resource import Severity
+from egressd.cli.node_access import load_node, parse_files, resource_files
 from egressd.cli.options import node_options, output_option
 from egressd.cli.output import echo, print_json
+from egressd.cli.registry_access import find_surroundings, registry_options
 from egressd.node.profile import node_profile
 
 
 @click.command()
-@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, readable=False, path_type=Path))
 @click.option(
     "--fail-on",
     type=click.Choice(["error", "warning", "never"]),
@@ -27,6 +31,7 @@ from egressd.node.profile import node_profile
 )
 @click.option("--suppress", multiple=True, help="CODE, or CODE=KIND/NAMESPACE/NAME.")
 @click.option("--expiry-days", default=30, help="A certificate ends soon within this many days.")
+@registry_options
 @node_options
 @output_option
 def analyze(
@@ -34,29 +39,42 @@ def analyze(
     fail_on: str,
     suppress: tuple[str, ...],
     expiry_days: int,
+    registry: Path | None,
+    offline: bool,
     bootstrap_path: Path | None,
     output: str,
 ) -> None:
     """Find what resources do to each other: routes that no request reaches, destinations that lead
     nowhere, hosts claimed twice, TLS ports called in plain, certificates about to end.
 
-    Without PATHS the node's own registry is analyzed. docs/analyze.md lists every code.
+    PATHS are analyzed together with the node's registry, where it has one, as they will be once they are
+    in force; without PATHS that registry alone. docs/analyze.md lists every code.
 
     \b
     egressd analyze resources/
     egressd analyze --fail-on warning --suppress EG0305 resources/
+    egressd analyze --offline resources/
+    egressd analyze --registry /backup/egressd resources/
     egressd analyze -o json
     """
     for one in suppress:
         if one.partition("=")[0] not in CODES:
             raise click.UsageError(f"--suppress {one}: no such code; docs/analyze.md lists them")
     bootstrap = load_node(bootstrap_path)
+    around = find_surroundings(bootstrap_path, registry, offline=offline)
+    if not paths and not around.name:
+        raise click.UsageError(
+            f"no PATHS, and no registry in {bootstrap.store_path}: name files, or --registry"
+        )
+    read = {str(file) for file in resource_files(list(paths))}
+    resources, problems = parse_files(list(paths))
     findings = analyze_resources(
-        _resources(list(paths), bootstrap_path),
+        with_registry(resources, around.records, read, around.order),
         datetime.now(UTC),
         node_profile(bootstrap),
         timedelta(days=expiry_days),
     )
+    findings = in_order([*map(finding_of, problems), *findings])
     shown = [found for found in findings if not _is_suppressed(found, suppress)]
     if output == "json":
         print_json([{**_plain(found), "title": found.title} for found in shown])
@@ -64,21 +82,10 @@ def analyze(
         for found in shown:
             echo(str(found))
         errors = sum(found.severity is Severity.ERROR for found in shown)
-        echo(f"{errors} errors, {len(shown) - errors} warnings")
+        beside = f"; with the registry {around.name}" if around.name else "; offline"
+        echo(f"{errors} errors, {len(shown) - errors} warnings{beside}")
     failing = {"error": (Severity.ERROR,), "warning": tuple(Severity), "never": ()}[fail_on]
     sys.exit(any(found.severity in failing for found in shown))
-
-
-def _resources(paths: list[Path], bootstrap_path: Path | None) -> list[Resource]:
-    """Of files, where they parse; else what the node's registry holds."""
-    if not paths:
-        with open_registry(bootstrap_path) as reader:
-            return [record.resource for record in reader.all_records()]
-    resources, problems = read_files(paths)
-    broken = [p for p in problems if p.severity is Severity.ERROR]
-    for problem in broken:
-        echo(str(problem), err=True)
-    return resources
 
 
 def _is_suppressed(found: Finding, suppress: tuple[str, ...]) -> bool:
@@ -95,4 +102,5 @@ def _plain(found: Finding) -> dict[str, object]:
         "field": found.field,
         "found": found.found,
         "fix": found.fix,
+        "istio": list(found.istio),
     }

@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +21,7 @@ from egressd.api.resource import Kind, Problem, Resource, Severity
 from egressd.cli.node_access import given_options, load_node, parse_files, resource_files
 from egressd.cli.options import node_options
 from egressd.cli.output import echo, print_json
+from egressd.cli.registry_access import find_surroundings
 from egressd.fleet.change import Action, Change
 from egressd.fleet.client import FleetClient, Outcome
 from egressd.fleet.commit import Note
@@ -143,7 +144,7 @@ def ask_fleet(config: FleetConfig, question: Callable[[FleetClient], Awaitable[T
     async def ask() -> T:
         store = config.open()
         try:
-            return await question(FleetClient(store, config.layout))
+            return await question(FleetClient(store, config.layout, _beside))
         finally:
             with trio.CancelScope(shield=True):
                 await store.aclose()
@@ -156,6 +157,12 @@ def ask_fleet(config: FleetConfig, question: Callable[[FleetClient], Awaitable[T
         raise click.ClickException(_noted("refused", error, "nothing was written")) from None
     except (AdapterConfigError, FleetError, KeyValueError) as error:
         raise click.ClickException(_noted(str(error), error)) from None
+
+
+def _beside() -> Iterator[Resource]:
+    """What the command's node has beside the fleet's resources."""
+    named = click.get_current_context().params.get("bootstrap_path")
+    return find_surroundings(named).resources()
 
 
 def _noted(said: str, error: Exception, otherwise: str = "") -> str:

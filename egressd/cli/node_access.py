@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ import yaml
 
 from egressd.api.crosscheck import check_set
 from egressd.api.parse import parse_text
-from egressd.api.resource import Problem, Resource, Severity
+from egressd.api.resource import Place, Problem, Resource, Severity
 from egressd.cli.output import echo
 from egressd.node.bootstrap import DEFAULT_PATH, BootstrapError, load_bootstrap
 from egressd.node.bootstrap_model import Bootstrap
@@ -72,16 +72,22 @@ def open_view(bootstrap_path: Path | None, config: Path | None) -> Iterator[Regi
     yield MemoryView([Record(resource=r, source="files", origin=r.place.file) for r in resources])
 
 
-def resource_files(paths: list[Path]) -> list[Path]:
+def resource_files(paths: list[Path], problems: list[Problem] | None = None) -> list[Path]:
     """Files as given, and the YAML and JSON files below directories, as the `static` adapter takes
-    them: what begins with "." or "#" is left out (editors' files, ConfigMap's ..data)."""
+    them: what begins with "." or "#" is left out (editors' files, ConfigMap's ..data). Directories that
+    cannot be read go to `problems`."""
     found: list[Path] = []
+
+    def note(error: OSError) -> None:
+        if problems is not None:
+            problems.append(unreadable(str(error.filename), error))
+
     for path in paths:
         if not path.is_dir():
             found.append(path)
             continue
         seen: set[tuple[int, int]] = set()
-        for folder, folders, files in os.walk(path, followlinks=True):
+        for folder, folders, files in os.walk(path, onerror=note, followlinks=True):
             where = os.stat(folder)
             if (where.st_dev, where.st_ino) in seen:
                 folders.clear()  # a link that leads back up
@@ -112,25 +118,39 @@ def _named(name: str) -> str:
     return name if name.isidentifier() and len(name) < 40 else "(not shown)"
 
 
+def unreadable(place: str, error: OSError | UnicodeDecodeError) -> Problem:
+    """A file or directory that cannot be read."""
+    if isinstance(error, UnicodeDecodeError):
+        found = f"byte {error.start}: {error.reason}"
+        return Problem(place=Place(place), found=found, expected="UTF-8 text")
+    found = (error.strerror or str(error)).lower()
+    return Problem(place=Place(place), found=found, expected="a file that can be read")
+
+
 def parse_files(paths: list[Path]) -> tuple[list[Resource], list[Problem]]:
     """Every resource of files and directories, and every problem that one has by itself."""
     resources: list[Resource] = []
     problems: list[Problem] = []
-    for file in resource_files(paths):
+    for file in resource_files(paths, problems):
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise click.ClickException(f"{file}: {error}") from None
+            problems.append(unreadable(str(file), error))
+            continue
         parsed = parse_text(text, str(file))
         resources += parsed.resources
         problems += parsed.problems
     return resources, problems
 
 
-def read_files(paths: list[Path]) -> tuple[list[Resource], list[Problem]]:
-    """Every resource and every problem of files and directories, of resources together as well."""
+def read_files(
+    paths: list[Path], beside: Callable[[set[str]], Iterable[Resource]] = lambda files: ()
+) -> tuple[list[Resource], list[Problem]]:
+    """Every resource and every problem of files and directories, of resources together as well, and with
+    what is in force `beside` the files read."""
     resources, problems = parse_files(paths)
-    return resources, [*problems, *check_set(resources)]
+    read = {str(file) for file in resource_files(paths)}
+    return resources, [*problems, *check_set(resources, beside(read))]
 
 
 class _UnixConnection(http.client.HTTPConnection):

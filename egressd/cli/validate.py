@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,15 +10,16 @@ import click
 
 from egressd.api.resource import Problem, Severity
 from egressd.cli.node_access import read_files
-from egressd.cli.options import output_option
+from egressd.cli.options import BOOTSTRAP_VARIABLE, output_option
 from egressd.cli.output import echo, print_json
+from egressd.cli.registry_access import find_surroundings, registry_options
 from egressd.node.bootstrap import BootstrapError, load_bootstrap
 from egressd.node.file_modes import Reader, check_bootstrap_file, check_files, check_keys
 from egressd.node.source_checks import check_sources
 
 
 @click.command()
-@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, readable=False, path_type=Path))
 @click.option(
     "--bootstrap",
     "bootstraps",
@@ -25,9 +27,17 @@ from egressd.node.source_checks import check_sources
     type=click.Path(exists=True, path_type=Path),
     help="Also check a bootstrap file.",
 )
+@registry_options
 @output_option
-def validate(paths: tuple[Path, ...], bootstraps: tuple[Path, ...], output: str) -> None:
-    """Check resources in files and directories, alone and together.
+def validate(
+    paths: tuple[Path, ...],
+    bootstraps: tuple[Path, ...],
+    registry: Path | None,
+    offline: bool,
+    output: str,
+) -> None:
+    """Check resources in files and directories, alone and together, and whether what they lead to is
+    there: in them or in the node's registry.
 
     All errors are shown at once. Exit status 1 when there is any error; warnings do not count.
 
@@ -38,7 +48,9 @@ def validate(paths: tuple[Path, ...], bootstraps: tuple[Path, ...], output: str)
     """
     if not paths and not bootstraps:
         raise click.UsageError("name at least one PATH or --bootstrap FILE")
-    resources, problems = read_files(list(paths))
+    named = bootstraps[0] if bootstraps else _environment()
+    around = find_surroundings(named, registry, offline=offline)
+    resources, problems = read_files(list(paths), around.without)
     problems += check_keys(resources, Reader.current())
     for file in bootstraps:
         problems += _bootstrap_problems(file)
@@ -50,6 +62,12 @@ def validate(paths: tuple[Path, ...], bootstraps: tuple[Path, ...], output: str)
             echo(str(problem))
         echo(f"{len(resources)} resources, {errors} errors, {len(problems) - errors} warnings")
     sys.exit(1 if errors else 0)
+
+
+def _environment() -> Path | None:
+    """The node that the environment names, as for the other commands."""
+    named = os.environ.get(BOOTSTRAP_VARIABLE)
+    return Path(named) if named else None
 
 
 def _bootstrap_problems(file: Path) -> list[Problem]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from egressd.api.crosscheck import check_set
-from egressd.api.resource import Problem, Severity
+from egressd.api.resource import Problem, Resource, Severity
 from egressd.fleet.change import Action, Change
 from egressd.fleet.resource_set import ResourceSet
 
@@ -19,8 +19,11 @@ class Checked(msgspec.Struct, frozen=True):
     warnings: tuple[Problem, ...]
 
 
-def check_change(base: ResourceSet, changes: Sequence[Change]) -> Checked:
-    """The problems that the change makes, or that what it writes has.
+def check_change(
+    base: ResourceSet, changes: Sequence[Change], beside: Sequence[Resource] = ()
+) -> Checked:
+    """The problems that the change makes, or that what it writes has. Destinations may lead to what is
+    in force `beside` the fleet's resources.
 
     What was wrong before, with resources that the change leaves alone, keeps nobody from working.
     """
@@ -35,10 +38,10 @@ def check_change(base: ResourceSet, changes: Sequence[Change]) -> Checked:
             after.pop(change.ref, None)
         else:
             after[change.ref] = change.resource
-    known = {_sameness(problem) for problem in check_set(before.values())}
+    known = {_sameness(problem) for problem in check_set(before.values(), beside)}
     new = [
         problem
-        for problem in check_set(after.values())
+        for problem in check_set(after.values(), beside)
         if problem.resource in touched or _sameness(problem) not in known
     ]
     return Checked(_of(new, Severity.ERROR), _of(new, Severity.WARNING))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import trio
 
-from egressd.api.resource import Problem
+from egressd.api.resource import Problem, Resource
 from egressd.fleet.change import Change, check_untouched
 from egressd.fleet.check import check_change
 from egressd.fleet.commit import Note, check_sizes, next_part, writes_of
@@ -35,10 +36,14 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class FleetClient:
-    """One fleet in one store. Raises `FleetError`, and the store's `KeyValueError`."""
+    """One fleet in one store. Raises `FleetError`, and the store's `KeyValueError`. `beside` is what a
+    node of it has from elsewhere: destinations may lead there, too."""
 
-    def __init__(self, store: KeyValue, layout: Layout) -> None:
+    def __init__(
+        self, store: KeyValue, layout: Layout, beside: Callable[[], Iterable[Resource]] = tuple
+    ) -> None:
         self._store = store
+        self._beside = functools.cache(lambda: tuple(beside()))
         self.layout = layout
         self._known: dict[str, tuple[Entry, Stored]] = {}
 
@@ -112,7 +117,7 @@ class FleetClient:
 
     def _check(self, base: ResourceSet, changes: tuple[Change, ...]) -> tuple[Problem, ...]:
         check_sizes(changes)
-        checked = check_change(base, changes)
+        checked = check_change(base, changes, self._beside())
         if checked.errors:
             raise Refused(checked.errors)
         return checked.warnings
