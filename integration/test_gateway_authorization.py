@@ -56,7 +56,7 @@ def test_clients_are_told_apart_by_the_principal_of_their_certificate(
         assert get_tls(port, "a.example", authority, friend)[0].endswith(b"\r\n\r\na")
         answer = get_tls(port, "a.example", authority, other)[0]
         assert b" 403 " in answer
-        assert answer.endswith(b"RBAC: access denied")
+        assert answer.endswith(b"RBAC: access denied\n")
 
 
 def test_tls_connections_are_denied_by_sni(node: Node, authority: trustme.CA) -> None:

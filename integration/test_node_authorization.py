@@ -43,7 +43,7 @@ def test_a_policy_denies_from_when_it_comes_until_it_goes(node: Node) -> None:
         eventually(lambda: node.get("a.example", "/admin")[0] == 403)
         seen = len(origin.seen)
         status, _, body = node.get("a.example", "/x/../admin/1")
-        assert (status, body) == (403, b"RBAC: access denied")
+        assert (status, body) == (403, b"RBAC: access denied\n")
         assert node.get("unknown.example", "/admin")[0] == 403
         assert len(origin.seen) == seen
         assert node.get("a.example", "/open")[0] == 200

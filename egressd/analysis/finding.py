@@ -31,8 +31,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return ISTIO.get(self.code, ())
 
     def __str__(self) -> str:
-        at = f"{self.place.file}:{self.place.line}" if self.place.line else self.place.file
-        where = ": ".join(part for part in (at, self.resource, self.field) if part)
+        where = ": ".join(part for part in (str(self.place), self.resource, self.field) if part)
         return f"{self.severity} {self.code} {where}: {self.title}: {self.found}; {self.fix}"
 
 

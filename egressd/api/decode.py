@@ -30,6 +30,7 @@ from egressd.api.message import Message, Percent, fields_of
 from egressd.api.nearest import expected_name
 from egressd.api.report import Report, quoted
 from egressd.api.secret import redact_value
+from egressd.api.shape import list_shape, map_shape, mapping_shape, string_shape
 
 M = TypeVar("M", bound=Message)
 Decoder = Callable[[nodes.Node, str, Report], object]
@@ -64,7 +65,7 @@ def decode_message(cls: type[M], node: nodes.Node, path: str, report: Report) ->
     if not isinstance(node, nodes.Mapping):
         if cls is Percent and (short := _bare_percent(node, path, report)) is not None:
             return cast(M, short)
-        report.undecodable(path, node.line, describe(node), "a mapping")
+        report.undecodable(path, node.line, describe(node), mapping_shape(cls, path, node))
         placeholder: M = stand_in(cls)
         return placeholder
     plan = _plan(cls)
@@ -156,7 +157,7 @@ def decode_string(node: nodes.Node, path: str, report: Report) -> str:
     value = _scalar(node, path, report)
     if isinstance(value, str):
         return value
-    hint = "a string"
+    hint = string_shape(path, node)
     if isinstance(node, nodes.Scalar) and value is not None:
         hint = f'a string: quote it, "{quoted(node.text).strip(chr(34))}"'
     report.undecodable(path, node.line, describe(node), hint)
@@ -251,7 +252,7 @@ def _decoder(hint: Any) -> Decoder:
     if origin in (Union, types.UnionType):
         return _decoder(next(arg for arg in get_args(hint) if arg is not types.NoneType))
     if origin is tuple:
-        return _list_of(_decoder(get_args(hint)[0]))
+        return _list_of(get_args(hint)[0])
     if origin is not None and issubclass(origin, Mapping):
         return _map_of(_decoder(get_args(hint)[1]))
     if issubclass(hint, Message):
@@ -275,11 +276,13 @@ def _decoder(hint: Any) -> Decoder:
     return functools.partial(_decode_int, int(meta.ge), int(meta.le), False)
 
 
-def _list_of(decode: Decoder) -> Decoder:
+def _list_of(inner: Any) -> Decoder:
+    decode = _decoder(inner)
+
     def decode_list(node: nodes.Node, path: str, report: Report) -> object:
         report.lines[path] = node.line
         if not isinstance(node, nodes.Sequence):
-            report.undecodable(path, node.line, describe(node), "a list")
+            report.undecodable(path, node.line, describe(node), list_shape(inner, path, node))
             return ()
         decoded = []
         for index, item in enumerate(node.items):
@@ -295,7 +298,7 @@ def _map_of(decode: Decoder) -> Decoder:
     def decode_map(node: nodes.Node, path: str, report: Report) -> object:
         report.lines[path] = node.line
         if not isinstance(node, nodes.Mapping):
-            report.undecodable(path, node.line, describe(node), "a mapping")
+            report.undecodable(path, node.line, describe(node), map_shape(path))
             return {}
         decoded = {}
         for name, value, line in entries(node, path, report):

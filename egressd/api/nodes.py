@@ -14,6 +14,8 @@ from typing import Final
 
 import yaml
 
+from egressd.api.yaml_fault import Mark, yaml_fault
+
 MAX_DEPTH: Final = 64
 """Nesting past this is refused; the deepest Istio field stands at 14."""
 MAX_ALIASED_NODES: Final = 20_000
@@ -35,11 +37,13 @@ _INFINITE: Final = re.compile(r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))")
 
 
 class TextError(Exception):
-    """The text is not a YAML stream that egressd reads. `line` is 1-based; 0 where unknown."""
+    """The text is not a YAML stream that egressd reads. `line` and `column` are 1-based; 0 where
+    unknown."""
 
-    def __init__(self, line: int, found: str, expected: str) -> None:
+    def __init__(self, line: int, found: str, expected: str, column: int = 0) -> None:
         super().__init__(f"line {line}: {found}")
         self.line = line
+        self.column = column
         self.found = found
         self.expected = expected
 
@@ -235,17 +239,24 @@ def documents(text: str) -> Iterator[Node]:
             if root is not None:
                 yield root
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        context = f"{error.context}: " if error.context else ""
-        last = text.count("\n") + 1  # a mark at the end stands one line too far
-        line = min(mark.line + 1, last) if mark else last
-        raise TextError(line, f"{context}{error.problem}", "valid YAML") from None
+        raise _text_error(text, error) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1 if error.position >= 0 else 0
         raise TextError(line, f"{error.reason} (#x{_code(error.character)})", "text") from None
     except UnicodeEncodeError as error:
         line = text.count("\n", 0, error.start) + 1
         raise TextError(line, "a lone surrogate character", "valid Unicode text") from None
+
+
+def _text_error(text: str, error: yaml.MarkedYAMLError) -> TextError:
+    last = text.count("\n") + 1  # a mark at the end stands one line too far
+    marks = [
+        Mark(min(mark.line + 1, last), mark.column + 1) if mark is not None else None
+        for mark in (error.problem_mark, error.context_mark)
+    ]
+    at = marks[0] or marks[1] or Mark(last, 1)
+    fault = yaml_fault(text, error.problem or "", at, error.context or "", marks[1])
+    return TextError(fault.line, fault.found, fault.expected, fault.column)
 
 
 def _joined_surrogates(text: str) -> str:

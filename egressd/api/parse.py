@@ -55,7 +55,7 @@ def parse_exactly(text: str, file: str) -> Parsed:
             if not is_null(document):
                 _read(document, file, resources, problems, in_list=False)
     except nodes.TextError as error:
-        place = Place(file, error.line)
+        place = Place(file, error.line, error.column)
         problems.append(Problem(place=place, found=error.found, expected=error.expected))
     return Parsed(tuple(resources), tuple(problems))
 

@@ -30,10 +30,10 @@ class Report:
         self.problems: list[Problem] = []
         self._undecoded: list[str] = []
 
-    def undecodable(self, path: str, line: int, found: str, expected: str) -> None:
+    def undecodable(self, path: str, line: int, found: str, expected: str, column: int = 0) -> None:
         """An error of the text itself: the field has no value."""
         self._undecoded.append(path)
-        self._add(Severity.ERROR, path, line, found, expected)
+        self._add(Severity.ERROR, path, line, found, expected, column)
 
     def error(self, path: str, found: str, expected: str, given: Iterable[str] = ()) -> None:
         """A rule of Istio that the value at `path` breaks."""
@@ -68,11 +68,13 @@ class Report:
             for one in (path, *given)
         )
 
-    def _add(self, severity: Severity, path: str, line: int, found: str, expected: str) -> None:
+    def _add(
+        self, severity: Severity, path: str, line: int, found: str, expected: str, column: int = 0
+    ) -> None:
         self.problems.append(
             Problem(
                 severity=severity,
-                place=Place(self.file, line),
+                place=Place(self.file, line, column),
                 resource=self.resource,
                 field=escaped(path),
                 found=found,

@@ -65,10 +65,15 @@ class Metadata(Message, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a resource or a problem stands: a file (or a source's address) and a 1-based line."""
+    """Where a resource or a problem stands: a file (or a source's address), a 1-based line, and its
+    1-based column where one is known. As a string "file:line:column"."""
 
     file: str = ""
     line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return ":".join((self.file, *(str(part) for part in (self.line, self.column) if part)))
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,8 +121,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
                 msgspec.structs.force_setattr(self, name, shown)
 
     def __str__(self) -> str:
-        where = f"{self.place.file}:{self.place.line}" if self.place.line else self.place.file
-        parts = [part for part in (where, self.resource, self.field) if part]
+        parts = [part for part in (str(self.place), self.resource, self.field) if part]
         found = f"found {self.found}" if self.found else ""
         expected = f"expected {self.expected}" if self.expected else ""
         says = ", ".join(part for part in (found, expected) if part)

@@ -16,8 +16,9 @@ from egressd.analysis.surroundings import with_registry
 from egressd.api.resource import Severity
 from egressd.cli.node_access import load_node, parse_files, resource_files
 from egressd.cli.options import node_options, output_option
-from egressd.cli.output import echo, print_json
+from egressd.cli.output import echo, print_findings, print_json
 from egressd.cli.registry_access import find_surroundings, registry_options
+from egressd.cli.show.notice import counted
 from egressd.node.profile import node_profile
 
 
@@ -79,11 +80,11 @@ def analyze(
     if output == "json":
         print_json([{**_plain(found), "title": found.title} for found in shown])
     else:
-        for found in shown:
-            echo(str(found))
+        print_findings(shown)
         errors = sum(found.severity is Severity.ERROR for found in shown)
         beside = f"; with the registry {around.name}" if around.name else "; offline"
-        echo(f"{errors} errors, {len(shown) - errors} warnings{beside}")
+        warnings = counted(len(shown) - errors, "warning")
+        echo(f"{counted(errors, 'error')}, {warnings}{beside}")
     failing = {"error": (Severity.ERROR,), "warning": tuple(Severity), "never": ()}[fail_on]
     sys.exit(any(found.severity in failing for found in shown))
 

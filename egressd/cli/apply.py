@@ -22,7 +22,7 @@ from egressd.cli.fleet_access import (
     read_resources,
 )
 from egressd.cli.options import output_option
-from egressd.cli.output import echo
+from egressd.cli.output import print_diff
 from egressd.fleet.change import Action, Change, plan_apply, plan_delete
 from egressd.fleet.client import FleetClient, Outcome
 from egressd.fleet.config import FleetConfig
@@ -82,7 +82,7 @@ def diff(
 
     changes = [c for c in ask_fleet(fleet, plan) if c.action is not Action.UNCHANGED]
     for change in changes:
-        echo("\n".join(unified(change)))
+        print_diff("\n".join(unified(change)))
     sys.exit(1 if changes else 0)
 
 

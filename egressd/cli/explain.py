@@ -1,7 +1,8 @@
-"""`egressd explain METHOD URL`, and of connections `--tcp`, `--sni`."""
+"""`egressd explain [METHOD] URL`, and of connections `--tcp`, `--sni`."""
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from dataclasses import replace
@@ -14,7 +15,7 @@ from egressd.admin.state import ClusterView
 from egressd.api.names import is_ip
 from egressd.cli.node_access import ask_admin, load_node, open_view
 from egressd.cli.options import config_option, node_options, output_option
-from egressd.cli.output import echo, print_json
+from egressd.cli.output import print_explanation, print_json
 from egressd.explain.question import BadQuestion, Node, NodeListener, Question
 from egressd.explain.text import render_text
 from egressd.explain.walk import explain as explain_question
@@ -26,12 +27,13 @@ from egressd.registry.view import RegistryView
 from egressd.routing.authority import InvalidName, parse_authority
 from egressd.routing.gateway import Speech
 
+_TOKEN = re.compile(r"[A-Z]+")  # a method: whatever else stands alone is a host or a URL
 _URL = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*)://)?([^/?#]*)([^#]*)(?:#.*)?", re.DOTALL)
 
 
 @click.command()
-@click.argument("method", required=False, default="")
-@click.argument("url", required=False, default="")
+@click.argument("method", required=False, default="", metavar="[METHOD]")
+@click.argument("url", required=False, default="", metavar="[URL]")
 @click.option("-H", "--header", "headers", multiple=True, help="A request header, 'Name: value'.")
 @click.option("--gateway", default="", help="Come in through this Gateway, NAMESPACE/NAME.")
 @click.option("--port", type=int, help="The port that the client connects to.")
@@ -60,10 +62,11 @@ def explain(
 ) -> None:
     """Explain what would happen to a request or a connection: listener, visibility, policies, route,
     filters, destination, effective policy, endpoints; each with the resource that decides it and why the
-    others did not.
+    others did not. METHOD is GET where it is left out; URL may be a host alone.
 
     \b
     egressd explain GET http://reviews.example/api -H 'x-user: jason'
+    egressd explain reviews.example
     egressd explain --config resources/ GET http://reviews.example/
     egressd explain CONNECT api.example:443
     egressd explain --tcp 10.1.2.3:5432
@@ -88,14 +91,18 @@ def explain(
     if output == "json":
         print_json(found)
     else:
-        echo(render_text(found), nl=False)
+        print_explanation(functools.partial(render_text, found))
 
 
 def _question(method: str, url: str, headers: tuple[str, ...], tcp: str, sni: str) -> Question:
+    if method and not url and not _TOKEN.fullmatch(method):
+        method, url = "GET", method
     if tcp and method:
         raise click.UsageError("--tcp is a connection without HTTP: leave METHOD and URL out")
     if method and not url:
-        raise click.UsageError("give METHOD and URL, or one of --tcp, --sni, --gateway with --port")
+        raise click.UsageError(
+            "give a URL, METHOD and URL, or one of --tcp, --sni, --gateway with --port"
+        )
     if method:
         return _request(method, url, headers, sni)
     if headers:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
+from egressd.cli.command_group import CommandGroup
 from egressd.cli.fleet_access import (
     ask_fleet,
     dry_run_option,
@@ -26,8 +27,15 @@ from egressd.fleet.history import HistoryEntry, texts_of
 from egressd.fleet.node_status import NodeState, NodeStatus, Rejection, state_of
 from egressd.fleet.resource_set import ResourceSet, Version
 
+_URGENT = {
+    state: rank
+    for rank, state in enumerate(
+        (NodeState.REJECTS, NodeState.HOLDS, NodeState.STALE, NodeState.BEHIND)
+    )
+}
 
-@click.group("fleet")
+
+@click.group("fleet", cls=CommandGroup)
 def fleet_group() -> None:
     """The nodes that share resources."""
 
@@ -47,6 +55,7 @@ def status(
 
     version, statuses, unread = ask_fleet(fleet, read)
     now = time.time()
+    statuses.sort(key=lambda one: _URGENT.get(state_of(one, version.version, now), len(_URGENT)))
     states = [state_of(one, version.version, now) for one in statuses]
     if output == "json":
         nodes = [

@@ -20,7 +20,7 @@ from egressd.api.parse import parse_text
 from egressd.api.resource import Kind, Problem, Resource, Severity
 from egressd.cli.node_access import given_options, load_node, parse_files, resource_files
 from egressd.cli.options import node_options
-from egressd.cli.output import echo, print_json
+from egressd.cli.output import echo, print_json, print_problems
 from egressd.cli.registry_access import find_surroundings
 from egressd.fleet.change import Action, Change
 from egressd.fleet.client import FleetClient, Outcome
@@ -152,8 +152,7 @@ def ask_fleet(config: FleetConfig, question: Callable[[FleetClient], Awaitable[T
     try:
         return trio.run(ask)
     except Refused as error:
-        for problem in error.problems:
-            echo(str(problem), err=True)
+        print_problems(error.problems, err=True)
         raise click.ClickException(_noted("refused", error, "nothing was written")) from None
     except (AdapterConfigError, FleetError, KeyValueError) as error:
         raise click.ClickException(_noted(str(error), error)) from None
@@ -188,8 +187,7 @@ def read_resources(paths: tuple[str, ...]) -> list[Resource]:
             raise click.UsageError(f"-f {path}: no such file")
         resources += found
         problems += faults
-    for problem in problems:
-        echo(str(problem), err=True)
+    print_problems(problems, err=True)
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise click.ClickException("refused; nothing was written")
     if not resources:
@@ -237,8 +235,7 @@ def print_outcome(outcome: Outcome, output: str, *, dry_run: bool) -> None:
             }
         )
         return
-    for problem in outcome.warnings:
-        echo(str(problem), err=True)
+    print_problems(outcome.warnings, err=True)
     mark = " (dry run)" if dry_run else ""
     for change in outcome.changes:
         echo(f"{shown_ref(change)} {change.action}{mark}")

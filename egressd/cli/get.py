@@ -12,7 +12,8 @@ from egressd.cli.fleet_access import (
     namespace_option,
     read_kind,
 )
-from egressd.cli.output import echo, print_table
+from egressd.cli.output import echo, print_problems, print_table
+from egressd.cli.show.notice import counted
 from egressd.fleet.client import FleetClient
 from egressd.fleet.config import FleetConfig
 from egressd.fleet.resource_set import ResourceSet, Stored
@@ -64,12 +65,11 @@ def get(
     if output == "table":
         rows = [_row(stored) for stored in chosen]
         print_table(["RESOURCE", "HOSTS", "REVISION"], rows)
-        echo(f"fleet version {found.version.version}, {len(rows)} resources")
+        echo(f"fleet version {found.version.version}, {counted(len(rows), 'resource')}")
         return
     resources = [stored.resource for stored in chosen if stored.resource is not None]
-    for stored in chosen:
-        for problem in stored.problems if stored.resource is None else ():
-            echo(str(problem), err=True)
+    unread = [one for stored in chosen if stored.resource is None for one in stored.problems]
+    print_problems(unread, err=True)
     if output == "yaml":
         click.echo("---\n".join(map(to_yaml, resources)), nl=False)
     elif name and resources:

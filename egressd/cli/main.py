@@ -10,6 +10,8 @@ import click
 
 import egressd
 from egressd.api.secret import redact
+from egressd.cli.command_group import CommandGroup, fitting
+from egressd.cli.output import folded
 
 COMMANDS = {
     "run": ("egressd.cli.run", "run", "Run a node: supervisor, registry process, workers."),
@@ -31,10 +33,11 @@ COMMANDS = {
     "demo": ("egressd.cli.demo", "demo", "A real node on loopback, to look at."),
 }
 
+_SAID_BEFORE = "Error: "  # by click
 _CANNOT_LOAD = 70  # EX_SOFTWARE of sysexits.h
 
 
-class LazyGroup(click.Group):
+class LazyGroup(CommandGroup):
     """Loads a command's module when it is used: `egressd status` need not import the data plane."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -49,14 +52,15 @@ class LazyGroup(click.Group):
         except (ImportError, OSError, MemoryError):
             traceback.print_exc()
             sys.exit(_CANNOT_LOAD)  # not 1: that says that what was asked for is wrong
-        return command
+        return fitting(command)
 
     def invoke(self, ctx: click.Context) -> object:
         """Whatever a command complains of is shown without the secrets of URLs."""
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
-            vars(error)["message"] = redact(error.message)  # click calls it final
+            said = folded(f"{_SAID_BEFORE}{redact(error.message)}", err=True)
+            vars(error)["message"] = said.removeprefix(_SAID_BEFORE)  # click calls it final
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

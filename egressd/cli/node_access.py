@@ -17,7 +17,7 @@ import yaml
 from egressd.api.crosscheck import check_set
 from egressd.api.parse import parse_text
 from egressd.api.resource import Place, Problem, Resource, Severity
-from egressd.cli.output import echo
+from egressd.cli.output import print_problems
 from egressd.node.bootstrap import DEFAULT_PATH, BootstrapError, load_bootstrap
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.status import read_status
@@ -38,8 +38,7 @@ def load_node(path: Path | None) -> Bootstrap:
     try:
         return load_bootstrap(path)
     except BootstrapError as error:
-        for problem in error.problems:
-            echo(str(problem), err=True)
+        print_problems(error.problems, err=True)
         raise click.exceptions.Exit(1) from None
 
 
@@ -65,8 +64,7 @@ def open_view(bootstrap_path: Path | None, config: Path | None) -> Iterator[Regi
             yield reader
         return
     resources, problems = read_files([config])
-    for problem in problems:
-        echo(str(problem), err=True)
+    print_problems(problems, err=True)
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise click.ClickException(f"{config}: not valid; see `egressd validate {config}`")
     yield MemoryView([Record(resource=r, source="files", origin=r.place.file) for r in resources])

@@ -15,7 +15,7 @@ import trio
 
 from egressd.cli.node_access import given_options, load_node
 from egressd.cli.options import node_options
-from egressd.cli.output import echo
+from egressd.cli.output import echo, print_problems
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.log import configure_log
 from egressd.registry.adapter import AdapterConfigError
@@ -160,8 +160,7 @@ def _read(path: Path) -> tuple[Registration, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise click.ClickException(f"{path}: {error}") from None
     except RegistrationFileError as error:
-        for problem in error.problems:
-            echo(str(problem), err=True)
+        print_problems(error.problems, err=True)
         sys.exit(1)
 
 

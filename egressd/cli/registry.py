@@ -12,9 +12,11 @@ from egressd.admin.views import CONFIRM, record_view, timestamp
 from egressd.api.render import shown_resource, yaml_of
 from egressd.api.resource import Kind
 from egressd.api.service_entry import ServiceEntry
+from egressd.cli.command_group import CommandGroup
 from egressd.cli.node_access import ask_admin, load_node, open_registry
 from egressd.cli.options import node_options, output_option
 from egressd.cli.output import echo, print_json, print_table
+from egressd.cli.show.notice import counted
 from egressd.registry.claims import claimed_hosts, named_hosts
 from egressd.registry.join import Service, joining
 from egressd.registry.lookup import candidates, find_service
@@ -26,7 +28,7 @@ _MEANWHILE = 100  # changes that may be published between two looks at the store
 _SHOWN = 20  # resources named of a change
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def registry() -> None:
     """Look into the shared registry. Reads the node's store: works with the daemon down, too."""
 
@@ -56,7 +58,7 @@ def list_records(kind: str | None, bootstrap_path: Path | None, output: str) -> 
         for record in records
     ]
     print_table(["RESOURCE", "HOSTS", "ENDPOINTS", "SOURCE", "ORIGIN"], rows)
-    echo(f"version {version}, {len(rows)} resources")
+    echo(f"version {version}, {counted(len(rows), 'resource')}")
 
 
 def _hosts(record: Record) -> str:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
-from egressd.admin.state import ClusterView, SourceView, StatusView
+from egressd.admin.state import ClusterView, EndpointView, SourceView, StatusView
 from egressd.cli.node_access import ask_admin, load_node
 from egressd.cli.options import node_options, output_option
-from egressd.cli.output import echo, print_json, print_table
+from egressd.cli.output import echo, print_json, print_report, print_table
+from egressd.cli.show.notice import counted
 
 _PROBLEMS = 50
+_IDLE = 3  # the rank of what nobody uses
 _STATE = 60  # characters of a source's error in the table; the whole of it stands below
 
 
@@ -29,22 +31,22 @@ def status(bootstrap_path: Path | None, output: str) -> None:
     clusters = ask_admin(bootstrap, "/clusters?format=json", list[ClusterView])
     echo(f"node {found.node}: {found.state}, egressd {found.version}")
     echo(f"listening on {', '.join(found.listeners)}")
-    echo(f"registry version {found.registry_version}, {found.registry_records} records")
+    echo(f"registry version {found.registry_version}, {counted(found.registry_records, 'record')}")
     if found.registry_error:
-        echo(f"ALARM nothing can be published: {found.registry_error}")
+        print_report(f"ALARM nothing can be published: {found.registry_error}")
     if found.config_error:
-        echo(f"last reload refused: {found.config_error}")
+        print_report(f"last reload refused: {found.config_error}")
     _processes(found)
     _sources(found)
     _endpoints(clusters)
     for source in found.sources:
         if source.error and _state(source) != source.error:
-            echo(f"source {source.name} fails: {source.error}")
+            print_report(f"source {source.name} fails: {source.error}")
         if source.held:
-            echo(f"ALARM source {source.name}: {source.held}")
+            print_report(f"ALARM source {source.name}: {source.held}")
             echo(f"  to believe it now: egressd registry confirm {source.name}")
     for problem in found.problems[:_PROBLEMS]:
-        echo(problem)
+        print_report(problem)
     if len(found.problems) > _PROBLEMS:
         echo(f"and {len(found.problems) - _PROBLEMS} more problems (-o json shows all)")
 
@@ -77,7 +79,7 @@ def _sources(found: StatusView) -> None:
             _state(source),
             str(len(source.problems)),
         ]
-        for source in found.sources
+        for source in sorted(found.sources, key=_source_rank)
     ]
     print_table(["SOURCE", "TYPE", "RECORDS", "HEARD", "STATE", "PROBLEMS"], rows)
 
@@ -96,10 +98,10 @@ def _state(source: SourceView) -> str:
 
 def _endpoints(clusters: list[ClusterView]) -> None:
     rows = []
-    for cluster in clusters:
+    for cluster in sorted(clusters, key=_cluster_rank):
         if cluster.failure:
             rows.append([cluster.name, "-", cluster.failure, "", "", "", ""])
-        for endpoint in cluster.endpoints:
+        for endpoint in sorted(cluster.endpoints, key=_endpoint_rank):
             left = f"ejected, {endpoint.ejected_for_s:.1f} s left"
             rows.append(
                 [
@@ -116,3 +118,19 @@ def _endpoints(clusters: list[ClusterView]) -> None:
         echo()
         head = ["CLUSTER IN USE", "ENDPOINT", "HEALTH", "REQUESTS", "FAILED", "ACTIVE", "EJECTIONS"]
         print_table(head, rows)
+
+
+def _endpoint_rank(endpoint: EndpointView) -> int:
+    """Ejected ones first, then those that fail, those in use, idle ones."""
+    used = endpoint.requests or endpoint.active
+    marks = (not endpoint.healthy, endpoint.failures or endpoint.times_ejected, used)
+    return next((rank for rank, mark in enumerate(marks) if mark), _IDLE)
+
+
+def _cluster_rank(cluster: ClusterView) -> int:
+    """As its most urgent endpoint; one that cannot be used at all before all."""
+    return -1 if cluster.failure else min(map(_endpoint_rank, cluster.endpoints), default=_IDLE)
+
+
+def _source_rank(source: SourceView) -> int:
+    return 0 if source.error or source.held else 1

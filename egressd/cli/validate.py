@@ -11,8 +11,9 @@ import click
 from egressd.api.resource import Problem, Severity
 from egressd.cli.node_access import read_files
 from egressd.cli.options import BOOTSTRAP_VARIABLE, output_option
-from egressd.cli.output import echo, print_json
+from egressd.cli.output import echo, print_json, print_problems
 from egressd.cli.registry_access import find_surroundings, registry_options
+from egressd.cli.show.notice import counted
 from egressd.node.bootstrap import BootstrapError, load_bootstrap
 from egressd.node.file_modes import Reader, check_bootstrap_file, check_files, check_keys
 from egressd.node.source_checks import check_sources
@@ -58,9 +59,9 @@ def validate(
     if output == "json":
         print_json({"resources": len(resources), "errors": errors, "problems": problems})
     else:
-        for problem in problems:
-            echo(str(problem))
-        echo(f"{len(resources)} resources, {errors} errors, {len(problems) - errors} warnings")
+        print_problems(problems)
+        warnings = counted(len(problems) - errors, "warning")
+        echo(f"{counted(len(resources), 'resource')}, {counted(errors, 'error')}, {warnings}")
     sys.exit(1 if errors else 0)
 
 

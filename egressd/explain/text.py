@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from egressd.explain.model import (
     ALWAYS,
@@ -19,14 +20,49 @@ from egressd.explain.model import (
     Value,
 )
 
-_WIDTH = 110
 _LABEL = 17  # columns of "1  listener      "
 _IN = " " * _LABEL
+_NARROW = 70  # columns below which lines stand further out
+_OUT = 3
 
 
-def render_text(found: Explanation) -> str:
-    """The whole as text."""
-    return _Text().render(found)
+def render_text(found: Explanation, width: int = 0) -> str:
+    """The whole as text, its lines folded at spaces to a width in columns; 0 = never."""
+    lines = _Text().render(found)
+    return "".join(f"{line}\n" for one in lines for line in _folded(one, width))
+
+
+class _Line(NamedTuple):
+    """A line, and what stands before each further one where it is folded."""
+
+    text: str
+    indent: str
+
+
+def _folded(line: _Line, width: int) -> list[str]:
+    text, indent = line
+    if 0 < width < _NARROW:
+        text, indent = _further_out(text), _further_out(indent)
+    if not 0 < width < len(text):
+        return [text.rstrip()]
+    return textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+        drop_whitespace=True,
+    )
+
+
+def _further_out(text: str) -> str:
+    """The same with less room for the labels, which stand in front of what they name."""
+    if text.startswith(_IN):
+        return text[_LABEL - _OUT :]
+    if text[:1].isdigit():
+        return f"{text[:_OUT]}{text[_OUT:_LABEL].rstrip()} {text[_LABEL:].lstrip()}"
+    return text
 
 
 class _Text:
@@ -37,19 +73,20 @@ class _Text:
         self._number = 0
         self._policy_of: DestinationLine | None = None  # the first one shown
 
-    def render(self, found: Explanation) -> str:
-        lines = [found.asked, *_wrapped(f"=> {outcome_words(found.outcome)}", "   ")]
-        lines += [f"   {name}: {value}" for name, value in found.outcome.headers]
-        lines.append("")
+    def render(self, found: Explanation) -> list[_Line]:
+        lines = [_Line(found.asked, "  "), *_wrapped(f"=> {outcome_words(found.outcome)}", "   ")]
+        for name, value in found.outcome.headers:
+            lines += _wrapped(f"   {name}: {value}", "     ")
+        lines.append(_Line("", ""))
         for step in found.steps:
             lines += self._step(step)
         for mirror in found.mirrors:
             lines += self._labelled("mirror", _mirror(mirror))
         for destination in found.destinations:
             lines += self._destination(destination)
-        return "\n".join(line.rstrip() for line in lines) + "\n"
+        return lines
 
-    def _step(self, step: Step) -> Iterator[str]:
+    def _step(self, step: Step) -> Iterator[_Line]:
         yield from self._labelled(step.name, self._by(step.says, step.by))
         if not _says_no_more(step):
             for one in step.considered:
@@ -57,11 +94,11 @@ class _Text:
         for note in step.notes:
             yield from _wrapped(f"{_IN}- {note}", f"{_IN}  ")
 
-    def _labelled(self, label: str, text: str) -> list[str]:
+    def _labelled(self, label: str, text: str) -> list[_Line]:
         self._number += 1
         return _wrapped(f"{self._number:<3}{label:<{_LABEL - 3}}{text}", _IN)
 
-    def _considered(self, one: Considered) -> Iterator[str]:
+    def _considered(self, one: Considered) -> Iterator[_Line]:
         mark = "yes" if one.chosen else "no "
         yield from _wrapped(f"{_IN}{mark}  {one.what}{self._place(one.by)}", f"{_IN}     ")
         for why in one.why:
@@ -81,7 +118,7 @@ class _Text:
             return f" ({by.file}:{by.line})" if by.line else f" ({by.file})"
         return f" ({by.source}: {by.origin})" if by.origin else f" ({by.source})"
 
-    def _destination(self, line: DestinationLine) -> Iterator[str]:
+    def _destination(self, line: DestinationLine) -> Iterator[_Line]:
         yield from self._labelled("destination", f"{line.cluster}, {line.share:g} %")
         if line.problem is not None:
             yield from _wrapped(f"{_IN}=> {outcome_words(line.problem)}", f"{_IN}   ")
@@ -95,7 +132,7 @@ class _Text:
         yield from self._policy(line)
         yield from _endpoints(line)
 
-    def _policy(self, line: DestinationLine) -> Iterator[str]:
+    def _policy(self, line: DestinationLine) -> Iterator[_Line]:
         """What is written, section by section, then what has its default; of a further destination what
         differs from the first one's."""
         shown = line.policy
@@ -139,7 +176,7 @@ def _mirror(mirror: MirrorLine) -> str:
     return f"{mirror.percent:g} % copied to {mirror.cluster}, Host {mirror.authority}{dropped}"
 
 
-def _section(section: Section) -> Iterator[str]:
+def _section(section: Section) -> Iterator[_Line]:
     """A section that somebody wrote: what it sets, what it leaves unset, and where it stands."""
     values = {name: v for name, v in section.values.items() if v is not None}
     said = _said(section, values)
@@ -152,7 +189,7 @@ def _section(section: Section) -> Iterator[str]:
         yield from _wrapped(f"{_IN}  - {note}", f"{_IN}    ")
 
 
-def _defaults(label: str, sections: list[Section]) -> list[str]:
+def _defaults(label: str, sections: list[Section]) -> list[_Line]:
     if not sections:
         return []
     words = "; ".join(map(_default, sections))
@@ -192,11 +229,11 @@ def _value(name: str, value: Value) -> str:
     return value or "none"
 
 
-def _endpoints(line: DestinationLine) -> Iterator[str]:
+def _endpoints(line: DestinationLine) -> Iterator[_Line]:
     many = len(line.levels) > 1
     for rank, level in enumerate(line.levels):
         if many:
-            yield f"{_IN}level {rank}, {level.share:g} %"
+            yield _Line(f"{_IN}level {rank}, {level.share:g} %", f"{_IN}  ")
         indent = f"{_IN}  " if many else _IN
         for endpoint in level.endpoints:
             yield from _wrapped(f"{indent}endpoint {_endpoint(endpoint)}", f"{indent}  ")
@@ -225,13 +262,5 @@ def _endpoint(endpoint: EndpointLine) -> str:
     return f"{endpoint.id}{name}  " + "  ".join(part for part in parts if part)
 
 
-def _wrapped(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(
-        text,
-        _WIDTH,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-        replace_whitespace=False,
-        drop_whitespace=True,
-    ) or [""]
+def _wrapped(text: str, indent: str) -> list[_Line]:
+    return [_Line(text, indent)]

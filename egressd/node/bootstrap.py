@@ -120,7 +120,7 @@ def parse_bootstrap(text: str, file: str = "", also: Check | None = None) -> Boo
     try:
         documents = [node for node in nodes.documents(text) if not is_null(node)]
     except nodes.TextError as error:
-        report.undecodable("", error.line, error.found, error.expected)
+        report.undecodable("", error.line, error.found, error.expected, error.column)
         raise BootstrapError(tuple(report.problems)) from None
     if not documents:
         return Bootstrap()

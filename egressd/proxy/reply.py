@@ -34,7 +34,8 @@ class LocalReply(Exception):
         self.flags = (flag,) if isinstance(flag, ResponseFlag) else flag
         self.details = details
         self.headers = headers
-        self.body = text.encode() if body is None else body
+        # A line, so that a prompt does not stand behind it (POSIX 3.206); a body as given stays so.
+        self.body = (f"{text}\n" if text else "").encode() if body is None else body
         self.close = close
         self.text = text
         self.grpc_status = grpc_status  # for gRPC clients; None: what fits the HTTP status

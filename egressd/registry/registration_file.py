@@ -68,7 +68,7 @@ def parse_registrations(text: str, file: str) -> tuple[Registration, ...]:
     try:
         documents = [node for node in nodes.documents(text) if not is_null(node)]
     except nodes.TextError as error:
-        report.undecodable("", error.line, error.found, error.expected)
+        report.undecodable("", error.line, error.found, error.expected, error.column)
         raise RegistrationFileError(tuple(report.problems)) from None
     if len(documents) != 1:
         line = documents[1].line if documents else 1

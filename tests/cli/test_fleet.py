@@ -258,7 +258,7 @@ def test_of_several_fleets_one_is_named(fleet: Fleet) -> None:
     code, output = fleet.run("apply", "-f", file)
     assert (code, "found the fleet adapters shop, bank" in output) == (2, True)
     assert fleet.run("apply", "-f", file, "--store", "shop")[0] == 0
-    assert "1 resources" in fleet.run("get", "--store", "shop")[1]
+    assert "1 resource" in fleet.run("get", "--store", "shop")[1]
     assert "0 resources" in fleet.run("get", "--store", "bank")[1]
     code, output = fleet.run("get", "--store", "zoo")
     assert (code, "expected one named zoo" in output) == (2, True)

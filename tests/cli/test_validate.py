@@ -21,7 +21,7 @@ def test_valid_files_exit_0(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(service("a"))
     code, output = _run(str(tmp_path))
     assert code == 0
-    assert "1 resources, 0 errors" in output
+    assert "1 resource, 0 errors" in output
 
 
 def test_all_errors_of_all_files_are_shown_at_once(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from egressd.cli import output
 from egressd.cli.explain import explain
+from egressd.cli.screen import Screen
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(
@@ -39,6 +41,10 @@ def test_a_worked_example_is_what_is_printed(
     words: str, printed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
+    page = Screen(
+        110, 24, has_colour=False
+    )  # the examples are shown as on a terminal of this width
+    monkeypatch.setattr(output, "find_screen", lambda err=False: None if err else page)
     assert printed_of(run(words, tmp_path)) == printed
 
 
@@ -68,7 +74,7 @@ def test_json_has_every_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        ("GET", "give METHOD and URL"),
+        ("GET", "give a URL, METHOD and URL"),
         ("--tcp 10.0.0.1", "expected ADDRESS:PORT or :PORT"),
         ("--tcp x:80", "expected an IP address"),
         ("--tcp :80 GET http://a/", "leave METHOD and URL out"),

@@ -14,10 +14,10 @@ def _text(name: str, text: str, field: str, fragment: str) -> InvalidCase:
 
 
 YAML = [
-    _text("YAML: unclosed list", "a: [1, 2\n", "", "did not find expected"),
-    _text("YAML: unclosed quote", 'a: "b\n', "", "valid YAML"),
-    _text("YAML: tab as indentation", "a:\n\tb: 1\n", "", "cannot start any token"),
-    _text("YAML: two keys in a line", "a: b: c\n", "", "not allowed"),
+    _text("YAML: unclosed list", "a: [1, 2\n", "", "[ that does not end"),
+    _text("YAML: unclosed quote", 'a: "b\n', "", "a quote that does not end"),
+    _text("YAML: tab as indentation", "a:\n\tb: 1\n", "", "a tab in the indentation"),
+    _text("YAML: two keys in a line", "a: b: c\n", "", "a second colon"),
     _text("YAML: unknown alias", "a: *nobody\n", "", "alias *nobody"),
     _text("YAML: alias in its own anchor", "a: &x [*x]\n", "", "inside its own anchor"),
     _text("YAML: application tag", "a: !!python/object:os.system 1\n", "", "application tags"),
@@ -35,7 +35,7 @@ YAML = [
         "",
         "aliases that repeat",
     ),
-    _text("YAML: wrong indentation", "a:\n  b: 1\n c: 2\n", "", "did not find expected"),
+    _text("YAML: wrong indentation", "a:\n  b: 1\n c: 2\n", "", "fits no line above"),
     _text("YAML: a list at the top", "- a\n", "", "a resource: a mapping"),
     _text("YAML: text at the top", "hello\n", "", "a resource: a mapping"),
     _text("YAML: JSON cut short", '{"kind": "ServiceEntry", "spec": {', "", "did not find"),

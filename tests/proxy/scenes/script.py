@@ -207,6 +207,7 @@ def chunks(*pieces: bytes, trailers: bytes = b"") -> bytes:
 
 def reply(status: str, text: str, flags: str, *given: str, closes: bool = False) -> bytes:
     """A local reply as the client gets it."""
+    text += "\n" if text else ""
     kind = ("content-type: text/plain; charset=utf-8",) if text else ()
     flag = (f"x-egressd-response-flags: {flags}",) if flags else ()
     last = ("connection: close",) if closes else ()
