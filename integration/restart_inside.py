@@ -1,0 +1,363 @@
+"""Runs under the real systemd (`test_restart.py`): restarts, upgrades and kills a node under load, and
+prints for each what the load saw, and whether it came out as it should. Standard library alone.
+
+    python restart_inside.py [CASE ...]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+EGRESS, GATEWAY, ORIGIN, ECHO = 15001, 18080, 19001, 19002
+CONFIG = Path("/etc/egressd/egressd.yaml")
+PROGRAM = Path("/usr/bin/egressd")
+STATUS = Path("/run/egressd/supervisor.json")
+PATIENCE_S = 90.0
+DRAIN_S = 6
+PROGRAM_TEXT = """#!/opt/python/bin/python3
+import os, sys
+sys.path[:0] = ["/opt/egressd", "/opt/packages"]
+{more}
+from egressd.cli.main import main
+main(prog_name="egressd")
+"""
+CONFIG_TEXT = f"""\
+node: {{labels: {{app: edge}}}}
+workers: 2
+listeners: [{{name: egress, address: 127.0.0.1, port: {EGRESS}}}]
+gateways: {{address: 127.0.0.1}}
+resources: [/etc/egressd/resources]
+accessLog: {{path: ""}}
+limits: {{drainTimeout: {DRAIN_S}s}}
+"""
+RESOURCES = f"""\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: s}}
+spec:
+  hosts: [s.example]
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  resolution: STATIC
+  endpoints: [{{address: 127.0.0.1, ports: {{http: {ORIGIN}}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: t}}
+spec:
+  hosts: [t.example]
+  ports: [{{number: 9000, name: tcp, protocol: TCP}}]
+  resolution: STATIC
+  endpoints: [{{address: 127.0.0.1, ports: {{tcp: {ECHO}}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: g}}
+spec:
+  selector: {{app: edge}}
+  servers: [{{port: {{number: {GATEWAY}, name: http, protocol: HTTP}}, hosts: ["*"]}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: v}}
+spec: {{hosts: [s.example], gateways: [g], http: [{{route: [{{destination: {{host: s.example}}}}]}}]}}
+"""
+OTHER = "import egressd; egressd.__version__ = '9.9.9'"
+IMPORT_ERROR = "import a_module_that_is_not_there"
+CRASHES = "import egressd.node.worker as w; w.run_worker = lambda *a: os._exit(9)"
+HANGS = "import time, egressd.node.worker as w; w.run_worker = lambda *a: time.sleep(3600)"
+
+
+def say(*words: object) -> None:
+    """A line of the log that the test reads."""
+    print(*words, flush=True)
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """A command's outcome, with the time that it took in the log."""
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    took = f"{time.monotonic() - began:.1f} s"
+    say("  $", " ".join(command), f"-> {done.returncode} in {took}", (done.stdout + done.stderr).strip())
+    return done
+
+
+def eventually(check: Callable[[], bool], what: str) -> bool:
+    """Wait until it holds."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        if check():
+            return True
+        time.sleep(0.05)
+    say("  NEVER:", what)
+    return False
+
+
+def show(name: str) -> str:
+    """A property of the unit."""
+    done = subprocess.run(
+        ["systemctl", "show", "egressd", "-p", name, "--value"], capture_output=True, check=False
+    )
+    return done.stdout.decode().strip()
+
+
+def main_pid() -> int:
+    """What systemd takes for the main process."""
+    return int(show("MainPID") or 0)
+
+
+def status() -> dict[str, object]:
+    """What the supervisor says of itself."""
+    try:
+        found: dict[str, object] = json.loads(STATUS.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def processes() -> dict[int, str]:
+    """Every process of the unit, with its name."""
+    found = {}
+    group = Path("/sys/fs/cgroup/system.slice/egressd.service/cgroup.procs")
+    for pid in group.read_text().split() if group.exists() else []:
+        try:
+            found[int(pid)] = Path(f"/proc/{pid}/comm").read_text().strip()
+        except OSError:
+            continue
+    return found
+
+
+def workers() -> set[int]:
+    """Process ids of all workers, those that drain included."""
+    return {pid for pid, name in processes().items() if name.startswith("egressd-w")}
+
+
+def serves(other_than: int = 0) -> bool:
+    """Whether one supervisor, not `other_than`, is ready, and the manager's main process."""
+    found = status()
+    pid = found.get("pid")
+    return found.get("state") == "ready" and pid == main_pid() != other_than
+
+
+def install(more: str = "") -> None:
+    """Put another program in the place of the one that runs."""
+    beside = PROGRAM.with_name(".egressd.new")
+    beside.write_text(PROGRAM_TEXT.format(more=more))
+    beside.chmod(0o755)
+    beside.replace(PROGRAM)
+
+
+class Load:
+    """The load process, and what it saw of each case."""
+
+    def __init__(self) -> None:
+        ports = [str(port) for port in (EGRESS, GATEWAY, ORIGIN, ECHO)]
+        self._process = subprocess.Popen(
+            [sys.executable, "/opt/test/restart_load.py", *ports],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def mark(self, name: str) -> None:
+        """End a phase, and print it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{name}\n")
+        self._process.stdin.flush()
+        say("load", self._process.stdout.readline().strip())
+
+    def end(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def restart() -> bool:
+    """To the same program."""
+    before = main_pid()
+    done = run("systemctl", "restart", "egressd")
+    return done.returncode == 0 and eventually(lambda: serves(before), "another supervisor")
+
+
+def upgrade_same() -> bool:
+    """To the same program."""
+    before = main_pid()
+    done = run("egressd", "upgrade")
+    return done.returncode == 0 and eventually(lambda: serves(before), "another supervisor")
+
+
+def upgrade_other() -> bool:
+    """To another version, and back."""
+    before = main_pid()
+    install(OTHER)
+    done = run("egressd", "upgrade")
+    fine = done.returncode == 0 and "9.9.9" in done.stdout
+    fine = fine and eventually(lambda: serves(before), "another supervisor")
+    install()
+    return fine and status().get("version") == "9.9.9"
+
+
+def refused(reason: str, undo: Callable[[], None]) -> bool:
+    """An upgrade that must fail and change nothing."""
+    before = main_pid(), status().get("pid")
+    done = run("egressd", "upgrade")
+    undo()
+    same = (main_pid(), status().get("pid")) == before and serves()
+    return done.returncode == 1 and reason in done.stdout + done.stderr and same
+
+
+def upgrade_import_error() -> bool:
+    """To a program that cannot be loaded: the command is the old one's."""
+    before = main_pid()
+    install(f"if sys.argv[1:2] == ['run']:\n    {IMPORT_ERROR}")
+    return refused("a_module_that_is_not_there", install) and main_pid() == before
+
+
+def upgrade_wrong_configuration() -> bool:
+    """To the same program, with a configuration that it refuses."""
+    CONFIG.write_text(f"{CONFIG_TEXT}wrokers: 3\n")
+    fine = refused("wrokers", lambda: None)
+    CONFIG.write_text(CONFIG_TEXT)
+    return fine
+
+
+def upgrade_crashing() -> bool:
+    """To a program whose workers end before they serve."""
+    install(CRASHES)
+    return refused("", install)
+
+
+def upgrade_hanging() -> bool:
+    """To a program whose workers never serve."""
+    install(HANGS)
+    return refused("", install)
+
+
+def kill() -> bool:
+    """The supervisor, by SIGKILL."""
+    before = main_pid()
+    os.kill(before, signal.SIGKILL)
+    return eventually(lambda: serves(before), "another supervisor")
+
+
+def restart_broken() -> bool:
+    """To a program that cannot be loaded: the workers serve on until a start succeeds."""
+    before = workers()
+    install(f"if sys.argv[1:2] == ['run']:\n    {IMPORT_ERROR}")
+    done = run("systemctl", "restart", "egressd")
+    time.sleep(2)
+    fine = done.returncode != 0 and before <= workers()
+    install()
+    run("systemctl", "reset-failed", "egressd")
+    done = run("systemctl", "start", "egressd")
+    return fine and done.returncode == 0 and eventually(serves, "a supervisor")
+
+
+def restart_wrong_configuration() -> bool:
+    """With a configuration that is refused: the workers serve on, and the log says so."""
+    before = workers()
+    CONFIG.write_text(f"{CONFIG_TEXT}wrokers: 3\n")
+    done = run("systemctl", "restart", "egressd")
+    time.sleep(2)
+    fine = done.returncode != 0 and before <= workers()
+    CONFIG.write_text(CONFIG_TEXT)
+    run("systemctl", "reset-failed", "egressd")
+    done = run("systemctl", "start", "egressd")
+    log = subprocess.run(["journalctl", "-u", "egressd"], capture_output=True, check=False)
+    fine = fine and b"go on serving" in log.stdout
+    return fine and done.returncode == 0 and eventually(serves, "a supervisor")
+
+
+def restart_twice() -> bool:
+    """A restart while the workers before the last one drain still."""
+    return restart() and restart()
+
+
+def restart_during_upgrade() -> bool:
+    """The restart wins; one supervisor is left."""
+    before = main_pid()
+    os.kill(before, signal.SIGUSR2)
+    eventually(lambda: status().get("state") == "upgrading", "it upgrades")
+    done = run("systemctl", "restart", "egressd")
+    return done.returncode == 0 and eventually(lambda: serves(before), "another supervisor")
+
+
+def upgrade_twice() -> bool:
+    """The second one waits or is refused; one supervisor is left."""
+    before = main_pid()
+    first = subprocess.Popen(["egressd", "upgrade"])
+    second = subprocess.Popen(["egressd", "upgrade"])
+    codes = [first.wait(PATIENCE_S), second.wait(PATIENCE_S)]
+    say("  exits", codes)
+    return 0 in codes and eventually(lambda: serves(before), "another supervisor")
+
+
+def reload() -> bool:
+    """SIGHUP after an upgrade reaches who owns the node."""
+    done = run("systemctl", "reload", "egressd")
+    return done.returncode == 0 and eventually(serves, "a supervisor")
+
+
+CASES: tuple[Callable[[], bool], ...] = (
+    restart,
+    upgrade_same,
+    upgrade_other,
+    upgrade_import_error,
+    upgrade_wrong_configuration,
+    upgrade_crashing,
+    kill,
+    restart_broken,
+    restart_wrong_configuration,
+    restart_twice,
+    restart_during_upgrade,
+    upgrade_twice,
+    reload,
+    upgrade_hanging,
+)
+
+
+def main(names: list[str]) -> None:
+    """Start the node and the load, and go through the cases."""
+    install()
+    CONFIG.parent.joinpath("resources").mkdir(parents=True, exist_ok=True)
+    CONFIG.write_text(CONFIG_TEXT)
+    CONFIG.parent.joinpath("resources", "r.yaml").write_text(RESOURCES)
+    run("systemctl", "daemon-reload")
+    if run("systemctl", "start", "egressd").returncode:
+        run("journalctl", "--no-pager", "-u", "egressd")
+        return
+    load = Load()
+    time.sleep(2)
+    load.mark("warm")
+    time.sleep(3)
+    load.mark("nothing+tunnel")
+    for case in CASES:
+        if names and case.__name__ not in names:
+            continue
+        say("case", case.__name__)
+        fine = case()
+        time.sleep(1)
+        load.mark(case.__name__)
+        say("outcome", case.__name__, "as it should be" if fine else "WRONG")
+        say("  processes", json.dumps(processes()))
+        alone = eventually(lambda: len(workers()) == 2, "only the new workers are left")  # noqa: B023
+        load.mark(f"after-{case.__name__}+tunnel")
+        if not fine or not alone:
+            run("journalctl", "--no-pager", "-u", "egressd", "-n", "60")
+    load.end()
+    run("systemctl", "stop", "egressd")
+    say("left", len(processes()), "processes", len(list(STATUS.parent.iterdir())), "files")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    finally:
+        say("finished")
