@@ -84,7 +84,12 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     began = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     took = f"{time.monotonic() - began:.1f} s"
-    say("  $", " ".join(command), f"-> {done.returncode} in {took}", (done.stdout + done.stderr).strip())
+    say(
+        "  $",
+        " ".join(command),
+        f"-> {done.returncode} in {took}",
+        (done.stdout + done.stderr).strip(),
+    )
     return done
 
 
@@ -347,7 +352,7 @@ def main(names: list[str]) -> None:
         load.mark(case.__name__)
         say("outcome", case.__name__, "as it should be" if fine else "WRONG")
         say("  processes", json.dumps(processes()))
-        alone = eventually(lambda: len(workers()) == 2, "only the new workers are left")  # noqa: B023
+        alone = eventually(lambda: len(workers()) == 2, "only the new workers are left")
         load.mark(f"after-{case.__name__}+tunnel")
         if not fine or not alone:
             run("journalctl", "--no-pager", "-u", "egressd", "-n", "60")

@@ -27,6 +27,7 @@ from egressd.node.sockets import (
     take_passed_sockets,
 )
 from egressd.node.stray_output import StrayOutput
+from egressd.node.takeover.orphan_sockets import ask_orphans
 from egressd.upstream.node_state import NodeState
 from egressd.upstream.node_state import create as create_node_state
 
@@ -81,6 +82,8 @@ class Holdings:
                 self.lock_fds.append(_lock_directory(path, field, until))
             self._owns_files = True
         passed = take_passed_sockets(environ, os.getpid())
+        if not locks:
+            passed += ask_orphans(bootstrap.run_dir, passed)
         self.kept_names = sorted({name for name, _ in passed if name.startswith(KEPT)})
         admins = {name: sock for name, sock in passed if name in {ADMIN_NAME, KEPT_ADMIN}}
         self.owns_admin = ADMIN_NAME not in admins

@@ -106,7 +106,7 @@ class ListenerPool:
         """Name, address and port of each listener as the kernel has it."""
         bound = []
         for listener in config.listeners:
-            sockets = self._passed.get(listener.name) or self._opened[_place(listener)]
+            sockets = self._passed.get(listener.name) or self._opened[place_of(listener)]
             name = sockets[0].getsockname()
             if isinstance(name, str):
                 bound.append((listener.name, f"unix:{name}", 0))
@@ -139,7 +139,7 @@ class ListenerPool:
 
     def keep_only(self, config: Bootstrap) -> None:
         """Close what `config` does not name."""
-        wanted = {_place(listener) for listener in config.listeners}
+        wanted = {place_of(listener) for listener in config.listeners}
         for place in self._opened.keys() - wanted:
             for sock in self._opened.pop(place):
                 sock.close()
@@ -160,7 +160,7 @@ class ListenerPool:
     def _sockets_of(self, listener: ListenerConfig, workers: int) -> list[socket.socket]:
         if listener.name in self._passed:
             return self._passed[listener.name]
-        place = _place(listener)
+        place = place_of(listener)
         sockets = self._opened.get(place) or self.take_kept(place)
         fresh: list[socket.socket] = []
         try:
@@ -178,8 +178,9 @@ class ListenerPool:
         return self._opened[place]
 
 
-def _place(listener: ListenerConfig) -> tuple[str, int]:
-    # Two listeners of one address may both ask for "any port"; they are told apart by name.
+def place_of(listener: ListenerConfig) -> tuple[str, int]:
+    """What `kept_name` takes. Two listeners of one address may both ask for "any port"; they are told
+    apart by name."""
     return (
         f"{listener.address}#{listener.name}" if not listener.port else listener.address,
         listener.port,

@@ -26,7 +26,9 @@ from egressd.node.log import log_descriptor
 from egressd.node.profile import client_addresses, node_profile
 from egressd.node.signals import OTHERS_SERVE
 from egressd.node.socket_desk import child_line
+from egressd.node.sockets import Named, kept_name, place_of
 from egressd.node.takeover.orphan import wait_for_successor
+from egressd.node.takeover.orphan_sockets import hand_out
 from egressd.node.worker_control import serve_control
 from egressd.node.worker_listeners import WorkerListeners
 from egressd.node.worker_names import NameFile, remembered, shared_answers
@@ -186,9 +188,19 @@ class Worker:
         """Without a supervisor: serve on until the next one does, then leave as at its word."""
         supervisor = os.getppid()
         await self.ports.supervisor_gone.wait()
-        await wait_for_successor(self.bootstrap.status_path, supervisor, time())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hand_out, self.bootstrap.run_dir, self.sockets)
+            await wait_for_successor(self.bootstrap.status_path, supervisor, time())
+            nursery.cancel_scope.cancel()
         os.kill(os.getpid(), OTHERS_SERVE)
         os.kill(os.getpid(), signal.SIGTERM)
+
+    def sockets(self) -> list[Named]:
+        """What it listens on, as the next supervisor looks for it."""
+        places = {one.name: place_of(one) for one in self.bootstrap.listeners}
+        share = self.inherited.listeners[self.index]
+        own = [(kept_name(places[name]), sock) for name, sock in share if name in places]
+        return [*own, *((kept_name(place), sock) for place, sock in self.ports.places())]
 
     async def measure_lag(self, beat: Callable[[], None]) -> None:
         """How late timed waits return; each return is also the worker's sign of life."""

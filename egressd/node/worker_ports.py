@@ -241,9 +241,9 @@ class GatewayPorts:
         """Whether queued connections may still come."""
         return self._stopping > 0
 
-    def sockets(self) -> list[socket.socket]:
-        """The open sockets, for tests and the loop guard."""
-        return [one.accepting.sock for one in self._open.values()]
+    def places(self) -> list[tuple[Key, socket.socket]]:
+        """Where it listens."""
+        return [(key, one.accepting.sock) for key, one in self._open.items()]
 
 
 def _follows(port: Port, spec: Spec) -> bool:

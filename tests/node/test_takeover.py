@@ -9,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
 from egressd.node.bootstrap_model import Bootstrap, ListenerConfig
 from egressd.node.sd_notify import Notifier
@@ -17,6 +19,7 @@ from egressd.node.status import SupervisorStatus
 from egressd.node.takeover.kept import KeptSockets
 from egressd.node.takeover.line import TakeoverLine, Word
 from egressd.node.takeover.orphan import has_successor
+from egressd.node.takeover.orphan_sockets import ask_orphans, hand_out
 from egressd.node.takeover.program import VARIABLE, candidacy_from_environment
 
 
@@ -234,3 +237,47 @@ def test_a_worker_without_a_supervisor_leaves_for_the_next_one_that_serves(
         children=(),
     )
     assert has_successor(status, supervisor=7, gone_at=100.0) is leaves
+
+
+def listening(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(path))
+    sock.listen()
+    return sock
+
+
+def inode(sock: socket.socket) -> int:
+    return os.fstat(sock.fileno()).st_ino
+
+
+async def test_the_next_supervisor_gets_what_workers_listen_on_and_it_has_not(
+    tmp_path: Path,
+) -> None:
+    had, new = listening(tmp_path / "a"), listening(tmp_path / "b")
+    many = [(f"kept-{at}", socket.socket(socket.AF_UNIX)) for at in range(250)]
+    (tmp_path / "orphan-1.sock").touch()
+    killed = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    killed.bind(str(tmp_path / "orphan-2.sock"))
+    killed.close()
+    with had, new:
+        own = [("kept-a", had), ("kept-b", new), ("kept-b", new), *many]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hand_out, str(tmp_path), lambda: own)
+            await trio.testing.wait_all_tasks_blocked()
+            found = await trio.to_thread.run_sync(ask_orphans, str(tmp_path), [("kept-a", had)])
+            nursery.cancel_scope.cancel()
+        wanted = [("kept-b", new), *many]
+        assert [(name, inode(sock)) for name, sock in found] == [
+            (name, inode(sock)) for name, sock in wanted
+        ]
+    assert not [name for name in os.listdir(tmp_path) if name.startswith("orphan")]
+    for _, sock in (*found, *many):
+        sock.close()
+
+
+def test_a_run_directory_that_is_gone_asks_nobody(tmp_path: Path) -> None:
+    assert ask_orphans(str(tmp_path / "absent"), []) == []
+
+
+async def test_a_worker_without_a_place_to_hand_out_serves_on(tmp_path: Path) -> None:
+    await hand_out(str(tmp_path / "absent"), list)
