@@ -71,6 +71,7 @@ class Upgrade:
                 stdin=subprocess.DEVNULL,
                 stdout=self._words,
                 stderr=self._words,
+                start_new_session=True,  # see `start`
             )
         except OSError:
             self._words.close()
