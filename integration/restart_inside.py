@@ -1,7 +1,7 @@
 """Runs under the real systemd (`test_restart.py`): restarts, upgrades and kills a node under load, and
 prints for each what the load saw, and whether it came out as it should. Standard library alone.
 
-    python restart_inside.py [CASE ...]
+    python restart_inside.py CASE ...      `all`: every case
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CONFIG = Path("/etc/egressd/egressd.yaml")
 PROGRAM = Path("/usr/bin/egressd")
 STATUS = Path("/run/egressd/supervisor.json")
 PATIENCE_S = 90.0
-DRAIN_S = 6
+DRAIN_S = 4
 PROGRAM_TEXT = """#!/opt/python/bin/python3
 import os, sys
 sys.path[:0] = ["/opt/egressd", "/opt/packages"]
@@ -344,7 +344,7 @@ def main(names: list[str]) -> None:
     time.sleep(3)
     load.mark("nothing+tunnel")
     for case in CASES:
-        if names and case.__name__ not in names:
+        if names != ["all"] and case.__name__ not in names:
             continue
         say("case", case.__name__)
         fine = case()
@@ -353,10 +353,12 @@ def main(names: list[str]) -> None:
         say("outcome", case.__name__, "as it should be" if fine else "WRONG")
         say("  processes", json.dumps(processes()))
         alone = eventually(lambda: len(workers()) == 2, "only the new workers are left")
+        time.sleep(0.5)
         load.mark(f"after-{case.__name__}+tunnel")
         if not fine or not alone:
             run("journalctl", "--no-pager", "-u", "egressd", "-n", "60")
     load.end()
+    run("systemctl", "stop", "egressd.socket")  # where it is installed
     run("systemctl", "stop", "egressd")
     say("left", len(processes()), "processes", len(list(STATUS.parent.iterdir())), "files")
 

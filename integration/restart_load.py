@@ -3,7 +3,8 @@
     python restart_load.py EGRESS_PORT GATEWAY_PORT ORIGIN_PORT ECHO_PORT
 
 Runs an origin and an echo server on the two last ports. Each line on standard input names what happened
-since the line before; the answer is one line of JSON about it. The end of the input ends everything.
+since the line before; the answer is one line of JSON about it. After a name that ends in "+tunnel" a new
+tunnel is opened. The end of the input ends everything.
 Needs nothing but the standard library: it runs where only the node is installed.
 """
 
@@ -34,6 +35,7 @@ class Tally:
         self.requests = self.refused = self.reset = 0
         self.failed: list[str] = []
         self.longest: dict[str, float] = {}
+        self.closed_idle = 0
         self.own_lag = 0.0
         self.tunnel_echoes = 0
         self.tunnel_gap = 0.0
@@ -58,6 +60,7 @@ class Tally:
                 "refused": self.refused,
                 "reset": self.reset,
                 "failed": len(self.failed),
+                "closed_idle": self.closed_idle,
                 "examples": self.failed[:4],
                 "longest_ms": milliseconds,
                 "own_lag_ms": round(1000 * self.own_lag),
@@ -120,6 +123,9 @@ class Load:
                     self.tally.waited(kind, monotonic() - began - (_SLOW_S if slow else 0))
                     await asyncio.sleep(random.uniform(0, 2 * think_s))
                     began = monotonic()
+                    if goes_on and reader.at_eof():  # closed while it was idle, as a client sees
+                        self.tally.closed_idle += 1
+                        goes_on = False
             except (OSError, EOFError, ValueError, TimeoutError) as error:
                 self.tally.went_wrong(kind, error)
                 await asyncio.sleep(0.02)
@@ -246,7 +252,7 @@ async def _command(egress: int, gateway: int) -> None:
     while name := (await lines.readline()).decode().strip():
         tally, load.tally = load.tally, Tally()
         print(name, tally.line(), flush=True)
-        if tally.tunnel_ends or name.endswith("+tunnel"):
+        if name.endswith("+tunnel"):
             load.open_tunnel()
     load.stop()
 

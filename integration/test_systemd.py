@@ -81,7 +81,7 @@ def test_a_real_systemd_starts_reloads_and_stops_the_hardened_unit(tmp_path: Pat
     (tmp_path / "root").mkdir()
     tmp_path.chmod(0o755)
     shutil.copy(ROOT / "integration" / "systemd_check.sh", tmp_path / "check.sh")
-    said = _run_under_systemd(tmp_path)
+    said = run_under_systemd(tmp_path)
     assert "started active" in said
     assert "workers serve\nadmin srw-rw---- egressd egressd\nanswer 502\n" in said
     assert "reloaded ready: 1 of 1 workers serve" in said
@@ -92,9 +92,9 @@ def test_a_real_systemd_starts_reloads_and_stops_the_hardened_unit(tmp_path: Pat
     assert "stopped success\nleft 0\n" in said
 
 
-def _run_under_systemd(test: Path) -> str:
-    """Boot systemd in namespaces of its own; what the check script said."""
-    namespaces = ["--mount", "--pid", "--cgroup", "--ipc", "--uts", "--fork", "--kill-child"]
+def run_under_systemd(test: Path, *more: str, patience_s: float = PATIENCE_S) -> str:
+    """Boot systemd in namespaces of its own, `more` of them; what `check.sh` of the directory said."""
+    namespaces = ["--mount", "--pid", "--cgroup", "--ipc", "--uts", "--fork", "--kill-child", *more]
     inside = ["bash", str(ROOT / "integration" / "systemd_inside.sh")]
     places = [str(ROOT), sys.base_prefix, sysconfig.get_path("purelib"), str(test)]
     init = subprocess.Popen(
@@ -104,7 +104,7 @@ def _run_under_systemd(test: Path) -> str:
         stderr=subprocess.DEVNULL,
     )
     log = test / "log"
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     try:
         while not (log.exists() and log.read_text().endswith("finished\n")):
             if init.poll() is not None:
