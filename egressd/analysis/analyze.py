@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from egressd.analysis.certificates import certificates
 from egressd.analysis.destinations import (
     broken_destinations,
     claims,
@@ -15,12 +16,16 @@ from egressd.analysis.destinations import (
     unused_rules,
 )
 from egressd.analysis.finding import Finding, finding_of
-from egressd.analysis.gateways import gateway_bindings, gateway_ports
+from egressd.analysis.gateways import gateway_bindings, gateway_ports, shared_hosts
+from egressd.analysis.l4_reachability import unreachable_l4_routes
 from egressd.analysis.policies import ejections, route_policies
 from egressd.analysis.reachability import unreachable_routes
-from egressd.analysis.security import certificates, plain_and_double
+from egressd.analysis.routes import claim_matches, passed_by_subsets, rewrites
+from egressd.analysis.security import plain_and_double
+from egressd.analysis.services import protocols_of_ports, services_without_addresses
 from egressd.analysis.subject import Subject
 from egressd.analysis.surroundings import distinct
+from egressd.analysis.workloads import policies, sidecars
 from egressd.api.crosscheck import repeated
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.records import Record
@@ -29,15 +34,24 @@ CHECKS: Final[tuple[Callable[[Subject], Iterator[Finding]], ...]] = (
     broken_destinations,
     idle_subsets,
     services_without_endpoints,
+    services_without_addresses,
+    protocols_of_ports,
     unreachable_routes,
+    unreachable_l4_routes,
     delegates,
     gateway_bindings,
     gateway_ports,
+    shared_hosts,
+    rewrites,
+    passed_by_subsets,
+    claim_matches,
     claims,
     unused_rules,
     plain_and_double,
     route_policies,
     ejections,
+    sidecars,
+    policies,
 )
 
 

@@ -22,16 +22,29 @@ _LISTED = (Resolution.STATIC, Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
 
 
 def broken_destinations(subject: Subject) -> Iterator[Finding]:
-    """EG0101, EG0102, EG0103, EG0104."""
+    """EG0101, EG0102, EG0103, EG0104, EG0106."""
     seen: dict[tuple[str, str, int], tuple[str, str]] = {}
     for resource, path, destination in subject.destinations():
         key = subject.key(resource, destination)
+        if found := _ambiguous_port(subject, key.host, destination):
+            yield finding("EG0106", resource, f"{path}.port", found)
         if key not in seen:
             seen[key] = _judge(subject, key.host, key.subset, key.port, resource, path)
         code, found = seen[key]
         if code:
             field = {"EG0101": "host", "EG0104": "port"}.get(code, "subset")
             yield finding(code, resource, f"{path}.{field}", found)
+
+
+def _ambiguous_port(subject: Subject, host: str, destination: Destination) -> str:
+    """Istio `VirtualServiceDestinationPortSelectorRequired`: the port that the client addressed is
+    taken, where the service has it (Istio `GetDestinationCluster`)."""
+    service = subject.service(host)
+    is_named = destination.port is not None and destination.port.number
+    if is_named or service is None or len(service.ports) < 2:
+        return ""
+    ports = ", ".join(str(one.number) for one in service.ports)
+    return f"no port, and {host} has {ports}: on another than these the answer is 503"
 
 
 def _judge(
@@ -121,14 +134,22 @@ def delegates(subject: Subject) -> Iterator[Finding]:
 
 
 def claims(subject: Subject) -> Iterator[Finding]:
-    """EG0401: VirtualServices by host and gateway, services that differ in how they resolve."""
+    """EG0401: VirtualServices by host of the mesh, services that differ in how they resolve."""
+    told: set[tuple[str, str]] = set()
     for conflict in host_conflicts(subject.resources):
-        found = f"{conflict.claim}, which {conflict.keeper.ref} has and keeps"
-        yield finding("EG0401", conflict.refused, conflict.field, found)
-    first: dict[str, tuple[Resource, Resolution]] = {}
+        keeper, refused = conflict.keeper, conflict.refused
+        found = f"{conflict.claim}, which {keeper.ref} has and keeps"
+        yield finding("EG0401", refused, conflict.field, found)
+        if (keeper.ref, conflict.claim) not in told:
+            told.add((keeper.ref, conflict.claim))
+            found = f"{conflict.claim}, which {refused.ref} claims, too, and does not get"
+            yield finding("EG0401", keeper, "spec.hosts", found)
+    first: dict[tuple[str, str, str], tuple[Resource, Resolution]] = {}
     for resource, spec in subject.each(ServiceEntry):
         for index, host in enumerate(spec.hosts):
-            keeper, resolution = first.setdefault(host.lower(), (resource, spec.resolution))
+            # Of two namespaces or two sources one is used: no merge, no conflict.
+            key = (subject.sources[id(resource)], resource.metadata.namespace, host.lower())
+            keeper, resolution = first.setdefault(key, (resource, spec.resolution))
             if resolution is not spec.resolution:
                 found = f"{host} with resolution {spec.resolution}; {keeper.ref} says {resolution}"
                 yield finding("EG0401", resource, f"spec.hosts[{index}]", found)

@@ -48,7 +48,10 @@ def _taken(
     own: list[tuple[str, HTTPMatchRequest]] = []
     for number, match in enumerate(route.match):
         where = f"{path}.match[{number}]"
-        by = next((place for place, one in (*earlier, *own) if covers(one, match)), "")
+        by = next((place for place, one in earlier if covers(one, match)), "")
+        if not by and not (match.uri is not None and match.uri.exact is not None):
+            # An exact path beside its prefix says the same of one route: Istio lets it pass, too.
+            by = next((place for place, one in own if covers(one, match)), "")
         if by:
             yield where, by
         own.append((where, match))

@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from pathlib import Path
-
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
 
 from egressd.analysis.finding import Finding, finding
 from egressd.analysis.subject import Subject
-from egressd.api.destination_rule import ClientTLSMode, ClientTLSSettings
-from egressd.api.gateway import Gateway
 from egressd.api.names import is_tls
 from egressd.api.resource import Resource
 from egressd.api.virtual_service import Destination, VirtualService
@@ -61,75 +50,3 @@ def _called(
     except UnknownCluster:
         return key.host, key.port, "", ""
     return key.host, key.port, port.protocol, spec.destination_rule if spec.tls else ""
-
-
-def certificates(subject: Subject, now: datetime, expiry: timedelta) -> Iterator[Finding]:
-    """EG0503 to EG0506, of every file that a DestinationRule or Gateway names."""
-    for resource, path, chain, key in _pairs(subject):
-        yield from _check(resource, path, chain, key, now, expiry)
-
-
-def _pairs(subject: Subject) -> Iterator[tuple[Resource, str, str, str]]:
-    for resource, rule in subject.rules():
-        policies = [("spec.trafficPolicy", rule.traffic_policy)]
-        policies += [
-            (f"spec.subsets[{n}].trafficPolicy", s.traffic_policy)
-            for n, s in enumerate(rule.subsets)
-        ]
-        for path, policy in policies:
-            if policy is None:
-                continue
-            yield from _client(resource, f"{path}.tls", policy.tls)
-            for n, level in enumerate(policy.port_level_settings):
-                yield from _client(resource, f"{path}.portLevelSettings[{n}].tls", level.tls)
-    for resource, gateway in subject.each(Gateway):
-        for n, server in enumerate(gateway.servers):
-            tls = server.tls
-            if tls is not None:
-                path = f"spec.servers[{n}].tls"
-                if tls.server_certificate:
-                    where = f"{path}.serverCertificate"
-                    yield resource, where, tls.server_certificate, tls.private_key
-                if tls.ca_certificates:
-                    yield resource, f"{path}.caCertificates", tls.ca_certificates, ""
-
-
-def _client(
-    resource: Resource, path: str, tls: ClientTLSSettings | None
-) -> Iterator[tuple[Resource, str, str, str]]:
-    if tls is None or tls.mode is ClientTLSMode.DISABLE:
-        return
-    if tls.client_certificate:
-        yield resource, f"{path}.clientCertificate", tls.client_certificate, tls.private_key
-    if tls.ca_certificates:
-        yield resource, f"{path}.caCertificates", tls.ca_certificates, ""
-
-
-def _check(
-    resource: Resource, path: str, chain: str, key: str, now: datetime, expiry: timedelta
-) -> Iterator[Finding]:
-    try:
-        found = x509.load_pem_x509_certificates(Path(chain).read_bytes())
-    except (OSError, ValueError) as error:
-        yield finding("EG0503", resource, path, f"{chain}: {_words(error)}")
-        return
-    ends = min(certificate.not_valid_after_utc for certificate in found)
-    if ends <= now:
-        yield finding("EG0505", resource, path, f"{chain} ended {ends:%Y-%m-%d %H:%M} UTC")
-    elif ends <= now + expiry:
-        yield finding("EG0504", resource, path, f"{chain} ends {ends:%Y-%m-%d %H:%M} UTC")
-    if key:
-        try:
-            private = load_pem_private_key(Path(key).read_bytes(), None)
-        except (OSError, ValueError, TypeError) as error:
-            yield finding("EG0503", resource, path, f"{key}: {_words(error)}")
-            return
-        form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        if private.public_key().public_bytes(*form) != found[0].public_key().public_bytes(*form):
-            yield finding("EG0506", resource, path, f"{key} is not the key of {chain}")
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return (error.strerror or str(error)).lower()
-    return "no PEM of the kind that is expected"

@@ -2,68 +2,38 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egressd.analysis.analyze import analyze
 from egressd.analysis.codes import CODES
 from egressd.analysis.reachability import covers
-from egressd.analysis.surroundings import alone
 from egressd.api.message import StringMatch
-from egressd.api.parse import parse_text
 from egressd.api.virtual_service import HTTPMatchRequest
-from egressd.registry.profile import NodeProfile
 from egressd.routing.conditions import compile_match
 from egressd.routing.match import match_route
 from egressd.routing.request import Request
 from egressd.routing.table import Route, RouteTable
+from tests.analysis import test_istio
+from tests.analysis.texts import (
+    HTTP,
+    MANY,
+    TLS,
+    TLS_PORT,
+    TO,
+    Row,
+    codes,
+    document,
+    entry,
+    gateway,
+    match,
+    rule,
+    service,
+)
 
-NOW = datetime(2026, 11, 24, tzinfo=UTC)
-NODE = NodeProfile(labels={"app": "edge"})
-
-
-def document(kind: str, name: str, spec: str) -> str:
-    return (
-        f"apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: {name}}}\n"
-        f"spec: {{{spec}}}\n"
-    )
-
-
-def entry(name: str, more: str = "", port: str = "{number: 80, name: http, protocol: HTTP}") -> str:
-    more = more or "resolution: STATIC, endpoints: [{address: 10.0.0.1, labels: {v: one}}]"
-    return document("ServiceEntry", name, f"hosts: [{name}.example], ports: [{port}], {more}")
-
-
-def service(name: str, http: str, more: str = "") -> str:
-    return document("VirtualService", name, f"hosts: [{name}.example], {more}http: [{http}]")
-
-
-def rule(name: str, more: str) -> str:
-    return document("DestinationRule", name, f"host: {name}.example, {more}")
-
-
-def gateway(name: str, servers: str, selector: str = "{app: edge}") -> str:
-    return document("Gateway", name, f"selector: {selector}, servers: [{servers}]")
-
-
-TO = "route: [{destination: {host: a.example}}]"
-HTTP = "{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.example]}"
-TLS = "{port: {number: 80, name: tls, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}"
-MANY = "resolution: STATIC, endpoints: [{address: 10.0.0.1}, {address: 10.0.0.2}]"
-TLS_PORT = "{number: 443, name: https, protocol: HTTPS}"
-
-
-def match(text: str) -> str:
-    return f"match: [{text}], {TO}"
-
-
-# (code, resources that show it, resources that come close and do not)
-ROWS: list[tuple[str, list[str], list[str]]] = [
+ROWS: list[Row] = [
     ("EG0101", [service("a", "{route: [{destination: {host: gone.example}}]}")],
      [entry("a"), service("a", f"{{{TO}}}")]),
     ("EG0101", [entry("a"), service("a", f"{{{TO}, mirror: {{host: gone.example}}}}")],
@@ -155,12 +125,6 @@ ROWS: list[tuple[str, list[str], list[str]]] = [
 ]  # fmt: skip
 
 
-def codes(documents: list[str]) -> set[str]:
-    parsed = parse_text("---\n".join(documents), "test.yaml")
-    assert not parsed.errors, parsed.errors
-    return {found.code for found in analyze(alone(parsed.resources), NOW, NODE)}
-
-
 @pytest.mark.parametrize(("code", "shows", "close"), ROWS, ids=[row[0] for row in ROWS])
 def test_a_finding_is_made_where_it_is_and_not_where_it_only_seems(
     code: str, shows: list[str], close: list[str]
@@ -170,39 +134,14 @@ def test_a_finding_is_made_where_it_is_and_not_where_it_only_seems(
 
 
 def test_every_code_is_shown_by_a_test() -> None:
-    elsewhere = {"EG0001", "EG0002", "EG0003", "EG0504", "EG0505", "EG0506"}
-    assert {row[0] for row in ROWS} | elsewhere == set(CODES)
+    elsewhere = {"EG0001", "EG0002", "EG0003", "EG0504", "EG0505", "EG0506", "EG0507"}
+    assert {row[0] for row in (*ROWS, *test_istio.ROWS)} | elsewhere == set(CODES)
 
 
 def test_the_document_lists_every_code() -> None:
     text = (Path(__file__).parents[2] / "docs" / "analyze.md").read_text()
     for code, kind in CODES.items():
         assert f"| {code} | {kind.severity} | {kind.title} | {kind.fix} |" in text
-
-
-def test_certificates_are_judged_by_their_end_and_their_key(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    other = authority.issue_cert("b.example")
-    good = authority.issue_cert("a.example")
-    good.cert_chain_pems[0].write_to_path(tmp_path / "c.pem")
-    good.private_key_pem.write_to_path(tmp_path / "k.pem")
-    other.private_key_pem.write_to_path(tmp_path / "other.pem")
-    soon = authority.issue_cert("a.example", not_after=NOW + timedelta(days=5))
-    soon.cert_chain_pems[0].write_to_path(tmp_path / "soon.pem")
-    past = authority.issue_cert(
-        "a.example", not_before=NOW - timedelta(days=9), not_after=NOW - timedelta(days=1)
-    )
-    past.cert_chain_pems[0].write_to_path(tmp_path / "past.pem")
-
-    def found(cert: str, key: str) -> set[str]:
-        files = f"clientCertificate: {tmp_path / cert}, privateKey: {tmp_path / key}"
-        return codes([entry("a"), rule("a", f"trafficPolicy: {{tls: {{mode: MUTUAL, {files}}}}}")])
-
-    assert found("c.pem", "k.pem") == set()
-    assert found("c.pem", "other.pem") == {"EG0506"}
-    assert "EG0504" in found("soon.pem", "k.pem")
-    assert "EG0505" in found("past.pem", "k.pem")
-    assert found("c.pem", "gone.pem") == {"EG0503"}
 
 
 TEXT = st.sampled_from(["", "/", "/a", "/A", "/a/b", "/ab", "/a/B"])
