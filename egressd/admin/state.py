@@ -95,6 +95,8 @@ class StatusView(msgspec.Struct, frozen=True):
     sources: tuple[SourceView, ...]
     ejected: tuple[tuple[str, str, float], ...]  # cluster, endpoint, seconds left
     problems: tuple[str, ...]
+    upgrade_error: str = ""  # why the last upgrade in place failed; "" = none has
+    upgrade_failed_at: float = 0.0  # Unix seconds
 
 
 class AdminState(Protocol):

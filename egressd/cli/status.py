@@ -36,6 +36,11 @@ def status(bootstrap_path: Path | None, output: str) -> None:
         print_report(f"ALARM nothing can be published: {found.registry_error}")
     if found.config_error:
         print_report(f"last reload refused: {found.config_error}")
+    if found.upgrade_error:
+        ago = time.time() - found.upgrade_failed_at
+        print_report(
+            f"last upgrade failed {ago:.0f} s ago, this program stays: {found.upgrade_error}"
+        )
     _processes(found)
     _sources(found)
     _endpoints(clusters)

@@ -158,6 +158,8 @@ class NodeAdmin:
             sources=sources,
             ejected=tuple(_ejected(await self.clusters())),
             problems=tuple(str(problem) for problem in self._registry.problems),
+            upgrade_error=supervisor.upgrade_error if supervisor else "",
+            upgrade_failed_at=supervisor.upgrade_failed_at if supervisor else 0.0,
         )
 
     def records(self, host: str) -> Sequence[Record]:

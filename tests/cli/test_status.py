@@ -27,6 +27,8 @@ STATUS = StatusView(
     ),
     ejected=(),
     problems=(),
+    upgrade_error="its workers do not start (exit 9); see the log",
+    upgrade_failed_at=1.0,
 )
 
 
@@ -38,4 +40,5 @@ def test_a_long_reason_stands_below_the_table(monkeypatch: pytest.MonkeyPatch) -
     assert max(map(len, lines[table : table + 3])) < 120
     assert "ALARM nothing can be published: no space left" in lines
     said = "\n".join(lines)
+    assert "this program stays: its workers do not start (exit 9); see the log" in said
     assert f"source consul fails: {REASON}" in said
