@@ -28,7 +28,6 @@ from egressd.registry.join import is_part_of
 from egressd.registry.lookup import candidates
 from egressd.registry.records import Record
 from egressd.registry.rules import selects
-from egressd.registry.visibility import VisibleView
 from egressd.routing.table import ClusterKey
 from egressd.telemetry.flags import ResponseFlag
 from egressd.upstream.address_policy import DENIED
@@ -58,10 +57,10 @@ def destination_line(
     line = DestinationLine(
         str(key), key.host, key.subset, key.port, weight, round(share, 2), sent=sent
     )
-    visible = VisibleView(node.view, node.profile.namespace)
+    reached = node.reached
     try:
-        sources = cluster_sources(visible, key, node.profile)
-        spec = compile_cluster(node.view, key, node.profile)
+        sources = cluster_sources(reached, key, node.profile)
+        spec = compile_cluster(reached, key, node.profile)
     except UnknownCluster as unknown:
         return msgspec.structs.replace(line, problem=_unusable(503, ResponseFlag.NC, str(unknown)))
     if needs_name(spec):
@@ -165,7 +164,7 @@ def _notes(node: Node, aim: Aim, spec: ClusterSpec, sources: Sources | None) -> 
         yield "consistentHash does not count for a connection without HTTP"
     if sources.policy.labels:
         labels = ",".join(f"{k}={v}" for k, v in sources.policy.labels.items())
-        whole = compile_cluster(node.view, spec.key._replace(subset=""), node.profile)
+        whole = compile_cluster(node.reached, spec.key._replace(subset=""), node.profile)
         yield (
             f"subset {spec.key.subset} ({labels}) is {len(spec.endpoints)} of "
             f"{len(whole.endpoints)} endpoints"

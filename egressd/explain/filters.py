@@ -16,7 +16,6 @@ from egressd.proxy.http1.fields import header_map, split_fields
 from egressd.proxy.http1.request import RequestHead
 from egressd.proxy.mirror import shadow_authority
 from egressd.proxy.reply import LocalReply
-from egressd.registry.visibility import VisibleView
 from egressd.routing.path import PathNormalizer
 from egressd.routing.request import Request
 from egressd.routing.table import HeaderOps, Match, Route, WeightedCluster
@@ -134,7 +133,7 @@ def send_step(going: Going, route: Route, sent: list[Sent], decided: By | None) 
 
 def mirror_lines(node: Node, route: Route, sent: Sent) -> tuple[MirrorLine, ...]:
     """Copies of the request; they never change its answer."""
-    view = VisibleView(node.view, node.profile.namespace)
+    view = node.reached
     authority = shadow_authority(sent.authority.encode("latin-1")).decode("latin-1")
     found = []
     for mirror in route.mirrors:

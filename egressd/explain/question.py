@@ -9,7 +9,9 @@ from egressd.admin.state import ClusterView
 from egressd.api.secret import RedactedError
 from egressd.proxy.http1.request import METHODS
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
+from egressd.registry.sidecar import mesh_scope
 from egressd.registry.view import RegistryView
+from egressd.registry.visibility import reached_view
 from egressd.routing.gateway import Speech
 from egressd.routing.path import PathNormalizer
 from egressd.upstream.address_policy import ClientAddresses
@@ -48,6 +50,11 @@ class Node:
     methods: frozenset[bytes] = METHODS
     upgrades: frozenset[bytes] = frozenset({b"websocket"})
     clusters: Mapping[str, ClusterView] | None = None
+
+    @property
+    def reached(self) -> RegistryView:
+        """What routes may lead to."""
+        return reached_view(mesh_scope(self.view, self.profile).view, self.profile.namespace)
 
 
 @dataclass(frozen=True, slots=True)

@@ -293,7 +293,7 @@ class Directory:
 
     def _compile(self, key: ClusterKey) -> ClusterRuntime:
         try:
-            spec = compile_cluster(self._view, key, self._profile)
+            spec = compile_cluster(self.mesh.view, key, self._profile)
         except UnknownCluster as unknown:
             spec = ClusterSpec(
                 key=key,
@@ -336,6 +336,7 @@ class Directory:
             scope.invalidate(names)
         if names is None or SIDECARS_KEY in names:
             self._follow_sidecar()
+            names = None  # of two services of one host a cluster is that which is seen
         touched = [
             runtime
             for runtime in self.clusters.values()
@@ -352,7 +353,7 @@ class Directory:
             return
         old = runtime.cluster.spec
         try:
-            spec = compile_cluster(self._view, key, self._profile)
+            spec = compile_cluster(self.mesh.view, key, self._profile)
         except UnknownCluster:
             self._drop(runtime)
             return

@@ -9,12 +9,10 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple
 
-from egressd.api.names import is_http, is_tls
-from egressd.api.service_entry import ServicePort
 from egressd.proxy.reply import LocalReply
 from egressd.proxy.scope import Scope
 from egressd.registry.addresses import host_of_address, hosts_of_port
-from egressd.registry.lookup import choose_port
+from egressd.registry.lookup import carries_http, choose_port
 from egressd.routing.client import LeftOut
 from egressd.routing.l4 import (
     Connection,
@@ -74,17 +72,8 @@ def tcp_routes(scope: Scope, connection: Connection) -> Routes:
 
 
 def _routes(scope: Scope, host: str, port: int) -> Routes:
-    """Those of a name: of a port that speaks TLS the `tls` ones, of one that speaks neither TLS nor HTTP
-    the `tcp` ones (Istio); of others, and where no service says what is spoken, both."""
     table = scope.l4(host, port)
-    found = Routes(host, table.tls, table.tcp, table.left_out)
-    if not scope.is_mesh:
-        return found
-    service = scope.service(host) if host else None
-    declared = choose_port(service, port) if service is not None else None
-    if declared is None or declared.number != port or _carries_http(declared):
-        return found
-    return found._replace(tcp=()) if is_tls(declared.protocol) else found._replace(tls=())
+    return Routes(host, table.tls, table.tcp, table.left_out)
 
 
 def tls_target(scope: Scope, connection: Connection) -> L4Target:
@@ -136,7 +125,7 @@ def connect_target(
     host = routes.host
     service = scope.service(host)
     declared = choose_port(service, port) if service is not None else None
-    if declared is not None and declared.number == port and _carries_http(declared):
+    if declared is not None and declared.number == port and carries_http(declared):
         raise _not_for_connect(f"port {port} of {host} carries {declared.protocol or 'HTTP'}")
     owners = ", ".join(scope.l4(host, port).resources)
     route = match_l4(routes.in_order, replace(connection, sni=host))
@@ -173,11 +162,6 @@ def _check_free_connect(scope: Scope, host: str, port: int, connect_ports: Colle
             flag=ResponseFlag.NR,
             close=True,
         )
-
-
-def _carries_http(port: ServicePort) -> bool:
-    """Plain requests, which have routes. One that does not say is taken for it, as in `choose_port`."""
-    return not port.protocol or is_http(port.protocol)
 
 
 def choose_cluster(target: L4Target, point: float) -> ClusterKey | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from egressd.api.export import precedence
+from egressd.api.names import is_http
 from egressd.api.resource import Kind
 from egressd.api.service_entry import ServiceEntry, ServicePort
 from egressd.api.workload_entry import WorkloadEntry
@@ -214,10 +215,16 @@ def choose_port(service: Service, requested: int | None) -> ServicePort | None:
     return service.ports[0] if service.ports else None
 
 
+def carries_http(port: ServicePort) -> bool:
+    """Plain requests, which have routes. One that does not say is taken for it, as in `choose_port`."""
+    return not port.protocol or is_http(port.protocol)
+
+
 __all__ = [
     "RecordingView",
     "Service",
     "candidates",
+    "carries_http",
     "choose_port",
     "find_service",
     "find_virtual_services",

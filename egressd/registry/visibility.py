@@ -44,13 +44,39 @@ class VisibleView:
         return record.resource.metadata.namespace != self._namespace
 
 
-def recording_view(view: RegistryView, namespace: str) -> RecordingView:
-    """What a client of a namespace sees, for compiling; destinations are found past the Sidecar."""
+class ReachedView:
+    """What routes may lead to where a Sidecar narrows what is seen: of a host the services that are
+    seen, else whatever else is exported to the client (Istio imports the clusters of VirtualServices'
+    destinations)."""
+
+    def __init__(self, seen: RegistryView, exported: RegistryView) -> None:
+        self._seen = seen
+        self._exported = exported
+
+    def version(self) -> int:
+        return self._exported.version()
+
+    def claims(self, kind: Kind, host: str) -> tuple[Record, ...]:
+        return self._seen.claims(kind, host) or self._exported.claims(kind, host)
+
+    def records(self, kind: Kind) -> tuple[Record, ...]:
+        return self._exported.records(kind)
+
+
+def reached_view(view: RegistryView, namespace: str) -> RegistryView:
+    """What the routes of a client may lead to; `view` is what the client sees, or the registry."""
     whole = view
+    has_sidecar = False
     while isinstance(whole, (VisibleView, SidecarView)):
+        has_sidecar |= isinstance(whole, SidecarView)
         whole = whole.inner
-    registry = VisibleView(whole, namespace) if whole is not view else None
-    return RecordingView(VisibleView(view, namespace), registry)
+    exported = VisibleView(whole, namespace)
+    return ReachedView(VisibleView(view, namespace), exported) if has_sidecar else exported
 
 
-__all__ = ["VisibleView", "is_exported", "recording_view"]
+def recording_view(view: RegistryView, namespace: str) -> RecordingView:
+    """What a client of a namespace sees, for compiling."""
+    return RecordingView(VisibleView(view, namespace), reached_view(view, namespace))
+
+
+__all__ = ["VisibleView", "is_exported", "reached_view", "recording_view"]

@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from egressd.api.names import is_tls
 from egressd.api.resource import Resource
 from egressd.api.virtual_service import (
     L4MatchAttributes,
@@ -21,7 +22,15 @@ from egressd.api.virtual_service import (
 )
 from egressd.registry.claims import MESH
 from egressd.registry.exposure import Bound, Exposure, bound_claims, bound_records
-from egressd.registry.lookup import RecordingView, candidates, find_virtual_services, host_key
+from egressd.registry.lookup import (
+    RecordingView,
+    candidates,
+    carries_http,
+    choose_port,
+    find_service,
+    find_virtual_services,
+    host_key,
+)
 from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.view import RegistryView
 from egressd.registry.visibility import recording_view
@@ -84,8 +93,9 @@ def compile_l4(
     profile: NodeProfile = DEFAULT_PROFILE,
 ) -> L4Table:
     """The routes of a name (SNI or CONNECT host; "" = none known) in the scope of a gateway's port
-    (`exposures`) or of the mesh. Of each protocol those of the most specific claim that has some; on a
-    Gateway several VirtualServices may share it. Nothing found is an empty table."""
+    (`exposures`) or of the mesh, there for what the service's port speaks. Of each protocol those of the
+    most specific claim that has some; on a Gateway several VirtualServices may share it. Nothing found
+    is an empty table."""
     recording = recording_view(view, profile.namespace)
     tls: list[L4Route] = []
     tcp: list[L4Route] = []
@@ -102,9 +112,23 @@ def compile_l4(
         if not resources or (found[0] and not tls) or (found[1] and not tcp):
             resources.update(dict.fromkeys(resource.ref for resource, _ in group))
         tls, tcp = tls or found[0], tcp or found[1]
+    if name and not exposures:
+        tls, tcp = _of_protocol(recording, name, port, tls, tcp)
     return L4Table(
         tuple(resources), tuple(tls), tuple(tcp), frozenset(recording.asked), tuple(left_out)
     )
+
+
+def _of_protocol(
+    view: RecordingView, name: str, port: int, tls: list[L4Route], tcp: list[L4Route]
+) -> tuple[list[L4Route], list[L4Route]]:
+    """Of a service port that speaks TLS the `tls` routes, of one that speaks neither TLS nor HTTP the
+    `tcp` ones (Istio); of others, and where no service says what is spoken, both."""
+    service = find_service(view, name)
+    declared = choose_port(service, port) if service is not None else None
+    if declared is None or declared.number != port or carries_http(declared):
+        return tls, tcp
+    return (tls, []) if is_tls(declared.protocol) else ([], tcp)
 
 
 def _claiming(

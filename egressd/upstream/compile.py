@@ -21,7 +21,7 @@ from egressd.registry.profile import DEFAULT_PROFILE, NodeProfile
 from egressd.registry.records import Record
 from egressd.registry.rules import find_destination_rules
 from egressd.registry.view import RegistryView
-from egressd.registry.visibility import VisibleView
+from egressd.registry.visibility import reached_view
 from egressd.routing.table import ClusterKey
 from egressd.upstream.compile_lb import (
     hash_policy,
@@ -67,8 +67,8 @@ class UnknownCluster(Exception):
 def compile_cluster(
     view: RegistryView, key: ClusterKey, profile: NodeProfile = DEFAULT_PROFILE
 ) -> ClusterSpec:
-    """The cluster of a destination. Raises `UnknownCluster`."""
-    recording = RecordingView(VisibleView(view, profile.namespace))
+    """The cluster of a destination; `view` is what the node's clients see. Raises `UnknownCluster`."""
+    recording = RecordingView(reached_view(view, profile.namespace))
     try:
         return _compile(recording, key, profile)
     except UnknownCluster as unknown:

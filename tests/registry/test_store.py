@@ -12,6 +12,7 @@ import pytest
 from egressd.api.resource import Kind
 from egressd.registry import store
 from egressd.registry.claims import port_key
+from egressd.registry.memory import MemoryView
 from egressd.registry.merge import ChangeSet, Merger
 from egressd.registry.records import Hold, SourceState
 from egressd.registry.store import StoreError, StoreReader, StoreWriter
@@ -76,6 +77,21 @@ def test_claims_stand_in_order_of_the_sources(tmp_path: Path) -> None:
     writer.publish(put(first, source="one"), RANKS, 2.0)
     found = writer.claims(Kind.SERVICE_ENTRY, "h.example")
     assert [record.source for record in found] == ["one", "two"]
+    writer.close()
+
+
+def test_of_one_source_the_older_claim_stands_first(tmp_path: Path) -> None:
+    """In the registry process and in every other: one host in two foreign namespaces is the older's."""
+    writer = StoreWriter.open(tmp_path / "r")
+    stamps = {"a": "2026-03-01T00:00:00Z", "b": "2026-01-01T02:00:00+03:00", "c": "", "d": "soon"}
+    for name, stamp in stamps.items():
+        text = service(name).replace(f"{name}.example", "h.example")
+        stamped = text.replace("}", f", creationTimestamp: '{stamp}'}}", 1)
+        writer.publish(put(stamped), RANKS, 1.0)
+    found = writer.claims(Kind.SERVICE_ENTRY, "h.example")
+    assert [record.resource.metadata.name for record in found] == ["b", "a", "c", "d"]
+    memory = MemoryView(reversed(found))
+    assert memory.claims(Kind.SERVICE_ENTRY, "h.example") == found
     writer.close()
 
 

@@ -43,6 +43,8 @@ STATEMENTS: list[S] = [
     S("where a seen VirtualService leads to may be anywhere", TWO + vs("v", "a.example", "b.far.example") + sc("s", "./*"), "GET a.example", IS_B),
     S("the name that it leads to is not seen for that", TWO + vs("v", "a.example", "b.far.example") + sc("s", "./*"), "GET b.far.example", "502"),
     S("it may lead to what is excluded", TWO + vs("v", "a.example", "b.far.example") + sc("s", "*/* ~far/*"), "GET a.example", IS_B),
+    S("of two services of a host the one that is seen", se("far/a", "a.example", at="2020", ends="10.0.0.9") + se("other/a", "a.example", at="2021") + sc("s", "*/* ~far/*"), "cluster outbound|80||a.example endpoints", "10.0.0.1:80"),
+    S("a cluster of a service that is not seen is that of its own namespace", se("far/a", "a.example", ends="10.0.0.9") + se("a", "a.example") + sc("s", "~/*"), "cluster outbound|80||a.example endpoints", "10.0.0.1:80"),
     S("a Sidecar's workloadSelector that is this node", TWO + sc("s", "./*") + sc("t", "*/*", "workloadSelector: {labels: {app: x}}"), "app=x GET b.far.example", IS_B),
     S("a Sidecar's workloadSelector that is another", TWO + sc("s", "./*") + sc("t", "*/*", "workloadSelector: {labels: {app: x}}"), "GET b.far.example", "502"),
     S("a Sidecar of the root namespace is the default", TWO + sc("root/s", "./*"), "GET b.far.example", "502"),

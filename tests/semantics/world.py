@@ -169,7 +169,9 @@ class World:
     def _cluster(self, profile: NodeProfile, words: list[str]) -> str:
         _, port, subset, host = words[0].split("|")
         try:
-            spec = compile_cluster(self.view, ClusterKey(host, subset, int(port)), profile)
+            spec = compile_cluster(
+                self._mesh(profile).view, ClusterKey(host, subset, int(port)), profile
+            )
         except UnknownCluster:
             return "NC"
         return str(_FIELDS[words[1]](spec))
