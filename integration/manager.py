@@ -4,6 +4,7 @@ what its service leaves behind, and starts the service again with what it kept."
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import socket
@@ -48,6 +49,8 @@ class ManagedNode(Node):
                 data, fds, _, _ = socket.recv_fds(self._notes, 8192, 253)
             except BlockingIOError:
                 return
+            for fd in fds:
+                os.set_inheritable(fd, False)
             said = dict(line.partition("=")[::2] for line in data.decode().split("\n"))
             if "MAINPID" in said:
                 self.main_pid = int(said["MAINPID"])
@@ -88,9 +91,7 @@ class ManagedNode(Node):
             for at, fd in enumerate(high):
                 os.dup2(fd, 3 + at)
 
-        import fcntl
-
-        high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 200) for fd in spare]
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200) for fd in spare]
         command = [sys.executable, "-c", _EXEC, str(len(spare)), *self.program]
         with (self.directory / "node.log").open("ab") as log:
             self.process = subprocess.Popen(

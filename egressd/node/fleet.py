@@ -288,7 +288,7 @@ class Fleet:
         """Let no accept queue wait for a worker that is stuck, or not there."""
         workers = self.workers()
         holders = [self._holder(seat) for seat in workers]
-        self._lending.update(holders, now)
+        self._lending.update(holders, now, self.desk.spare())
         owners = [one for one, seat in zip(holders, workers, strict=True) if not seat.stands_in]
         there = [seat for seat in workers if seat.stands_in]
         if there and any_well(owners, now):
@@ -323,6 +323,11 @@ class Fleet:
                 )
             )
             self.fill_due(now)
+
+    def claim_sockets(self) -> None:
+        """All workers serve: take what a supervisor before left, and close what nobody wants."""
+        self.desk.take_spare()
+        self._holdings.listeners.close_unwanted()
 
     # -- looking -----------------------------------------------------------------------------
 

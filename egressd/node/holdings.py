@@ -82,9 +82,9 @@ class Holdings:
                 self.lock_fds.append(_lock_directory(path, field, until))
             self._owns_files = True
         passed = take_passed_sockets(environ, os.getpid())
+        self.kept = [pair for pair in passed if pair[0].startswith(KEPT)]
         if not locks:
             passed += ask_orphans(bootstrap.run_dir, passed)
-        self.kept_names = sorted({name for name, _ in passed if name.startswith(KEPT)})
         admins = {name: sock for name, sock in passed if name in {ADMIN_NAME, KEPT_ADMIN}}
         self.owns_admin = ADMIN_NAME not in admins
         self.listeners = ListenerPool([pair for pair in passed if pair[0] not in admins])

@@ -78,15 +78,19 @@ class Lending:
         self._troubles: dict[int, Trouble] = {}  # by worker index
         self._numbers = 0
 
-    def update(self, holders: list[Holder], now: float) -> None:
-        """Lend what is unattended to all that are well, and recall what is attended again."""
+    def update(
+        self, holders: list[Holder], now: float, spare: Mapping[socket.socket, Lent] | None = None
+    ) -> None:
+        """Lend what is unattended to all that are well, and recall what is attended again. Queues that
+        are `spare` have no worker: a supervisor before had more of them."""
         wanted = unattended(holders, now)
-        for sock in self._loans.keys() - wanted.keys():
+        lent = {sock: owner.queues[sock] for sock, owner in wanted.items()} | dict(spare or {})
+        for sock in self._loans.keys() - lent.keys():
             self._recall(sock)
         helpers = [one.line for one in holders if one.line is not None and one.is_well(now)]
-        for sock, owner in wanted.items():
+        for sock, place in lent.items():
             if helpers:
-                self._lend(sock, owner, helpers)
+                self._lend(sock, place, helpers)
         self._tell({owner.index: owner for owner in wanted.values()} if helpers else {}, now)
         self._recalls = [
             (line, number) for line, number in self._recalls if self._keep(line, number)
@@ -107,12 +111,11 @@ class Lending:
                 del self._troubles[index]
                 log.info("a worker takes its connections again", index=index)
 
-    def _lend(self, sock: socket.socket, owner: Holder, helpers: list[Line]) -> None:
+    def _lend(self, sock: socket.socket, place: Lent, helpers: list[Line]) -> None:
         loan = self._loans.get(sock)
         if loan is None:
             self._numbers += 1
             loan = self._loans[sock] = _Loan(self._numbers)
-        place = owner.queues[sock]
         message = Lent(loan.number, place.name, place.address, place.port)
         for line in helpers:
             if line not in loan.to and self._send(line, message, sock):

@@ -126,6 +126,9 @@ class SocketDesk:
         self._lines: list[Line] = []
         self._wants: dict[Hashable, tuple[int, dict[tuple[str, int], Place]]] = {}
         self._sockets: dict[tuple[tuple[str, int], int], socket.socket] = {}
+        self._spare: dict[
+            tuple[str, int], list[socket.socket]
+        ] = {}  # for no slot, see `take_spare`
         self._errors: dict[tuple[str, int], str] = {}
 
     # -- lines -------------------------------------------------------------------------------
@@ -190,6 +193,8 @@ class SocketDesk:
         self._say(line, Answer(*key, error=error), sock)
 
     def _open(self, place: Place) -> socket.socket:
+        if spare := self._spare.get(place.key):
+            return spare.pop()
         if taken := self._pool.name_at(place.key):
             raise OSError(0, f"the bootstrap's listener {taken!r} has it")
         if kept := self._pool.take_kept(place.key, 1):
@@ -238,6 +243,10 @@ class SocketDesk:
         for key, slot in tuple(self._sockets):
             self._settle(key, slot)
         wanted = {key for _, places in self._wants.values() for key in places}
+        for key in self._spare.keys() - wanted:
+            for sock in self._spare.pop(key):
+                stop_handshakes(sock)
+                sock.close()
         for key in self._errors.keys() - wanted:
             del self._errors[key]
 
@@ -246,7 +255,11 @@ class SocketDesk:
         handshakes under way are done."""
         if not any(at == slot and key in places for at, places in self._wants.values()):
             sock = self._sockets.pop((key, slot), None)
-            if sock is not None:
+            is_wanted = any(key in places for _, places in self._wants.values())
+            if sock is not None and is_wanted and sock.family != socket.AF_UNIX:
+                # There are fewer workers now. To close it would reset who is in its queue.
+                self._spare.setdefault(key, []).append(sock)
+            elif sock is not None:
                 if not stop_handshakes(sock):
                     self._say_unfiltered()
                 if not any(other == key for other, _ in self._sockets):
@@ -273,19 +286,33 @@ class SocketDesk:
         """Place and socket of all that this worker slot accepts from."""
         return [(key, sock) for (key, at), sock in self._sockets.items() if at == slot]
 
+    def take_spare(self) -> None:
+        """Have what a supervisor before left of places that are wanted: it had more workers. To close it
+        would reset who is in its queue."""
+        for key in {key for key, _ in self._sockets}:
+            if left := self._pool.take_kept(key):
+                self._spare.setdefault(key, []).extend(left)
+
+    def spare(self) -> dict[socket.socket, Lent]:
+        """Those sockets, with what is served on them."""
+        return {sock: Lent(0, "", *key) for key, left in self._spare.items() for sock in left}
+
     def own(self) -> dict[str, list[socket.socket]]:
         """Every socket, by `kept_name`."""
         found: dict[str, list[socket.socket]] = {}
         for (key, _), sock in self._sockets.items():
             found.setdefault(kept_name(key), []).append(sock)
+        for key, left in self._spare.items():
+            found.setdefault(kept_name(key), []).extend(left)
         return found
 
     def abandon(self) -> None:
         """Another supervisor has these sockets, and their names in the file system."""
         self._wants.clear()
-        for sock in self._sockets.values():
+        for sock in (*self._sockets.values(), *self.spare()):
             sock.close()
         self._sockets.clear()
+        self._spare.clear()
 
     def close_sockets(self) -> None:
         """The node stops: workers have their own copies."""
@@ -299,7 +326,7 @@ class SocketDesk:
             if line is not own:
                 with suppress(OSError):
                     line.child_end.close()
-        for sock in self._sockets.values():
+        for sock in (*self._sockets.values(), *self.spare()):
             sock.close()
 
     def close(self) -> None:

@@ -189,7 +189,10 @@ class Supervisor:
         if self._fleet.changed or dropped != self._lines_dropped:
             self._lines_dropped = dropped
             self._fleet.changed = False
-            if self._phase is not Phase.STOPPING:
+            if self._phase in {
+                Phase.READY,
+                Phase.RELOADING,
+            }:  # all that came with the start is claimed
                 self._succession.keep()
             self._write_status()
 
@@ -222,7 +225,7 @@ class Supervisor:
         return self._phase is Phase.STOPPING and is_empty
 
     def _become_ready(self) -> None:
-        self._holdings.listeners.close_unwanted()
+        self._fleet.claim_sockets()
         self._enter(Phase.READY)
         self._write_status()  # first: whoever hears READY may read it
         self._notifier.ready(self._summary())

@@ -65,9 +65,12 @@ def _inodes(*sockets: socket.socket) -> set[int]:
 
 
 def test_the_manager_keeps_what_is_listened_on_and_nothing_else(manager: Manager) -> None:
-    kept = KeptSockets(manager.notifier, ["kept-left-80"])
     one, two = socket.socket(), socket.socket()
     with one, two:
+        manager.notifier.store("kept-left-80", [one.fileno()])
+        manager.notifier.store("kept-a-1", [two.fileno()])
+        kept = KeptSockets(manager.notifier, [("kept-left-80", one), ("kept-a-1", two)])
+        assert manager.hear() == {"kept-left-80": _inodes(one), "kept-a-1": _inodes(two)}
         kept.sync({"kept-a-1": [one, two], "kept-b-2": [one.dup()]})
         assert manager.hear() == {"kept-a-1": _inodes(one, two), "kept-b-2": _inodes(one)}
         kept.sync({"kept-a-1": [two]})

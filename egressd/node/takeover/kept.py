@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from egressd.node.sd_notify import Notifier
 
@@ -19,15 +19,18 @@ Sockets = Mapping[str, Sequence[socket.socket]]
 class KeptSockets:
     """What the manager holds of this node, by name. Every name has one place's sockets."""
 
-    def __init__(self, notifier: Notifier, held: Sequence[str] = ()) -> None:
-        """`held` are the names that came with the start."""
+    def __init__(self, notifier: Notifier, held: Iterable[tuple[str, socket.socket]] = ()) -> None:
+        """`held` came with the start, by name."""
         self._notifier = notifier
-        self._held: dict[str, frozenset[int]] = {name: frozenset() for name in held}
+        self._held: dict[str, frozenset[int]] = {}
+        for name, sock in held:
+            inode = os.fstat(sock.fileno()).st_ino
+            self._held[name] = self._held.get(name, frozenset()) | {inode}
 
     def sync(self, wanted: Sockets) -> None:
         """Let the manager hold exactly `wanted`. What it cannot be told now is told the next time."""
-        for name in self._held.keys() - wanted.keys():
-            if self._notifier.drop(name):
+        for name in tuple(self._held):
+            if name not in wanted and self._notifier.drop(name):
                 del self._held[name]
         for name, sockets in wanted.items():
             unique = {os.fstat(sock.fileno()).st_ino: sock.fileno() for sock in sockets}

@@ -54,7 +54,7 @@ class Succession:
         self._has_said_ready = False
         self._upgrade: Upgrade | None = None
         self._is_registry_told = False
-        self._kept = KeptSockets(notifier, holdings.kept_names)
+        self._kept = KeptSockets(notifier, holdings.kept)
         self.is_owner = candidacy is None
         self.reason = ""  # why the last upgrade failed
         notifier.is_muted = candidacy is not None
