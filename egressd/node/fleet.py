@@ -24,7 +24,7 @@ from egressd.node.lifeline import Lifeline, is_stuck
 from egressd.node.signals import OTHERS_SERVE
 from egressd.node.socket_desk import Lent, Line, SocketDesk
 from egressd.node.stand_in import StandIn, any_well
-from egressd.node.status import ChildState, ChildStatus
+from egressd.node.status import ChildState, ChildStatus, ListenerStatus
 
 WorkerEntry = Callable[[Bootstrap, Inherited, int, Callable[[], None], Callable[[], None]], None]
 """Serves as worker `index`; calls the first callable once it does, the second every second."""
@@ -345,6 +345,17 @@ class Fleet:
         taken = {seat.index for seat in self.workers()}
         taken |= {seat.index for seat, _ in self.leaving if seat.role == "worker"}
         return [index for index in range(limit) if index not in taken]
+
+    def listeners(self, bootstrap: Bootstrap) -> tuple[ListenerStatus, ...]:
+        """Each listener and each port that resources ask for, for the status file."""
+        own = self._holdings.listeners.addresses(bootstrap)
+        return (
+            *(ListenerStatus(*place) for place in own),
+            *(
+                ListenerStatus(one.name, one.address, one.port, error)
+                for one, error in self.desk.places()
+            ),
+        )
 
     def statuses(self) -> tuple[ChildStatus, ...]:
         """Each child and each waiting seat, for the status file."""

@@ -37,7 +37,7 @@ from egressd.node.reloading import Reloaded, Reloading
 from egressd.node.sd_notify import notifier_from_environment
 from egressd.node.signals import SignalPipe
 from egressd.node.sockets import StartError
-from egressd.node.status import ListenerStatus, SupervisorStatus, write_status
+from egressd.node.status import SupervisorStatus, write_status
 from egressd.node.takeover.program import Candidacy
 from egressd.node.takeover.succession import Succession, Turn
 
@@ -384,14 +384,6 @@ class Supervisor:
             text += "; last reload refused"
         return text
 
-    def _listeners(self) -> tuple[ListenerStatus, ...]:
-        own = self._holdings.listeners.addresses(self._bootstrap)
-        asked = self._fleet.desk.places()
-        return (
-            *(ListenerStatus(*place) for place in own),
-            *(ListenerStatus(one.name, one.address, one.port, error) for one, error in asked),
-        )
-
     def _write_status(self) -> None:
         if not self._succession.is_owner:
             return
@@ -407,7 +399,7 @@ class Supervisor:
             admin_address=bootstrap.admin_address,
             worker_restarts=fleet.restarts["worker"],
             registry_restarts=fleet.restarts["registry"],
-            listeners=() if stopping else self._listeners(),
+            listeners=() if stopping else fleet.listeners(bootstrap),
             children=fleet.statuses(),
             log_lines_dropped=self._lines_dropped,
             version=egressd.__version__,

@@ -216,3 +216,18 @@ def test_a_loop_that_is_late_again_and_again_is_told_of_once() -> None:
         "a worker takes no connections: others do for it",
         "a worker takes its connections again",
     ]
+
+
+def test_a_spare_queue_is_lent_to_all_that_are_well_until_it_has_a_worker() -> None:
+    node = Node(2)
+    node.signs = [NOW, STUCK]
+    spare = {queue("left"): Lent(0, "", "0.0.0.0", 443)}
+    node.lending.update(node.holders(), NOW, spare)
+    assert "left" in node.lines[0].copies.values()
+    assert "left" not in node.lines[1].copies.values()
+    node.signs = [NOW, NOW]
+    node.lending.update(node.holders(), NOW, spare)
+    assert "left" in node.lines[1].copies.values()
+    node.lending.update(node.holders(), NOW, {})
+    assert not node.lines[0].copies
+    assert not node.lines[1].copies
