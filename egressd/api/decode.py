@@ -107,12 +107,9 @@ def entries(node: nodes.Mapping, path: str, report: Report) -> list[tuple[str, n
     found: list[tuple[str, nodes.Node, int]] = []
     seen: dict[str, int] = {}
     for key, value in node.pairs:
-        name = key.value() if isinstance(key, nodes.Scalar) else None
-        if not isinstance(key, nodes.Scalar) or not isinstance(name, str):
-            hint = (
-                f'a string as key: quote it, "{key.text}"' if isinstance(key, nodes.Scalar) else ""
-            )
-            report.undecodable(path, key.line, f"key {describe(key)}", hint or "a string as key")
+        name = _key_name(key)
+        if name is None:
+            report.undecodable(path, key.line, f"key {describe(key)}", "a string as key")
         elif name in seen:
             where = join(path, name)
             found_twice = f"{quoted(name)} a second time (first in line {seen[name]})"
@@ -120,7 +117,18 @@ def entries(node: nodes.Mapping, path: str, report: Report) -> list[tuple[str, n
         else:
             seen[name] = key.line
             found.append((name, value, key.line))
+            if isinstance(key, nodes.Scalar) and isinstance(key.value(), bool):
+                expected = f'"{key.text}" in quotes, unless the key is meant to be {name}'
+                report.warn(join(path, name), f"key {describe(key)}", expected)
     return found
+
+
+def _key_name(key: nodes.Node) -> str | None:
+    """The key that JSON has for this one (`sigs.k8s.io/yaml`): numbers and booleans as text."""
+    value = key.value() if isinstance(key, nodes.Scalar) else None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else None if value is None else str(value)
 
 
 def describe(node: nodes.Node) -> str:
@@ -160,8 +168,19 @@ def decode_string(node: nodes.Node, path: str, report: Report) -> str:
     hint = string_shape(path, node)
     if isinstance(node, nodes.Scalar) and value is not None:
         hint = f'a string: quote it, "{quoted(node.text).strip(chr(34))}"'
+    elif text := _split_text(node):
+        hint = f"a string: quote it, {quoted(text)}; a colon at its end makes a mapping of it"
     report.undecodable(path, node.line, describe(node), hint)
     return ""
+
+
+def _split_text(node: nodes.Node) -> str:
+    """What stood in the text where YAML took a plain scalar's last colon for a key's: `- 2001:db8::`."""
+    if not isinstance(node, nodes.Mapping) or len(node.pairs) != 1:
+        return ""
+    key, value = node.pairs[0]
+    is_split = isinstance(key, nodes.Scalar) and key.plain and is_null(value)
+    return f"{key.text}:" if is_split and isinstance(key, nodes.Scalar) else ""
 
 
 def decode_string_map(node: nodes.Node, path: str, report: Report) -> Mapping[str, str]:

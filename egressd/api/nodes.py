@@ -1,12 +1,16 @@
 """YAML (and so JSON) text as a tree of nodes that know their line.
 
 Scalars follow YAML 1.1 as `sigs.k8s.io/yaml` (kubectl, istioctl) reads it: `yes`, `on` and `y` are
-booleans, `0x1F` an integer, a timestamp is a string, there are no base-60 numbers. The tree is
-built from the parser's events without recursion, so that deep nesting and alias bombs cost nothing.
+booleans, `0x1F` an integer, a timestamp is a string, there are no base-60 numbers, `[2001:db8::]`
+is a list of one string. The tree is built from the parser's events without recursion, so that deep
+nesting and alias bombs cost nothing.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,12 +29,16 @@ _PREFIX: Final = "tag:yaml.org,2002:"
 _PAIR: Final = re.compile(
     r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
 )
-_KNOWN_TAGS: Final = frozenset({"str", "int", "float", "bool", "null"})
+_KNOWN_TAGS: Final = frozenset({"str", "int", "float", "bool", "null", "timestamp", "binary"})
+_TEXT_TAGS: Final = frozenset({"str", "timestamp", "binary"})
+_FLOW_COLON: Final = re.compile(r"(?<=[^\s\"'\]}]):(?=[,\[\]{}])")
+"""A colon before an indicator of flow context: libyaml refuses it, go-yaml reads it as text."""
 _TRUE: Final = frozenset(["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"])
 _FALSE: Final = frozenset(
     ["n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"]
 )
 _NULL: Final = frozenset(("", "~", "null", "Null", "NULL"))
+_NUMERIC: Final = frozenset("+-.0123456789")
 _INT: Final = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _INFINITE: Final = re.compile(r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))")
@@ -59,7 +67,7 @@ class Scalar:
 
     def value(self) -> str | int | float | bool | None:
         """The JSON value that Go's YAML reader makes of this scalar."""
-        if self.tag == "str" or (not self.plain and not self.tag):
+        if self.tag in _TEXT_TAGS or (not self.plain and not self.tag):
             return self.text
         value = _resolve(self.text)
         if self.tag == "float" and type(value) is int:
@@ -93,11 +101,14 @@ def _resolve(text: str) -> str | int | float | bool | None:
         return True
     if text in _FALSE:
         return False
-    bare = text.replace("_", "")
+    if text[0] not in _NUMERIC:
+        return text
+    bare = text if text[0] == "." else text.replace("_", "")
     if _INT.fullmatch(bare):
         return _integer(bare)
     if _FLOAT.fullmatch(bare):
-        return float(bare)
+        number = float(bare)
+        return text if math.isinf(number) else number
     if _INFINITE.fullmatch(text):
         return float(text.lower().replace(".", ""))
     return text
@@ -127,7 +138,8 @@ class _Open:
 class _Builder:
     """Builds one document after the other from parser events."""
 
-    def __init__(self) -> None:
+    def __init__(self, colon: str) -> None:
+        self._colon = colon
         self._stack: list[_Open] = []
         self._anchors: dict[str, tuple[Node, int]] = {}
         self._aliased = 0
@@ -138,7 +150,10 @@ class _Builder:
         line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.ScalarEvent):
             tag = _short_tag(event.tag, line, plain_allowed=_KNOWN_TAGS)
-            node = Scalar(event.value, line, event.style is None or event.style == "", tag)
+            text = event.value.replace(self._colon, ":")
+            if tag == "binary":
+                text = _binary(text, line)
+            node = Scalar(text, line, event.style is None or event.style == "", tag)
             self._place(node, 1, event.anchor)
         elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
             self._open(event, line)
@@ -232,9 +247,10 @@ def documents(text: str) -> Iterator[Node]:
 
     Raises `TextError` where the text stops being YAML; the documents before have been yielded.
     """
-    builder = _Builder()
+    shielded, colon = _shielded_colons(_joined_surrogates(text))
+    builder = _Builder(colon)
     try:
-        for event in yaml.parse(_joined_surrogates(text), Loader=yaml.CSafeLoader):
+        for event in yaml.parse(shielded, Loader=yaml.CSafeLoader):
             root = builder.take(event)
             if root is not None:
                 yield root
@@ -257,6 +273,22 @@ def _text_error(text: str, error: yaml.MarkedYAMLError) -> TextError:
     at = marks[0] or marks[1] or Mark(last, 1)
     fault = yaml_fault(text, error.problem or "", at, error.context or "", marks[1])
     return TextError(fault.line, fault.found, fault.expected, fault.column)
+
+
+def _shielded_colons(text: str) -> tuple[str, str]:
+    """The text with a character of its own for each colon that only libyaml takes for an indicator,
+    and that character: in quotes, blocks and comments it does no harm, lines and columns stay."""
+    if not _FLOW_COLON.search(text):
+        return text, ":"
+    stand_in = next(chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in text)
+    return _FLOW_COLON.sub(stand_in, text), stand_in
+
+
+def _binary(text: str, line: int) -> str:
+    try:
+        return base64.b64decode(text, validate=False).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise TextError(line, "!!binary", "base64 of UTF-8 text") from None
 
 
 def _joined_surrogates(text: str) -> str:

@@ -65,6 +65,8 @@ def _of_character(problem: str, at: Mark, line: str, here: str) -> YamlFault | N
     start = at.column - 1
     if problem == "did not find expected alphabetic or numeric character":
         start = max(line.rfind("*", 0, at.column), line.rfind("&", 0, at.column), 0)
+    elif problem == "did not find expected node content" and ":" in line[start : start + 2]:
+        start = line.find(":", start)  # `[::1]`
     elif problem != "found character that cannot start any token":
         return None
     first = line[start : start + 1] or here

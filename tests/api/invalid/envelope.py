@@ -53,18 +53,6 @@ YAML = [
         "spec.ports[0].name",
         "each key once",
     ),
-    _text(
-        "YAML: number as key",
-        _ENTRY.replace("metadata:\n", "metadata:\n  labels: {1: a}\n"),
-        "metadata.labels",
-        'quote it, "1"',
-    ),
-    _text(
-        "YAML: boolean as key",
-        _ENTRY.replace("metadata:\n", "metadata:\n  labels: {yes: a}\n"),
-        "metadata.labels",
-        'quote it, "yes"',
-    ),
     _text("YAML: a list as key", f"{_ENTRY}? [a]\n: b\n", "", "a string as key"),
     _text("YAML: null as key", f"{_ENTRY}~: b\n", "", "a string as key"),
 ]
