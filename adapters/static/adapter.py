@@ -7,6 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 import msgspec
+import structlog
 import trio
 
 from adapters.options import convert_options
@@ -14,6 +15,7 @@ from adapters.static.files import Tree
 from adapters.static.inotify import Inotify
 from adapters.static.settling import PATIENCE
 from adapters.static.writers import Writers
+from egressd.api.other_kinds import ALL, kinds_named
 from egressd.api.resource import Problem
 from egressd.api.secret import shown
 from egressd.registry.adapter import (
@@ -25,6 +27,7 @@ from egressd.registry.adapter import (
 )
 from egressd.registry.adapter_options import declares_options
 
+log = structlog.get_logger("egressd.static")
 T = TypeVar("T")
 _SETTLE_S = 0.02
 """Several files are often written together: wait for the last one."""
@@ -37,6 +40,7 @@ class Options(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
 
     paths: str | tuple[str, ...]  # files, directories, patterns, include files
     require_checksums: bool = False  # take only files with a FILE.sha256 that is theirs
+    ignore_kinds: bool | tuple[str, ...] = ()  # kinds to skip; true: of all API groups but Istio's
 
 
 class StaticAdapter:
@@ -46,6 +50,7 @@ class StaticAdapter:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._problems: tuple[Problem, ...] | None = None
+        self._skipped = ""
         self._reread_at = float("inf")  # a loss is held: everything is read afresh then
 
     async def run(self, sink: Sink) -> None:
@@ -86,6 +91,7 @@ class StaticAdapter:
         if look.problems != self._problems:
             self._problems = look.problems
             sink.problems(look.problems)
+        self._say_skipped()
         if is_reread:
             self._reread_at = float("inf")
         if look.snapshot is not None:
@@ -97,6 +103,13 @@ class StaticAdapter:
             sink.failed(look.missing)
         return min(look.again_s, max(0.0, self._reread_at - trio.current_time()))
 
+    def _say_skipped(self) -> None:
+        """Once, and again when it changes."""
+        skipped = self._tree.skipped()
+        if skipped != self._skipped:
+            self._skipped = skipped
+            log.info("skipped, kinds of others", source=self._tree.source, kinds=skipped or "none")
+
 
 async def _aside(function: Callable[[], T]) -> T:
     """In a thread: a large tree takes a while, and other sources go on. A thread that is given up
@@ -107,7 +120,11 @@ async def _aside(function: Callable[[], T]) -> T:
 @declares_options(Options)
 def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adapter:
     """Options: see `Options`. Raises `AdapterConfigError`."""
-    expected = {"paths": "a path or a list of paths", "requireChecksums": "true or false"}
+    expected = {
+        "paths": "a path or a list of paths",
+        "requireChecksums": "true or false",
+        "ignoreKinds": "true or a list of kinds",
+    }
     given = convert_options(context.name, options, Options, expected)
     paths = (given.paths,) if isinstance(given.paths, str) else given.paths
     if not paths or not all(paths):
@@ -115,5 +132,13 @@ def make_adapter(context: AdapterContext, options: Mapping[str, object]) -> Adap
             f"adapter {context.name}: options.paths: found {shown(given.paths)}, "
             f"expected {expected['paths']}"
         )
-    tree = Tree(context.name, paths, needs_checksum=given.require_checksums, patience=PATIENCE)
+    kinds = given.ignore_kinds
+    names = (ALL,) if kinds is True else kinds or ()
+    tree = Tree(
+        context.name,
+        paths,
+        needs_checksum=given.require_checksums,
+        patience=PATIENCE,
+        others=kinds_named(names),
+    )
     return StaticAdapter(tree)

@@ -7,6 +7,7 @@ import os
 import stat
 from dataclasses import dataclass, replace
 
+from egressd.api.other_kinds import NOTHING, OtherKinds
 from egressd.api.parse import parse_text
 from egressd.api.resource import Place, Problem, Severity
 from egressd.registry.records import Record
@@ -34,6 +35,8 @@ class Read:
     is_ended: bool = True  # its last line has an end
     is_blank: bool = False  # nothing but white space
     is_sealed: bool = False
+    others: OtherKinds = NOTHING  # what was to be skipped,
+    skipped: tuple[str, ...] = ()  # and the kinds that were
 
     @property
     def is_refused(self) -> bool:
@@ -50,7 +53,13 @@ def stamp_of(file: str) -> Stamp | None:
 
 
 def read_file(
-    file: str, source: str, before: Read | None, now_ns: int, *, needs_checksum: bool
+    file: str,
+    source: str,
+    before: Read | None,
+    now_ns: int,
+    *,
+    needs_checksum: bool,
+    others: OtherKinds = NOTHING,
 ) -> Read:
     """The file as it is now; with bytes that are the same, what was made of them before."""
     try:
@@ -61,23 +70,25 @@ def read_file(
             data = stream.read()
     except OSError as error:
         problem = _problem(file, str(error), "a readable file")
-        return Read(stamp_of(file) or (), problems=(problem,))
+        return Read(stamp_of(file) or (), problems=(problem,), others=others)
     stamp = _stamp(found) + _checksum_stamp(file)
     digest = hashlib.sha256(data).hexdigest()
     is_racy = now_ns - found.st_ctime_ns < _RACY_NS
     refusal = _refusal(file, digest, needs_checksum=needs_checksum)
     is_sealed = refusal is None and os.path.exists(file + CHECKSUM_ENDING)
     if refusal is not None:
-        return Read(stamp, digest, problems=(refusal,), is_racy=is_racy)
+        return Read(stamp, digest, problems=(refusal,), is_racy=is_racy, others=others)
     was_checked = before is not None and not any(
         problem.field == CHECKSUM_ENDING for problem in before.problems
     )
-    if before is not None and before.digest == digest and was_checked:
+    is_same = before is not None and (before.digest, before.others) == (digest, others)
+    if before is not None and is_same and was_checked:
         return replace(before, stamp=stamp, is_racy=is_racy, is_sealed=is_sealed)
     try:
-        parsed = parse_text(data.decode(), file)
+        parsed = parse_text(data.decode(), file, others)
     except UnicodeDecodeError as error:
-        return Read(stamp, digest, problems=(_problem(file, str(error), "UTF-8"),), is_racy=is_racy)
+        problem = _problem(file, str(error), "UTF-8")
+        return Read(stamp, digest, problems=(problem,), is_racy=is_racy, others=others)
     records = tuple(
         Record(resource=resource, source=source, origin=file, source_version=digest[:SHORT])
         for resource in parsed.resources
@@ -92,6 +103,8 @@ def read_file(
         is_ended=not data or data.endswith(b"\n"),
         is_blank=not data.strip(),
         is_sealed=is_sealed,
+        others=others,
+        skipped=parsed.skipped,
     )
 
 

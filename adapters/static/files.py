@@ -15,6 +15,13 @@ from adapters.static.includes import Includes
 from adapters.static.listing import Listing, list_files
 from adapters.static.settling import NO_PATIENCE, Content, Doubt, Patience, doubt_of, read_in
 from adapters.static.writers import Writers, Writing
+from egressd.api.other_kinds import (
+    NOTHING,
+    OtherKinds,
+    count_skipped,
+    marked_kinds,
+    skipped_words,
+)
 from egressd.api.resource import Place, Problem, Resource, Severity
 from egressd.api.service_entry import ServiceEntry
 from egressd.registry.records import Record, Snapshot
@@ -40,6 +47,7 @@ class _File:
     """One file between looks. Times are those of the looks."""
 
     via: str  # the include file that names it, or ""
+    others: OtherKinds = NOTHING  # what is to be skipped of it
     stamp: Stamp | None = None  # as last seen,
     since: float = 0.0  # for the first time then
     real: str = ""  # where its path led when it was read
@@ -78,6 +86,7 @@ class Tree:
     paths: Sequence[str]
     needs_checksum: bool = False
     patience: Patience = NO_PATIENCE
+    others: OtherKinds = NOTHING  # kinds to skip everywhere; markers in directories name more
     watch: Mapping[str, bool] = field(default_factory=dict)  # `Listing.watch` of the last look
     _files: dict[str, _File] = field(default_factory=dict)
     _said: tuple[object, ...] | None = None
@@ -127,6 +136,7 @@ class Tree:
     def _take(self, listing: Listing, at: _Circumstances, *, afresh: bool) -> bool:
         """Bring what is known to a listing. Whether any file had to be read."""
         was_read = False
+        marked: dict[str, OtherKinds] = {}
         for path, via in listing.files.items():
             file = self._files.get(path)
             if file is None:
@@ -138,7 +148,9 @@ class Tree:
                 file.stamp, file.since = stamp, at.now
             file.via, file.gone_since = via, None
             before = file.read
-            if before and before.stamp == stamp and not before.is_racy and not afresh:
+            file.others = self.others.plus(marked_kinds(os.path.dirname(path), marked))
+            is_known = before and (before.stamp, before.others) == (stamp, file.others)
+            if before and is_known and not before.is_racy and not afresh:
                 continue
             wait = self._wait(path, file, stamp, at)
             if wait > 0:
@@ -160,6 +172,7 @@ class Tree:
             None if afresh else file.read,
             time_ns(),
             needs_checksum=self.needs_checksum,
+            others=file.others,
         )
         at.writers.catch_up()
         if not was_open and at.writers.of_path(real) is Writing.OPEN:
@@ -210,6 +223,10 @@ class Tree:
         return now.files == listing.files and all(
             self._files[path].stamp == stamp_of(path) for path in now.files
         )
+
+    def skipped(self) -> str:
+        """The kinds that were skipped, with their numbers; "" = none."""
+        return skipped_words(count_skipped(read.skipped for _, read in self._read()))
 
     # -- saying ------------------------------------------------------------------------------
 

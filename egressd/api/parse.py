@@ -7,11 +7,13 @@ the fields that an API server adds are accepted and ignored.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from egressd.api import nodes
 from egressd.api.decode import decode_message, decode_string, describe, entries, is_null
 from egressd.api.metadata import decode_metadata, stated_revision
+from egressd.api.other_kinds import ALL, MARKER, NOTHING, OtherKinds
 from egressd.api.plain_json import read_plain_json
 from egressd.api.report import Report, quoted
 from egressd.api.resource import (
@@ -35,56 +37,73 @@ _TOP_FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _LISTS: Final = frozenset(("List", *(f"{kind}List" for kind in Kind)))
 
 
-def parse_text(text: str, file: str) -> Parsed:
-    """Every resource in `text` that has no error, and all problems of all documents.
+def parse_text(text: str, file: str, others: OtherKinds = NOTHING) -> Parsed:
+    """Every resource in `text` that has no error, and all problems of all documents; what is of `others`
+    is skipped.
 
     `file` is what problems name as their place. Never raises: text that is not YAML is a problem.
     """
     plain = read_plain_json(text, file, API_VERSIONS)
     if plain is not None:
         return Parsed((plain,), ())
-    return parse_exactly(text, file)
+    return parse_exactly(text, file, others)
 
 
-def parse_exactly(text: str, file: str) -> Parsed:
+def parse_exactly(text: str, file: str, others: OtherKinds = NOTHING) -> Parsed:
     """`parse_text` without its short cut for plain JSON."""
-    resources: list[Resource] = []
-    problems: list[Problem] = []
+    reading = _Reading(file, others)
     try:
         for document in nodes.documents(text):
             if not is_null(document):
-                _read(document, file, resources, problems, in_list=False)
+                _read(document, reading, in_list=False)
     except nodes.TextError as error:
         place = Place(file, error.line, error.column)
-        problems.append(Problem(place=place, found=error.found, expected=error.expected))
-    return Parsed(tuple(resources), tuple(problems))
+        reading.problems.append(Problem(place=place, found=error.found, expected=error.expected))
+    return Parsed(tuple(reading.resources), tuple(reading.problems), tuple(reading.skipped))
 
 
-def _read(
-    node: nodes.Node,
-    file: str,
-    resources: list[Resource],
-    problems: list[Problem],
-    *,
-    in_list: bool,
-) -> None:
-    report = Report(file)
+@dataclass(slots=True)
+class _Reading:
+    """One text while it is read."""
+
+    file: str
+    others: OtherKinds
+    resources: list[Resource] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def _read(node: nodes.Node, reading: _Reading, *, in_list: bool) -> None:
+    report = Report(reading.file)
     report.lines[""] = node.line
     if not isinstance(node, nodes.Mapping):
         report.undecodable(
             "", node.line, describe(node), "a resource: a mapping with kind and spec"
         )
-        problems.extend(report.problems)
+        reading.problems.extend(report.problems)
         return
     fields = {name: value for name, value, _ in _top_fields(node, report)}
     kind = fields.get("kind")
     if not in_list and isinstance(kind, nodes.Scalar) and kind.text in _LISTS:
-        _read_list(fields, file, resources, problems, report)
+        _read_list(fields, reading, report)
+        return
+    if reading.others and (skipped := _skipped(fields, reading.others)):
+        reading.skipped.append(skipped)
         return
     resource = _read_resource(fields, node, report)
-    problems.extend(report.problems)
+    reading.problems.extend(report.problems)
     if resource is not None and not report.has_errors():
-        resources.append(resource)
+        reading.resources.append(resource)
+
+
+def _skipped(fields: Mapping[str, nodes.Node], others: OtherKinds) -> str:
+    """The kind of a resource that is none of egressd's; "" where it is to be read."""
+    kind, version = (
+        node.text if isinstance(node := fields.get(name), nodes.Scalar) else ""
+        for name in ("kind", "apiVersion")
+    )
+    is_skipped = bool(kind) and others.take(kind, version, is_read=kind in set(Kind))
+    return kind if is_skipped else ""
 
 
 def _top_fields(node: nodes.Mapping, report: Report) -> list[tuple[str, nodes.Node, int]]:
@@ -94,13 +113,7 @@ def _top_fields(node: nodes.Mapping, report: Report) -> list[tuple[str, nodes.No
     return found
 
 
-def _read_list(
-    fields: Mapping[str, nodes.Node],
-    file: str,
-    resources: list[Resource],
-    problems: list[Problem],
-    report: Report,
-) -> None:
+def _read_list(fields: Mapping[str, nodes.Node], reading: _Reading, report: Report) -> None:
     items = fields.get("items")
     for name in fields:
         if name not in ("apiVersion", "kind", "metadata", "items"):
@@ -108,10 +121,10 @@ def _read_list(
             report.undecodable(name, line, f"unknown field {quoted(name)}", "items")
     if items is not None and not is_null(items) and not isinstance(items, nodes.Sequence):
         report.undecodable("items", items.line, describe(items), "a list of resources")
-    problems.extend(report.problems)
+    reading.problems.extend(report.problems)
     if isinstance(items, nodes.Sequence):
         for item in items.items:
-            _read(item, file, resources, problems, in_list=True)
+            _read(item, reading, in_list=True)
 
 
 def _read_resource(
@@ -161,9 +174,10 @@ def _kind(fields: Mapping[str, nodes.Node], node: nodes.Mapping, report: Report)
     version = fields.get("apiVersion")
     of = f" of {version.text}" if isinstance(version, nodes.Scalar) and version.text else ""
     found = f"kind {quoted(name)}{of}"
-    report.undecodable(
-        "kind", kind_node.line, found, f"one of {_KINDS} of {GROUP} or {SECURITY_GROUP}"
-    )
+    expected = f"one of {_KINDS} of {GROUP} or {SECURITY_GROUP}"
+    if OtherKinds(frozenset((ALL,))).take(name, of.removeprefix(" of "), is_read=False):
+        expected += f"; a directory shared with Kubernetes has a file {MARKER}"
+    report.undecodable("kind", kind_node.line, found, expected)
     return None
 
 

@@ -129,10 +129,12 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parsed(msgspec.Struct, frozen=True):
-    """What a text held: the resources without errors, and every problem of all of them."""
+    """What a text held: the resources without errors, every problem of all of them, and the kind of
+    each resource that was to be skipped."""
 
     resources: tuple[Resource, ...]
     problems: tuple[Problem, ...]
+    skipped: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Problem, ...]:

@@ -14,6 +14,7 @@ from egressd.analysis.codes import CODES
 from egressd.analysis.finding import Finding, finding_of
 from egressd.analysis.surroundings import with_registry
 from egressd.api.resource import Severity
+from egressd.cli.ignore_kinds import ignore_kinds_option
 from egressd.cli.node_access import load_node, parse_files, resource_files
 from egressd.cli.options import node_options, output_option
 from egressd.cli.output import echo, print_findings, print_json
@@ -24,6 +25,7 @@ from egressd.node.profile import node_profile
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, readable=False, path_type=Path))
+@ignore_kinds_option
 @click.option(
     "--fail-on",
     type=click.Choice(["error", "warning", "never"]),

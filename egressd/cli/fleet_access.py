@@ -18,6 +18,7 @@ import trio
 
 from egressd.api.parse import parse_text
 from egressd.api.resource import Kind, Problem, Resource, Severity
+from egressd.cli.ignore_kinds import ignore_kinds_option, ignored_kinds
 from egressd.cli.node_access import given_options, load_node, parse_files, resource_files
 from egressd.cli.options import node_options
 from egressd.cli.output import echo, print_json, print_problems
@@ -88,7 +89,7 @@ def fleet_options(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-file_option = click.option(
+_file_option = click.option(
     "-f",
     "--filename",
     "paths",
@@ -96,6 +97,13 @@ file_option = click.option(
     metavar="FILE|DIR|-",
     help="Resources; - is standard input. May be repeated.",
 )
+
+
+def file_option(function: Callable[..., None]) -> Callable[..., None]:
+    """`-f`, and what to skip of what it names."""
+    return _file_option(ignore_kinds_option(function))
+
+
 namespace_option = click.option("-n", "--namespace", help="Of the resources.")
 message_option = click.option("-m", "--message", default="", help="Why, for the history.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Check only, write nothing.")
@@ -176,17 +184,18 @@ def read_resources(paths: tuple[str, ...]) -> list[Resource]:
         raise click.UsageError("name resources with -f FILE")
     resources: list[Resource] = []
     problems: list[Problem] = []
-    for path in paths:
-        if path == "-":
-            parsed = parse_text(sys.stdin.read(), "stdin")
-            found, faults = list(parsed.resources), list(parsed.problems)
-        elif Path(path).exists():
-            _refuse_blank([Path(path)])
-            found, faults = parse_files([Path(path)])
-        else:
-            raise click.UsageError(f"-f {path}: no such file")
-        resources += found
-        problems += faults
+    files = [Path(path) for path in paths if path != "-"]
+    for file in files:
+        if not file.exists():
+            raise click.UsageError(f"-f {file}: no such file")
+    _refuse_blank(files)
+    if "-" in paths:
+        parsed = parse_text(sys.stdin.read(), "stdin", ignored_kinds())
+        resources += parsed.resources
+        problems += parsed.problems
+    found, faults = parse_files(files)
+    resources += found
+    problems += faults
     print_problems(problems, err=True)
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise click.ClickException("refused; nothing was written")

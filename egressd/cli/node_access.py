@@ -15,9 +15,11 @@ import msgspec
 import yaml
 
 from egressd.api.crosscheck import check_set
+from egressd.api.other_kinds import OtherKinds, count_skipped, marked_kinds, skipped_words
 from egressd.api.parse import parse_text
 from egressd.api.resource import Place, Problem, Resource, Severity
-from egressd.cli.output import print_problems
+from egressd.cli.ignore_kinds import ignored_kinds
+from egressd.cli.output import echo, print_problems
 from egressd.node.bootstrap import DEFAULT_PATH, BootstrapError, load_bootstrap
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.status import read_status
@@ -126,18 +128,25 @@ def unreadable(place: str, error: OSError | UnicodeDecodeError) -> Problem:
 
 
 def parse_files(paths: list[Path]) -> tuple[list[Resource], list[Problem]]:
-    """Every resource of files and directories, and every problem that one has by itself."""
+    """Every resource of files and directories, and every problem that one has by itself. Kinds that
+    `--ignore-kinds` or the marker of a directory skips are said once."""
     resources: list[Resource] = []
     problems: list[Problem] = []
+    skipped: list[tuple[str, ...]] = []
+    marked: dict[str, OtherKinds] = {}
     for file in resource_files(paths, problems):
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             problems.append(unreadable(str(file), error))
             continue
-        parsed = parse_text(text, str(file))
+        others = ignored_kinds().plus(marked_kinds(os.path.dirname(os.path.abspath(file)), marked))
+        parsed = parse_text(text, str(file), others)
         resources += parsed.resources
         problems += parsed.problems
+        skipped.append(parsed.skipped)
+    if counts := count_skipped(skipped):
+        echo(f"skipped, kinds of others: {skipped_words(counts)}", err=True)
     return resources, problems
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import click
 
+from egressd.cli.ignore_kinds import ignore_kinds_option
 from egressd.node.bootstrap import DEFAULT_PATH
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -28,11 +29,12 @@ def node_options(function: F) -> F:
 
 def config_option(function: F) -> F:
     """`--config`: resources in files, in place of those of the running node."""
-    return click.option(
+    option = click.option(
         "--config",
         type=click.Path(exists=True, path_type=Path),
         help="Resources: a file or directory, read offline.",
-    )(function)
+    )
+    return option(ignore_kinds_option(function))
 
 
 def output_option(function: F) -> F:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from egressd.api.resource import Problem, Severity
+from egressd.cli.ignore_kinds import ignore_kinds_option
 from egressd.cli.node_access import read_files
 from egressd.cli.options import BOOTSTRAP_VARIABLE, output_option
 from egressd.cli.output import echo, print_json, print_problems
@@ -21,6 +22,7 @@ from egressd.node.source_checks import check_sources
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, readable=False, path_type=Path))
+@ignore_kinds_option
 @click.option(
     "--bootstrap",
     "bootstraps",

@@ -11,6 +11,7 @@ import pytest
 from adapters.static import content, files
 from adapters.static.files import Look, Tree
 from adapters.static.listing import list_files
+from egressd.api.other_kinds import MARKER, kinds_named
 from egressd.api.service_entry import ServiceEntry
 from egressd.registry.records import Snapshot
 
@@ -294,3 +295,24 @@ def test_the_earlier_file_keeps_a_resource_that_two_define(tmp_path: Path) -> No
 
 def _sum(text: str) -> str:
     return f"{hashlib.sha256(text.encode()).hexdigest()}  a.yaml\n"
+
+
+# -- directories shared with Kubernetes ------------------------------------------------------------
+
+
+def test_a_marker_in_the_directory_skips_other_kinds_as_it_comes_and_goes(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", f"apiVersion: v1\nkind: Service\n---\n{entry('a')}")
+    tree = Tree("files", [str(tmp_path)])
+    assert tree.look().problems
+    marker = write(tmp_path / MARKER, "Service\n")
+    assert names(tree.look()) == ["a"]
+    assert tree.skipped() == "Service (1)"
+    marker.unlink()
+    assert tree.look().problems
+    assert tree.skipped() == ""
+
+
+def test_kinds_of_the_options_are_skipped_everywhere(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", f"apiVersion: v1\nkind: Service\n---\n{entry('a')}")
+    look = Tree("files", [str(tmp_path)], others=kinds_named(["*"])).look()
+    assert (names(look), look.problems) == (["a"], ())
