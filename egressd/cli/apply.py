@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 
 import click
 
+from egressd.analysis.removal import broken_without
+from egressd.analysis.surroundings import alone
 from egressd.cli.fleet_access import (
     ask_fleet,
+    beside,
     dry_run_option,
     file_option,
     fleet_options,
@@ -26,6 +29,7 @@ from egressd.cli.output import print_diff
 from egressd.fleet.change import Action, Change, plan_apply, plan_delete
 from egressd.fleet.client import FleetClient, Outcome
 from egressd.fleet.config import FleetConfig
+from egressd.fleet.errors import Refused
 from egressd.fleet.resource_set import ResourceSet
 
 
@@ -104,6 +108,7 @@ def unified(change: Change) -> Iterator[str]:
 @namespace_option
 @file_option
 @click.option("--ignore-not-found", is_flag=True, help="One that is not there is fine.")
+@click.option("--force", is_flag=True, help="Delete what resources in force need, too.")
 @message_option
 @dry_run_option
 @fleet_options
@@ -114,12 +119,16 @@ def delete(
     namespace: str | None,
     paths: tuple[str, ...],
     ignore_not_found: bool,
+    force: bool,
     message: str,
     dry_run: bool,
     fleet: FleetConfig,
     output: str,
 ) -> None:
     """Delete resources from the fleet: KIND NAME, or those that files name.
+
+    What a resource in force needs (the service, subset or delegate of a route, its Gateway) is refused
+    and nothing is deleted, as apply refuses what is not valid; --force deletes it all the same.
 
     \b
     egressd delete virtualservice reviews -n shop
@@ -134,7 +143,10 @@ def delete(
 
     async def change(client: FleetClient) -> Outcome:
         def plan(base: ResourceSet) -> tuple[Change, ...]:
-            return plan_delete(base, refs)
+            changes = plan_delete(base, refs)
+            if not force:
+                _refuse_breaking(base, changes)
+            return changes
 
         return await client.change(plan, note(message), dry_run=dry_run)
 
@@ -143,3 +155,14 @@ def delete(
     missing = set(refs) - {deleted.ref for deleted in outcome.changes}
     if missing and not ignore_not_found:
         raise click.ClickException(f"not there: {', '.join(sorted(missing))}")
+
+
+def _refuse_breaking(base: ResourceSet, changes: tuple[Change, ...]) -> None:
+    """Raises `Refused` with what resources in force would lose."""
+    records = alone([*base.resources.values(), *beside()])
+    removed = frozenset(change.ref for change in changes)
+    problems = broken_without(records, removed, datetime.now(UTC))
+    if problems:
+        error = Refused(problems)
+        error.add_note("nothing was deleted; --force deletes it all the same")
+        raise error

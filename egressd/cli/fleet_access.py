@@ -152,7 +152,7 @@ def ask_fleet(config: FleetConfig, question: Callable[[FleetClient], Awaitable[T
     async def ask() -> T:
         store = config.open()
         try:
-            return await question(FleetClient(store, config.layout, _beside))
+            return await question(FleetClient(store, config.layout, beside))
         finally:
             with trio.CancelScope(shield=True):
                 await store.aclose()
@@ -166,7 +166,7 @@ def ask_fleet(config: FleetConfig, question: Callable[[FleetClient], Awaitable[T
         raise click.ClickException(_noted(str(error), error)) from None
 
 
-def _beside() -> Iterator[Resource]:
+def beside() -> Iterator[Resource]:
     """What the command's node has beside the fleet's resources."""
     named = click.get_current_context().params.get("bootstrap_path")
     return find_surroundings(named).resources()

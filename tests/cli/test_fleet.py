@@ -21,7 +21,7 @@ from egressd.fleet.config import FleetConfig
 from egressd.fleet.history import HistoryEntry
 from egressd.fleet.node_status import NodeStatus, Rejection
 from tests.fleet.memory_store import MemoryStore
-from tests.fleet.texts import entry, route
+from tests.fleet.texts import entry, route, rule
 
 
 class Fleet:
@@ -154,6 +154,44 @@ def test_delete_by_name_and_by_file(fleet: Fleet) -> None:
     code, output = fleet.run("delete", "-f", file, "--ignore-not-found")
     assert (code, output.count("deleted")) == (0, 2)
     assert fleet.run("delete", "se")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "lost"),
+    [
+        ("se a", "destination without a service"),
+        ("dr a", "destination without a subset"),
+        ("vs d", "delegate that is not there"),
+    ],
+)
+def test_delete_refuses_what_a_resource_in_force_needs(fleet: Fleet, words: str, lost: str) -> None:
+    delegating = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: top, namespace: shop}
+spec:
+  hosts: [top.example]
+  http: [{delegate: {name: d, namespace: shop}}]
+"""
+    delegate = route("d").replace("  hosts: [a.example]\n", "")
+    file = fleet.file(entry("a"), rule("a", "v1"), route("r", subset="v1"), delegating, delegate)
+    assert fleet.run("apply", "-f", file)[0] == 0
+    code, output = fleet.run("delete", *words.split(), "-n", "shop")
+    assert (code, lost in output, "nothing was deleted; --force" in output) == (1, True, True)
+    assert "5 resources" in fleet.run("get")[1]
+    assert fleet.run("delete", *words.split(), "-n", "shop", "--dry-run")[0] == 1
+    assert fleet.run("delete", *words.split(), "-n", "shop", "--force")[0] == 0
+
+
+def test_delete_takes_what_is_needed_with_those_that_need_it(fleet: Fleet) -> None:
+    file = fleet.file(entry("a"), rule("a", "v1"), route("r", subset="v1"))
+    fleet.run("apply", "-f", file)
+    assert fleet.run("delete", "-f", file)[0] == 0
+
+
+def test_delete_refuses_nothing_for_what_was_broken_before(fleet: Fleet) -> None:
+    fleet.run("apply", "-f", fleet.file(entry("a"), route("r", to="nobody.example")))
+    assert fleet.run("delete", "se", "a", "-n", "shop")[0] == 0
 
 
 def test_rollback_undoes_restores_and_lists(fleet: Fleet) -> None:
