@@ -13,9 +13,10 @@ import msgspec
 
 from egressd.admin.state import ClusterView
 from egressd.api.names import is_ip
+from egressd.cli.near_host import meant
 from egressd.cli.node_access import ask_admin, load_node, open_view
 from egressd.cli.options import config_option, node_options, output_option
-from egressd.cli.output import print_explanation, print_json
+from egressd.cli.output import echo, print_explanation, print_json
 from egressd.explain.question import BadQuestion, Node, NodeListener, Question
 from egressd.explain.text import render_text
 from egressd.explain.walk import explain as explain_question
@@ -88,10 +89,21 @@ def explain(
             found = explain_question(node, question)
         except BadQuestion as error:
             raise click.UsageError(str(error)) from None
+        near = meant(view, _host_asked(method, url, sni))
     if output == "json":
         print_json(found)
-    else:
-        print_explanation(functools.partial(render_text, found))
+        return
+    print_explanation(functools.partial(render_text, found))
+    if near:
+        echo(near.removeprefix("; "), err=True)
+
+
+def _host_asked(method: str, url: str, sni: str) -> str:
+    """The host that the question names; "" = none that is one."""
+    try:
+        return parse_authority(_split_url(url or method)[1].encode()).host if url or method else sni
+    except InvalidName:
+        return ""
 
 
 def _question(method: str, url: str, headers: tuple[str, ...], tcp: str, sni: str) -> Question:

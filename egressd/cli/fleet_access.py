@@ -16,6 +16,7 @@ from typing import TypeVar
 import click
 import trio
 
+from egressd.api.nearest import nearest
 from egressd.api.parse import parse_text
 from egressd.api.resource import Kind, Problem, Resource, Severity
 from egressd.cli.ignore_kinds import ignore_kinds_option, ignored_kinds
@@ -223,7 +224,9 @@ def read_kind(text: str) -> Kind:
     for singular in (plain, plain.removesuffix("s"), f"{plain.removesuffix('ies')}y"):
         if singular in names:
             return names[singular]
-    raise click.UsageError(f"{text}: no such kind, there are {', '.join(Kind)}")
+    near = nearest(plain, list(Kind))
+    expected = f"did you mean {near}?" if near else f"there are {', '.join(Kind)}"
+    raise click.UsageError(f"{text}: no such kind; {expected}")
 
 
 def note(message: str) -> Note:

@@ -13,6 +13,7 @@ from egressd.api.render import shown_resource, yaml_of
 from egressd.api.resource import Kind
 from egressd.api.service_entry import ServiceEntry
 from egressd.cli.command_group import CommandGroup
+from egressd.cli.near_host import meant
 from egressd.cli.node_access import ask_admin, load_node, open_registry
 from egressd.cli.options import node_options, output_option
 from egressd.cli.output import echo, print_json, print_table
@@ -82,8 +83,9 @@ def get(host: str, bootstrap_path: Path | None, output: str) -> None:
         found = [r for key in candidates(host) for kind in Kind for r in reader.claims(kind, key)]
         states = reader.source_states()
         service = find_service(reader, host)
-    if not found:
-        raise click.ClickException(f"{host}: no resource claims this host")
+        if not found:
+            near = meant(reader, host)
+            raise click.ClickException(f"{host}: no resource claims this host{near}")
     views = [record_view(record, states.get(record.source)) for record in found]
     uses = [_use(record, service) for record in found]
     if output == "json":

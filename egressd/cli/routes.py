@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from egressd.cli.near_host import meant
 from egressd.cli.node_access import load_node, open_view
 from egressd.cli.options import config_option, node_options, output_option
 from egressd.cli.output import echo, print_json
@@ -33,8 +34,10 @@ def routes(host: str, config: Path | None, bootstrap_path: Path | None, output: 
     profile = node_profile(load_node(bootstrap_path))
     with open_view(bootstrap_path, config) as view:
         table = compile_routes(mesh_scope(view, profile).view, name, port, profile=profile)
+        near = meant(view, name) if table is None else ""
     if table is None:
-        raise click.ClickException(f"{name}: no VirtualService or ServiceEntry claims this host")
+        said = f"{name}: no VirtualService or ServiceEntry claims this host{near}"
+        raise click.ClickException(said)
     if output == "table":
         echo(render_table(table), nl=False)
         return
