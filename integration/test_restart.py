@@ -11,9 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
-import pytest
-
-from integration.test_systemd import SYSTEMD, run_under_systemd
+from integration.booted import needs_systemd, run_under_systemd
 
 HERE = Path(__file__).parent
 CASES = os.environ.get("EGRESSD_RESTART_CASES", "").split() or [
@@ -25,8 +23,7 @@ CASES = os.environ.get("EGRESSD_RESTART_CASES", "").split() or [
 ]
 CHECK = """\
 ip link set lo up
-[ ! -e /usr/lib/sysusers.d/egressd.conf ] || systemd-sysusers
-[ ! -e /usr/lib/tmpfiles.d/egressd.conf ] || systemd-tmpfiles --create egressd.conf
+mkdir -p /etc/egressd
 export LD_LIBRARY_PATH=/opt/python/lib PYTHONDONTWRITEBYTECODE=1
 # The program is /usr/bin/egressd, as installed: another one may take its place.
 printf '[Service]\\nEnvironment=LD_LIBRARY_PATH=/opt/python/lib PYTHONDONTWRITEBYTECODE=1\\n' \\
@@ -35,17 +32,12 @@ printf '[Service]\\nEnvironment=LD_LIBRARY_PATH=/opt/python/lib PYTHONDONTWRITEB
 """
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or not SYSTEMD.exists() or shutil.which("unshare") is None,
-    reason="needs root, systemd and unshare",
-)
+@needs_systemd
 def test_nothing_is_lost_at_a_restart_an_upgrade_and_a_crash(tmp_path: Path) -> None:
-    (tmp_path / "root").mkdir()
-    tmp_path.chmod(0o755)
     for name in ("restart_inside.py", "restart_load.py"):
         shutil.copy(HERE / name, tmp_path)
-    (tmp_path / "check.sh").write_text(CHECK.format(cases=" ".join(CASES)))
-    said = run_under_systemd(tmp_path, "--net", patience_s=60.0 + 90.0 * len(CASES))
+    check = CHECK.format(cases=" ".join(CASES))
+    said = run_under_systemd(tmp_path, check, 60.0 + 90.0 * len(CASES), more=["--net"])
     print(said)  # the longest waits
     lines = said.splitlines()
     outcomes = [line.removeprefix("outcome ") for line in lines if line.startswith("outcome ")]

@@ -8,24 +8,25 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
-import time
 from pathlib import Path
 
 import pytest
 
 from egressd.node.status import read_status
+from integration.booted import check_script, needs_systemd, run_under_systemd
 
 ROOT = Path(__file__).parents[1]
 UNIT = ROOT / "systemd" / "egressd.service"
-SYSTEMD = Path("/lib/systemd/systemd")
 PATIENCE_S = 60.0
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-@pytest.mark.parametrize("name", ["egressd.service", "egressd.socket"])
+@pytest.mark.parametrize(
+    "name",
+    ["egressd.service", "egressd.socket", "egressd-setup.service", "egressd-register.service"],
+)
 def test_systemd_accepts_the_unit(name: str, tmp_path: Path) -> None:
-    for unit in (ROOT / "systemd").glob("egressd.s[eo]*"):
+    for unit in (ROOT / "systemd").glob("*.s[eo]*"):
         text = unit.read_text().replace("/usr/bin/egressd", "/bin/true")
         (tmp_path / unit.name).write_text(text)
     verified = subprocess.run(
@@ -73,46 +74,16 @@ def _states(manager: socket.socket, count: int) -> list[str]:
     return states
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or not SYSTEMD.exists() or shutil.which("unshare") is None,
-    reason="needs root, systemd and unshare",
-)
+@needs_systemd
 def test_a_real_systemd_starts_reloads_and_stops_the_hardened_unit(tmp_path: Path) -> None:
-    (tmp_path / "root").mkdir()
-    tmp_path.chmod(0o755)
-    shutil.copy(ROOT / "integration" / "systemd_check.sh", tmp_path / "check.sh")
-    said = run_under_systemd(tmp_path)
+    said = run_under_systemd(tmp_path, check_script("systemd_check.sh"), PATIENCE_S)
     assert "started active" in said
     assert "workers serve\nadmin srw-rw---- egressd egressd\nanswer 502\n" in said
+    assert "reload ends with 0, generation 1\n" in said
     assert "reloaded ready: 1 of 1 workers serve" in said
     assert 'restarted   "workerRestarts": 1' in said
     assert "again 502" in said
     assert "same main process yes" in said
+    assert "reload of a wrong file ends with 1" in said
     assert "last reload refused" in said
     assert "stopped success\nleft 0\n" in said
-
-
-def run_under_systemd(test: Path, *more: str, patience_s: float = PATIENCE_S) -> str:
-    """Boot systemd in namespaces of its own, `more` of them; what `check.sh` of the directory said."""
-    namespaces = ["--mount", "--pid", "--cgroup", "--ipc", "--uts", "--fork", "--kill-child", *more]
-    inside = ["bash", str(ROOT / "integration" / "systemd_inside.sh")]
-    places = [str(ROOT), sys.base_prefix, sysconfig.get_path("purelib"), str(test)]
-    init = subprocess.Popen(
-        ["unshare", *namespaces, *inside, *places],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    log = test / "log"
-    deadline = time.monotonic() + patience_s
-    try:
-        while not (log.exists() and log.read_text().endswith("finished\n")):
-            if init.poll() is not None:
-                pytest.skip(f"no systemd in namespaces here (exit {init.returncode})")
-            if time.monotonic() > deadline:
-                pytest.fail(log.read_text() if log.exists() else "systemd did not boot")
-            time.sleep(0.1)
-    finally:
-        init.kill()  # with it the namespace's PID 1, and with that everything in it
-        init.wait()
-    return log.read_text()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 MOST_LINES = 420
@@ -12,6 +15,8 @@ MOST_LINES = 420
 
 def _tracked() -> list[Path]:
     # Another user's checkout will do: CI runs the tests once as nobody.
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
     command = ["git", "-c", "safe.directory=*", "ls-files"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return [ROOT / name for name in listed.stdout.split("\n") if name and (ROOT / name).is_file()]

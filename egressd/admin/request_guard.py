@@ -24,10 +24,12 @@ _EXPECTED = "localhost, a loopback address or the address of admin.address, with
 
 
 class Access(msgspec.Struct, frozen=True):
-    """Where a connection came in. `port` None is a Unix socket; `address` is its own end's."""
+    """Where a connection came in. `port` None is a Unix socket; `address` is its own end's. Who may
+    reach that socket may look; who `may_act` as well is root or the node's user."""
 
     port: int | None = None
     address: IpAddress | None = None
+    may_act: bool = True
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -45,10 +47,10 @@ class Refusal(Exception):
         self.status = status
 
 
-def access_of(name: object) -> Access:
-    """The access of a socket's own name (`getsockname`)."""
+def access_of(name: object, peer_uid: int = 0, own_uid: int = 0) -> Access:
+    """The access of a socket's own name (`getsockname`) and, of a Unix one, the user at its end."""
     if not isinstance(name, tuple):
-        return Access()
+        return Access(may_act=peer_uid in (0, own_uid))
     address = ipaddress.ip_address(str(name[0]).partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return Access(int(name[1]), mapped or address)

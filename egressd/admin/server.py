@@ -6,7 +6,9 @@ connections at a time. A connection that fails ends alone.
 
 from __future__ import annotations
 
+import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -27,6 +29,7 @@ MAX_CONNECTIONS = 64
 _LINGER_S = 2.0  # a close with bytes unread is a reset, which takes the answer away from the client
 _LINGER_BYTES = 8 * 1024 * 1024
 ACTING = b"x-egressd-admin"
+_LOOK_ONLY = b"this user may look and not act: that is for root (sudo) and the node's own user\n"
 
 log = structlog.get_logger("egressd.admin")
 
@@ -75,7 +78,17 @@ class Connections:
 
 
 async def _serve(stream: trio.SocketStream, state: AdminState, connections: Connections) -> None:
-    await serve_connection(stream, access_of(stream.socket.getsockname()), state, connections)
+    sock = stream.socket
+    peer_uid = _peer_uid(sock) if sock.family is socket.AF_UNIX else 0
+    access = access_of(sock.getsockname(), peer_uid, os.geteuid())
+    await serve_connection(stream, access, state, connections)
+
+
+def _peer_uid(sock: trio.socket.SocketType) -> int:
+    credentials = struct.Struct("3i")  # struct ucred of unix(7)
+    found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
+    _, uid, _ = credentials.unpack(found)
+    return int(uid)
 
 
 async def serve_connection(
@@ -128,7 +141,7 @@ class _Exchange:
             await self.refuse(refusal)
             return False
         with trio.move_on_after(ANSWER_S) as limit:
-            await self._send(await _answer(state, request, target))
+            await self._send(await _answer(state, request, target, self._access))
         if limit.cancelled_caught or self._http.our_state is not h11.DONE:
             return False
         if self._http.their_state is not h11.DONE:
@@ -187,13 +200,17 @@ class _Exchange:
         await self._stream.send_all(data)
 
 
-async def _answer(state: AdminState, request: h11.Request, target: Target) -> Answer:
+async def _answer(
+    state: AdminState, request: h11.Request, target: Target, access: Access
+) -> Answer:
     headers = dict(request.headers)
     accept = headers.get(b"accept", b"").decode("latin-1")
     try:
         if request.method == b"POST":
             if ACTING not in headers:  # a web page cannot send it: no other site acts here
                 return Answer(403, TEXT, b"POST needs the header x-egressd-admin\n")
+            if not access.may_act:
+                return Answer(403, TEXT, _LOOK_ONLY)
             return await act(state, target)
         if request.method not in (b"GET", b"HEAD"):
             return Answer(405, TEXT, b"GET, HEAD and POST only\n")

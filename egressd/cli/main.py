@@ -7,6 +7,7 @@ import sys
 import traceback
 
 import click
+from click.shell_completion import CompletionItem
 
 import egressd
 from egressd.api.secret import redact
@@ -30,6 +31,14 @@ COMMANDS = {
     "fleet": ("egressd.cli.fleet", "fleet_group", "Which nodes run which version."),
     "register": ("egressd.cli.register", "register", "Keep this machine's services registered."),
     "deregister": ("egressd.cli.register", "deregister", "Take them out of a registry."),
+    "reload": (
+        "egressd.cli.reload",
+        "reload",
+        "Read the configuration again; wait for the outcome.",
+    ),
+    "install": ("egressd.cli.install", "install", "Make it a service of this machine."),
+    "uninstall": ("egressd.cli.install", "uninstall", "Take away what install laid."),
+    "completion": ("egressd.cli.completion", "completion", "Completion for bash, zsh and fish."),
     "demo": ("egressd.cli.demo", "demo", "A real node on loopback, to look at."),
 }
 
@@ -63,6 +72,17 @@ class LazyGroup(CommandGroup):
             vars(error)["message"] = said.removeprefix(_SAID_BEFORE)  # click calls it final
             raise
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Without loading what is not used, as click would: a key press must not take a second."""
+        if not incomplete or incomplete[0].isalnum():
+            texts = {name: text for name, (_, _, text) in COMMANDS.items()}
+            return [
+                CompletionItem(name, help=texts.get(name, "Print the version."))
+                for name in self.list_commands(ctx)
+                if name.startswith(incomplete)
+            ]
+        return super().shell_complete(ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(name, text) for name, (_, _, text) in COMMANDS.items()]
         rows.append(("version", "Print the version."))
@@ -71,6 +91,7 @@ class LazyGroup(CommandGroup):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(egressd.__version__, prog_name="egressd")
 def main() -> None:
     """Egress gateway and service-registry node for plain VMs.
 

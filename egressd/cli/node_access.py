@@ -26,6 +26,7 @@ from egressd.node.status import read_status
 from egressd.registry.memory import MemoryView
 from egressd.registry.records import Record
 from egressd.registry.store import StoreError, StoreReader
+from egressd.registry.store_copy import open_store
 from egressd.registry.view import RegistryView
 
 T = TypeVar("T")
@@ -46,10 +47,10 @@ def load_node(path: Path | None) -> Bootstrap:
 
 @contextmanager
 def open_registry(path: Path | None) -> Iterator[StoreReader]:
-    """The node's registry on disk, daemon or not."""
+    """The node's registry on disk, daemon or not; for who may not write there, as it is now."""
     bootstrap = load_node(path)
     try:
-        reader = StoreReader.open(bootstrap.store_path)
+        reader = open_store(bootstrap.store_path)
     except StoreError as error:
         raise click.ClickException(str(error)) from None
     try:

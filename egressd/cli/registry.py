@@ -174,6 +174,7 @@ def watch(once: bool, bootstrap_path: Path | None, output: str) -> None:
         version = reader.version()
         while True:
             time.sleep(_WATCH_S)
+            reader.refresh()
             for change in newer(reader, version):
                 version = change.version
                 if output == "json":

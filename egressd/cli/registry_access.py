@@ -16,7 +16,8 @@ from egressd.node.bootstrap import DEFAULT_PATH, BootstrapError, load_bootstrap
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.sources import configured_sources
 from egressd.registry.records import Record
-from egressd.registry.store import StoreError, StoreReader
+from egressd.registry.store import StoreError
+from egressd.registry.store_copy import open_store
 
 F = TypeVar("F", bound=Callable[..., object])
 _STORE_FILE = "data.mdb"
@@ -104,7 +105,7 @@ def _of_node(bootstrap: Bootstrap) -> Surroundings:
 
 
 def _read(place: Path, bootstrap: Bootstrap | None) -> Surroundings:
-    reader = StoreReader.open(place)
+    reader = open_store(place)
     try:
         records = reader.all_records()
     finally:

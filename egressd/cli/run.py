@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -169,6 +170,8 @@ def _supervise(
         tell(f"error: {error}")
         if note := tell_of_failure(str(error), candidacy, manager):
             tell(note)
+        if candidacy is None:
+            _pause(bootstrap, str(error), manager)
         return 3
     return int(supervisor.run())
 
@@ -183,6 +186,20 @@ def _check_sources(bootstrap: Bootstrap, report: Report) -> None:
     from egressd.node.source_checks import check_sources_apart  # not loaded for `--help`
 
     check_sources_apart(bootstrap, report)
+
+
+def _pause(bootstrap: Bootstrap, reason: str, manager: Mapping[str, str]) -> None:
+    """Under a service manager, which starts the node again: a pause that grows."""
+    from egressd.node.sd_notify import notifier_from_environment
+    from egressd.node.start_pause import count_failure, pause_after
+
+    if "NOTIFY_SOCKET" not in manager:
+        return
+    pause_s = pause_after(count_failure(Path(bootstrap.run_dir), time.time()))
+    notifier = notifier_from_environment(dict(manager), os.getpid())
+    notifier.status(f"cannot start: {reason}; next try in {pause_s:g} s")
+    notifier.close()
+    time.sleep(pause_s)
 
 
 def _log_file_modes(named: _Named, bootstrap: Bootstrap) -> None:

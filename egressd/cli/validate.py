@@ -78,5 +78,5 @@ def _bootstrap_problems(file: Path) -> list[Problem]:
         bootstrap = load_bootstrap(file, check_sources)
     except BootstrapError as error:
         return list(error.problems)
-    reader = Reader.current()
+    reader = Reader.of_node(bootstrap)
     return [*check_bootstrap_file(str(file), bootstrap, reader), *check_files(bootstrap, reader)]

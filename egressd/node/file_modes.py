@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import glob
 import os
+import pwd
 import stat
 from collections.abc import Iterable, Iterator
 
@@ -37,6 +38,16 @@ class Reader(msgspec.Struct, frozen=True):
     def current(cls) -> Reader:
         """This process."""
         return cls(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
+
+    @classmethod
+    def of_node(cls, bootstrap: Bootstrap) -> Reader:
+        """The owner of its state, for commands that somebody else runs; without state, this process."""
+        try:
+            owner = pwd.getpwuid(os.stat(bootstrap.state_dir).st_uid)
+        except (OSError, KeyError):
+            return cls.current()
+        groups = os.getgrouplist(owner.pw_name, owner.pw_gid)
+        return cls(owner.pw_uid, frozenset(groups))
 
 
 def others_who_write(mode: int, uid: int, gid: int, reader: Reader) -> str:

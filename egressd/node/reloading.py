@@ -18,6 +18,7 @@ from egressd.node.fleet import DRAIN_MARGIN_S, REGISTRY_PATIENCE_S, Fleet
 from egressd.node.holdings import Holdings
 from egressd.node.reload import ReloadPlan, Settling, plan_reload
 from egressd.node.sockets import StartError
+from egressd.node.status import ReloadCounts
 
 RELOAD_TIMEOUT_S = 45.0
 
@@ -42,6 +43,8 @@ class Reloading:
         self.is_wanted = False
         self.due = inf  # when one that waits for a still file is to be looked at, monotonic
         self.reason = ""  # why the last one was refused; "" = it was not
+        self._begun = self._ended = 0  # how many were taken up, and came to an end
+        self._ignored: tuple[str, ...] = ()  # changed fields that the last one could not take
         self._fleet = fleet
         self._holdings = holdings
         self._load = load
@@ -66,6 +69,14 @@ class Reloading:
         self.due = now + left if left else inf
         return not left
 
+    def counts(self) -> ReloadCounts:
+        return ReloadCounts(begun=self._begun, ended=self._ended, needs_restart=self._ignored)
+
+    def take_up(self) -> None:
+        """One is about to begin: who sees that and then asks for one is not told of a file that was read
+        before."""
+        self._begun = self._ended + 1
+
     def begin(self, bootstrap: Bootstrap, now: float, announce: Callable[[], None]) -> Reloaded:
         """Read the configuration; start what it asks for. `announce` is called before anything else is
         done. A refused one changes nothing."""
@@ -75,6 +86,8 @@ class Reloading:
             if plan.replace_workers and len(free) < plan.bootstrap.workers:
                 free = self._fleet.free_indices(2 * plan.bootstrap.workers)
             if plan.replace_workers and len(free) < plan.bootstrap.workers:
+                self._begun = self._ended
+                self._fleet.changed = True
                 return Reloaded.WAITS  # two generations are draining still: when one is gone
             self._announce(announce)
             self._sockets_before = self._holdings.listeners.counts()
@@ -83,6 +96,7 @@ class Reloading:
             self._announce(announce)
             expected = isinstance(error, BootstrapError | StartError | OSError)
             return self._refuse(str(error) if expected else f"{type(error).__name__}: {error}")
+        self._ignored = plan.ignored
         if plan.ignored:
             log.warning("these changes wait for a restart", fields=", ".join(plan.ignored))
         self._plan = plan
@@ -123,6 +137,7 @@ class Reloading:
             if seat.role == "registry":
                 self._fleet.replace(seat, now, REGISTRY_PATIENCE_S)
         self.drop()
+        self._ended = self._begun
         self.reason = ""
         return bootstrap
 
@@ -131,6 +146,7 @@ class Reloading:
         self._holdings.listeners.close_beyond(self._sockets_before)
         log.error("reload refused: the old configuration stands", reason=reason)
         self.drop()
+        self._ended = self._begun
         self.reason = reason
         return Reloaded.REFUSED
 

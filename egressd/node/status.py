@@ -43,6 +43,15 @@ class ListenerStatus(msgspec.Struct, frozen=True, rename="camel"):
     error: str = ""  # why it is not open
 
 
+class ReloadCounts(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Reloads since the supervisor's process started. `needs_restart`: changed fields that the last one
+    could not take."""
+
+    begun: int = 0
+    ended: int = 0
+    needs_restart: tuple[str, ...] = ()
+
+
 class SupervisorStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The whole node. `generation` grows with every configuration that took effect."""
 
@@ -61,6 +70,7 @@ class SupervisorStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     version: str = ""  # of the program that runs
     upgrade_error: str = ""  # why the last upgrade failed
     upgrade_failed_at: float = 0.0  # Unix seconds; 0 = none has failed
+    reloads: ReloadCounts = ReloadCounts()
 
 
 def write_status(path: Path, status: SupervisorStatus) -> None:

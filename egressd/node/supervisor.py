@@ -129,8 +129,7 @@ class Supervisor:
         self._generation = 1
         self._cut_short = False
         self._started_at = time()
-        self._lines_dropped = 0
-        self._faults = 0  # turns in a row that failed
+        self._lines_dropped = self._faults = 0  # faults: turns in a row that failed
         self._awake_since = self._last_tick = self._last_ping = monotonic()
 
     def run(self) -> ExitCode:
@@ -255,6 +254,8 @@ class Supervisor:
     # -- reload ------------------------------------------------------------------------------
 
     def _begin_reload(self, now: float) -> None:
+        self._reloading.take_up()
+        self._write_status()
         found = self._reloading.begin(
             self._bootstrap, now, lambda: self._notifier.reloading(monotonic_ns())
         )
@@ -405,11 +406,10 @@ class Supervisor:
             version=egressd.__version__,
             upgrade_error=self._succession.reason,
             upgrade_failed_at=self._upgrade_failed_at,
+            reloads=self._reloading.counts(),
         )
         self._notifier.status(self._summary())
         try:
             write_status(Path(bootstrap.status_path), status)
         except OSError as error:
-            log.warning(
-                "cannot write the status file", path=bootstrap.status_path, error=str(error)
-            )
+            log.warning("cannot write the status file", error=str(error))  # which names it

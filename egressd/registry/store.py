@@ -185,6 +185,9 @@ class StoreReader:
     def close(self) -> None:
         self._env.close()
 
+    def refresh(self) -> None:
+        """See what was published since: always so here, where each question sees the newest version."""
+
     def version(self) -> int:
         with self._env.begin() as txn:
             return int.from_bytes(txn.get(_VERSION, b"", db=self._meta), "big")

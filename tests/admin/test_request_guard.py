@@ -132,6 +132,11 @@ def test_the_configured_address_is_a_name_of_its_own() -> None:
     assert access_of("/run/egressd/admin.sock") == access_of("") == UNIX
 
 
+def test_who_may_reach_the_socket_may_look_and_root_and_the_node_may_act() -> None:
+    may_act = [access_of("/run/egressd/admin.sock", uid, 990).may_act for uid in (0, 990, 1000)]
+    assert may_act == [True, True, False]
+
+
 MALFORMED_TARGETS = [
     b"//[",
     b"/[",

@@ -91,6 +91,15 @@ def one(request: bytes, access: Access = TCP, *, ends: bool = True) -> bytes:
     return answers[0]
 
 
+def test_who_may_only_look_is_told_so() -> None:
+    looker = Access(may_act=False)
+    acting = HOST + b"x-egressd-admin: cli\r\n\r\n"
+    refused = one(b"POST /registry/confirm?source=a HTTP/1.1\r\n" + acting, looker)
+    assert refused.startswith(b"HTTP/1.1 403 ")
+    assert b"may look and not act" in refused
+    assert one(b"GET /healthz HTTP/1.1\r\n" + acting, looker).startswith(b"HTTP/1.1 200 ")
+
+
 @pytest.mark.parametrize("access", [TCP, Access()], ids=["tcp", "unix"])
 def test_malformed_targets_get_400_and_nothing_is_logged(access: Access) -> None:
     answers: dict[bytes, bytes] = {}
