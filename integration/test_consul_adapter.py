@@ -171,6 +171,35 @@ async def test_the_token_is_read_from_its_file_and_again_when_it_changes(tmp_pat
             (tmp_path / "new").write_text(f"{master}\n")
             os.replace(tmp_path / "new", token_file)
             await sink.until(lambda: sink.endpoints("web") == ["127.0.0.1"])
+        await _says_which_rights_are_missing(consul)
+
+
+async def _says_which_rights_are_missing(consul: ConsulAgent) -> None:
+    """Consul denies by default: it answers with less, never with a refusal."""
+    async with watching(consul) as sink:
+        await sink.until(lambda: len(sink.failures) > 1)
+        assert all("empty catalog, without even Consul" in reason for reason in sink.failures)
+        assert "no token is given, and Consul denies by default" in sink.failures[0]
+        assert sink.snapshots == []
+        assert sink.syncs == 0
+    rules = 'service_prefix "" { policy = "read" }'
+    async with watching(consul, token=_token(consul, "services", rules)) as sink:
+        await sink.until(lambda: bool(sink.failures))
+        assert "may the token read nodes?" in sink.failures[0]
+        assert not any(record.origin == "web" for s in sink.snapshots for record in s.records)
+        rules += ' node_prefix "" { policy = "read" }'
+        policy = consul.request("GET", "/v1/acl/policy/name/services")
+        assert isinstance(policy, dict)
+        body = {**policy, "Rules": rules}
+        consul.request("PUT", f"/v1/acl/policy/{policy['ID']}", body)
+        await sink.until(lambda: sink.endpoints("web") == ["127.0.0.1"])
+
+
+def _token(consul: ConsulAgent, name: str, rules: str) -> str:
+    consul.request("PUT", "/v1/acl/policy", {"Name": name, "Rules": rules})
+    made = consul.request("PUT", "/v1/acl/token", {"Policies": [{"Name": name}]})
+    assert isinstance(made, dict)
+    return str(made["SecretID"])
 
 
 async def test_consul_is_verified_over_tls(tmp_path: Path) -> None:

@@ -132,10 +132,12 @@ class _Running:
                 try:
                     part = read_part(await client.execute(query), self._rules) or Part()
                 except ReadError as error:
-                    self._troubles.heard_once("", f"prepared query {query}: {error}")
+                    named = f"prepared query {query}"
+                    self._troubles.heard_part("", named, f"{named}: {error}")
                     self._is_dirty |= query not in self._failed_queries
                     self._failed_queries.add(query)
                 else:
+                    self._troubles.part_over("", f"prepared query {query}")
                     self._is_dirty |= query in self._failed_queries or part != self._found[query]
                     self._failed_queries.discard(query)
                     self._found[query] = part

@@ -10,6 +10,7 @@ from consul import ConsulException
 from consul.base import Consul
 
 from adapters.consul.options import Options
+from adapters.consul.rights import NEEDED
 from adapters.consul.transport import Reply, TrioTransport
 from adapters.consul.wire import Check, Instance, QueryResult
 from adapters.http import Credential, HttpError
@@ -68,6 +69,11 @@ class ConsulClient:
         self._datacenter = datacenter
         self._consul = TrioConsul(transport, datacenter)
 
+    @property
+    def url(self) -> str:
+        """Of the agent."""
+        return self._transport.endpoint.url
+
     async def datacenters(self) -> tuple[str, ...]:
         """The datacenters that the agent's servers know, reachable or not."""
         path = "/v1/catalog/datacenters"
@@ -104,7 +110,10 @@ class ConsulClient:
         reply = await reply_of(
             self._transport, path, lambda: self._consul.query.execute(query, token=token, dc=dc)
         )
-        return self._typed(path, reply, QueryResult).nodes or ()
+        found = self._typed(path, reply, QueryResult).nodes or ()
+        if not found and reply.is_filtered:
+            raise ReadError(f"{self.url}{path}: nothing that the token may see (ACL): {NEEDED}")
+        return found
 
     async def _block(
         self,

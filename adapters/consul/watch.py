@@ -23,6 +23,7 @@ from adapters.consul.inventory import Inventory
 from adapters.consul.options import Options
 from adapters.consul.pace import next_index
 from adapters.consul.reading import ReadQueue
+from adapters.consul.rights import lists_itself, no_rights
 from adapters.consul.transport import Reply
 from adapters.consul.troubles import Troubles
 from adapters.consul.wire import Check
@@ -37,6 +38,7 @@ MAX_SWEEP_REST_S = 20.0
 HOLDS_PER_S = 500  # new connections, when many queries begin to be held at once
 LOOK_AGAIN_S = 1.0  # by then the list does not name a service any more whose last instance went
 Answer = TypeVar("Answer")
+_SERVICES = "single services"
 
 
 class _Hollow(ReadError):
@@ -119,7 +121,14 @@ class DatacenterWatch:
     # -- lists -------------------------------------------------------------------------------
 
     async def _follow_services(self) -> None:
-        await self._follow("services", self._client.services, self._heard_services, self._lost)
+        await self._follow("services", self._services, self._heard_services, self._lost)
+
+    async def _services(self, index: int) -> tuple[Reply, dict[str, tuple[str, ...]]]:
+        """The list. A first one that is empty is of a token without rights: Consul lists itself."""
+        reply, services = await self._client.services(index)
+        if not services and not self.inventory.was_settled and lists_itself(self._options):
+            raise ReadError(f"{self._client.url}/v1/catalog/services: {no_rights(self._options)}")
+        return reply, services
 
     async def _follow_checks(self, state: State) -> None:
         def heard(_: Reply, checks: tuple[Check, ...]) -> None:
@@ -210,6 +219,8 @@ class DatacenterWatch:
                 if name not in self._held:  # else every change of it is heard of anyway
                     await self._read(name, was_listed)
             self._queue.done(name)
+            if not self.inventory.failures:
+                self._troubles.part_over(self.name, _SERVICES)
             if self.inventory.is_settled:
                 self._is_read.set()
             self._news()
@@ -226,7 +237,7 @@ class DatacenterWatch:
                 return
             if self._spoken_of[0] not in self.inventory.failures:
                 self._spoken_of = (name, f"service {name}: {error}")
-            self._troubles.heard_once(self.name, self._spoken_of[1])
+            self._troubles.heard_part(self.name, _SERVICES, self._spoken_of[1])
             self.inventory.failed(name)
             failures = self._read_failures.get(name, 0)
             self._read_failures[name] = failures + 1
@@ -238,7 +249,7 @@ class DatacenterWatch:
             self._hold(name, reply.index, must=is_new and not was_listed)
 
     def _heard_instances(self, name: str, reply: Reply) -> bool:
-        if reply.body.strip() in (b"[]", b"null") and self.inventory.has_instances(name):
+        if reply.body.strip() in (b"[]", b"null") and name in self.inventory.names:
             raise _Hollow("listed, but without an instance; may the token read nodes?")
         decode = self._client.decode_instances
         return self.inventory.heard_instances(name, reply.body, lambda: decode(name, reply))

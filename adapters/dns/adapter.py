@@ -7,7 +7,7 @@ from functools import partial
 
 import trio
 
-from adapters.dns.names import Known, look_at, snapshot_of
+from adapters.dns.names import Known, all_fail, look_at, snapshot_of
 from adapters.dns.options import Name, Options, read_options
 from egressd.api.resource import Problem
 from egressd.dns.resolver import Resolver
@@ -125,7 +125,7 @@ class DnsAdapter:
         if problems != self._problems:
             self._problems = problems
             sink.problems(problems)
-        if problems and all(known.is_failing for known in self._known.values()):
+        if all_fail(self._known.values()):
             sink.failed(problems[0].found)
         else:
             sink.in_sync()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from adapters.dns.options import Name, kinds
@@ -114,7 +114,13 @@ def snapshot_of(
         failed_origins=frozenset(name.host for name, one in known if one.record is None),
         doubt=doubt,
         is_reread=is_reread,
+        is_failing=all_fail(one for _, one in known),
     )
+
+
+def all_fail(known: Iterable[Known]) -> bool:
+    """Whether no server answers for any name: a failure of the source."""
+    return all(one.problem is not None and one.is_failing for one in known)
 
 
 def _has_endpoints(known: Known | None) -> bool:

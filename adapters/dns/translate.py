@@ -107,7 +107,7 @@ def translate(name: Name, endpoints: tuple[WorkloadEntry, ...], namespace: str) 
 
 def place_of(name: Name) -> Place:
     """Where a name's records stand, as a source's address."""
-    return Place(file=f"dns:{name.question}?type={name.type}")
+    return Place(file=f"dns:{name.question} {name.type}")
 
 
 def _port_name(name: Name) -> str:

@@ -9,7 +9,9 @@ async with client.open("GET", "/watch", timeout_s=5, idle_s=60) as answer:
 
 from __future__ import annotations
 
+import os
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -34,6 +36,10 @@ from egressd.api.secret import Secret
 MAX_BODY = 256 * 1024 * 1024  # bytes; an answer beyond it is refused, not collected
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 3), (socket.TCP_KEEPCNT, 3))
 """A long poll is silent for its whole wait: the kernel notices a dead peer within 15 s."""
+
+
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_MESSAGE", "RECORD_LAYER_FAILURE")
+"""What OpenSSL makes of an answer that is no TLS."""
 
 
 class OpenAnswer:
@@ -232,4 +238,9 @@ def _cause(error: BaseException) -> str:
             error = error.__cause__
         else:
             break
+    if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+        return "TLS handshake: the server does not speak TLS there (http:// or another port?)"
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
+        said = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        return f"{said}: {error.filename}" if error.filename else said
     return str(error) or type(error).__name__

@@ -50,6 +50,7 @@ class ClusterView(msgspec.Struct, frozen=True):
     service_entries: tuple[str, ...]
     failure: str
     endpoints: tuple[EndpointView, ...]
+    name_trouble: str = ""  # why a name does not resolve, or lives on its last answer
 
 
 class SourceView(msgspec.Struct, frozen=True):
@@ -65,6 +66,8 @@ class SourceView(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]
     held: str = ""  # what the mass-loss guard holds; "" = nothing
     progress: tuple[int, int] | None = None  # parts read and to read (0 = unknown) of a first sync
+    is_required: bool = True  # the node is not ready before it has answered
+    has_answered: bool = True  # this node, now or in an earlier run
 
 
 class ProcessView(msgspec.Struct, frozen=True):
@@ -97,6 +100,7 @@ class StatusView(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]
     upgrade_error: str = ""  # why the last upgrade in place failed; "" = none has
     upgrade_failed_at: float = 0.0  # Unix seconds
+    not_ready: str = ""  # why `/readyz` is no 200; "" = it is
 
 
 class AdminState(Protocol):
@@ -141,4 +145,5 @@ def _plus(one: ClusterView, other: ClusterView) -> ClusterView:
     for endpoint in other.endpoints:
         known = endpoints.get(endpoint.id)
         endpoints[endpoint.id] = endpoint if known is None else known.plus(endpoint)
-    return msgspec.structs.replace(one, endpoints=tuple(endpoints.values()))
+    trouble = one.name_trouble or other.name_trouble
+    return msgspec.structs.replace(one, endpoints=tuple(endpoints.values()), name_trouble=trouble)

@@ -109,6 +109,8 @@ def _cluster_lines(cluster: ClusterView) -> str:
     lines = [f"{cluster.name}::observability_name::{cluster.name}"]
     if cluster.failure:
         lines.append(f"{cluster.name}::failure::{cluster.failure}")
+    if cluster.name_trouble:
+        lines.append(f"{cluster.name}::name_trouble::{cluster.name_trouble}")
     for endpoint in cluster.endpoints:
         start = f"{cluster.name}::{endpoint.id}"
         flags = "healthy" if endpoint.healthy else "/failed_outlier_check"

@@ -34,6 +34,10 @@ def status(bootstrap_path: Path | None, output: str) -> None:
     echo(f"registry version {found.registry_version}, {counted(found.registry_records, 'record')}")
     if found.registry_error:
         print_report(f"ALARM nothing can be published: {found.registry_error}")
+    if found.not_ready:
+        silent = [s.name for s in found.sources if s.is_required and not s.has_answered]
+        said = f"required sources have never answered: {', '.join(silent)}" if silent else ""
+        print_report(f"NOT READY: {said or found.not_ready}")
     if found.config_error:
         print_report(f"last reload refused: {found.config_error}")
     if found.upgrade_error:
@@ -44,6 +48,9 @@ def status(bootstrap_path: Path | None, output: str) -> None:
     _processes(found)
     _sources(found)
     _endpoints(clusters)
+    for cluster in clusters:
+        if cluster.name_trouble:
+            print_report(f"{cluster.name}: {cluster.name_trouble}")
     for source in found.sources:
         if source.error and _state(source) != source.error:
             print_report(f"source {source.name} fails: {source.error}")

@@ -48,6 +48,7 @@ class Held:
     error: str = ""  # why the last answer is not taken; "" = all is well
     gone_since: float = 0.0  # when servers first said that a name that worked has no records
     heard_at: float = 0.0  # when a server last said anything, 0 = not by this clock
+    lacks: str = ""  # how servers said that there are no records: nxdomain, nodata
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -93,7 +94,9 @@ def next_state(
         return replace(again, heard_at=now if has_news else held.heard_at)
     ttls = [_bounded(answer, bounds) for answer in answers if answer.records]
     ttls = ttls or [_bounded(answer, bounds) for answer in said_none]
-    return Held(parts, refresh_at=now + min(ttls) * (0.9 + jitter / 10), heard_at=now)
+    lacks = said_none[0].outcome if said_none and not has_records else ""
+    due = now + min(ttls) * (0.9 + jitter / 10)
+    return Held(parts, refresh_at=due, heard_at=now, lacks=lacks)
 
 
 def latest(own: Held, other: Held) -> Held:

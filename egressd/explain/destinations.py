@@ -23,7 +23,7 @@ from egressd.explain.policy import policy_sections
 from egressd.explain.question import Node
 from egressd.explain.sources import by
 from egressd.proxy.cluster_by_name import needs_name, spec_by_name
-from egressd.proxy.forward import no_endpoint
+from egressd.proxy.reply import no_endpoint
 from egressd.registry.join import is_part_of
 from egressd.registry.lookup import candidates
 from egressd.registry.records import Record
@@ -88,6 +88,7 @@ def _filled(
     cluster = node.clusters.get(line.cluster) if node.clusters is not None else None
     notes = list(_notes(node, aim, spec, sources))
     specs, failure = list(spec.endpoints), ""
+    trouble = cluster.name_trouble if cluster is not None else ""
     if spec.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN):
         if cluster is None and host_names(spec):
             notes.insert(0, "names are resolved when they are used")
@@ -96,6 +97,8 @@ def _filled(
             specs = without_denied(answered)
             failure = DENIED if answered and not specs else ""
     endpoints = shown_endpoints(specs, cluster)
+    if trouble and endpoints:
+        notes.append(trouble)
     levels = balanced(spec, endpoints)
     problem = None
     if failure:
@@ -107,7 +110,7 @@ def _filled(
             cluster.failure,
         )
     elif not any(level.ready for level in levels):
-        problem = _unusable(503, ResponseFlag.UH, no_endpoint(spec.key, len(endpoints)))
+        problem = _unusable(503, ResponseFlag.UH, no_endpoint(spec.key, len(endpoints), trouble))
     elif unusable := _tls_fault(spec, aim):
         if node.clusters is not None:
             problem = _unusable(503, ResponseFlag.UF, unusable)

@@ -25,7 +25,7 @@ from egressd.node.registry_state import RegistryState
 from egressd.node.shown import shown_bootstrap
 from egressd.node.status import ChildState, ChildStatus, SupervisorStatus, read_status
 from egressd.registry.lookup import candidates
-from egressd.registry.records import Record, SourceState
+from egressd.registry.records import Record, SourceState, never_answered
 from egressd.telemetry.exposition import EjectedEndpoint, NodeMetrics, SourceMetrics, render
 
 
@@ -62,6 +62,8 @@ class NodeAdmin:
         """Ready: the registry is loaded and the supervisor saw every worker serve."""
         if not self._registry.is_loaded:
             return False, "the registry has not heard of its sources yet"
+        if missing := self._registry.unanswered:
+            return False, "; ".join(f"source {s.name} {never_answered(s.error)}" for s in missing)
         status = self._supervisor()
         if status is None:
             return False, "the supervisor has not said anything yet"
@@ -119,6 +121,7 @@ class NodeAdmin:
     async def status(self) -> StatusView:
         """The node at a glance."""
         supervisor = self._supervisor()
+        is_ready, why = self.is_ready()
         now = time()
         sources = tuple(
             SourceView(
@@ -132,6 +135,8 @@ class NodeAdmin:
                 tuple(str(problem) for problem in s.problems),
                 s.held.describe(trio.current_time()) if s.held is not None else "",
                 s.progress,
+                s.is_required,
+                s.has_answered,
             )
             for s in self._registry.sources()
         )
@@ -160,6 +165,7 @@ class NodeAdmin:
             problems=tuple(str(problem) for problem in self._registry.problems),
             upgrade_error=supervisor.upgrade_error if supervisor else "",
             upgrade_failed_at=supervisor.upgrade_failed_at if supervisor else 0.0,
+            not_ready="" if is_ready else why,
         )
 
     def records(self, host: str) -> Sequence[Record]:

@@ -141,6 +141,7 @@ class AdapterConfig(Message, frozen=True):
     type: str
     name: str = ""  # the source's name in the registry; "" = the type
     endpoints: EndpointsMode = EndpointsMode.replace
+    required: bool = True  # the node is not ready before it has answered once
     mass_loss: SourceMassLoss = SourceMassLoss()
     options: Options = AdapterOptions()
 

@@ -62,6 +62,7 @@ class Publisher:
         )
         self._changed = trio.Event()
         self._hold_changed = trio.Event()
+        self._standing: tuple[tuple[str, bool], ...] = ()  # of the sources, as written down
         self._before: dict[str, SourceState] = {}  # how the sources stood with an earlier process
         self._unsettled: set[str] = set()  # sources whose last word is not published yet,
         self._settling: set[str] = set()  # or just now
@@ -72,6 +73,8 @@ class Publisher:
         self._merger = await trio.to_thread.run_sync(self._loaded, time() - trio.current_time())
         self._state.version = self._store.version()
         for source in self._rules:
+            before = self._before.get(source, SourceState())
+            self._state.status(source).answered_before = before.synced_at > 0
             self._note(source, self._merger.hold(source))
 
     def _loaded(self, epoch: float) -> Merger:
@@ -123,6 +126,10 @@ class Publisher:
     def heard(self) -> None:
         """A source said something, good or bad (the sink's call)."""
         self._changed.set()
+        standing = tuple((s.error, s.has_answered) for s in self._state.sources())
+        if standing != self._standing:
+            self._standing = standing
+            self._hold_changed.set()  # workers and commands read it in the store
 
     def touch(self) -> None:
         """Publish soon."""

@@ -40,6 +40,11 @@ class RegistryState:
         return all(source.is_synced or source.error for source in self._statuses.values())
 
     @property
+    def unanswered(self) -> list[SourceStatus]:
+        """The required sources that have never said anything to this node, now or in an earlier run."""
+        return [s for s in self._statuses.values() if s.is_required and not s.has_answered]
+
+    @property
     def problems(self) -> tuple[Problem, ...]:
         """Current problems of all sources' resources, and conflicts between them."""
         found = [problem for status in self._statuses.values() for problem in status.problems]

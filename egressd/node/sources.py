@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from time import time
+from time import monotonic, time
 
 import structlog
 import trio
@@ -24,6 +24,7 @@ from egressd.registry.adapter import (
 )
 from egressd.registry.admission import Admission
 from egressd.registry.records import Hold, Record, Snapshot
+from egressd.telemetry.episode import Episode, Told
 
 _FIRST_RETRY_S = 0.5
 _MAX_RETRY_S = 30.0
@@ -54,11 +55,18 @@ class SourceStatus:
     )
     held: Hold | None = None  # a loss that is not believed yet
     holds: int = 0  # how often there was one
+    is_required: bool = True  # the node is not ready before it has answered
+    answered_before: bool = False  # while an earlier process ran: what it said then is in force
 
     @property
     def is_synced(self) -> bool:
         """Whether it has said anything since the registry process started."""
         return self.synced_at > 0
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether it has ever said anything to this node."""
+        return self.is_synced or self.answered_before
 
     def age_s(self, now: float) -> float:
         """Seconds since it was last heard of; -1 = not yet."""
@@ -75,6 +83,7 @@ class SourceSink:
         on_word: Callable[[], None],
         known: Callable[[str], tuple[Record, ...]],
         overruled: Callable[[str], tuple[Problem, ...] | None],
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.status = status
         self._known = known
@@ -83,7 +92,10 @@ class SourceSink:
         self._told: tuple[Problem, ...] = ()  # by the adapter
         self._on_snapshot = on_snapshot
         self._progress_logged_at = time()  # a quick first sync is not worth a line
+        self._progress_logged = (0, 0)
         self._on_word = on_word  # anything was heard, good or bad
+        self._clock = clock
+        self._failure = Episode()
 
     def publish(self, snapshot: Snapshot) -> bool:
         foreign = next((r for r in snapshot.records if r.source != self.status.name), None)
@@ -95,10 +107,10 @@ class SourceSink:
         if self.status.progress is not None:
             log.info("first sync done", source=self.status.name, records=len(snapshot.records))
             self.status.progress = None
-        if snapshot.is_failing:
-            self.status.synced_at = time()
-        else:
+        if not snapshot.is_failing:
             self.in_sync()
+        elif snapshot.records:
+            self.status.synced_at = time()
         self.status.source_version = snapshot.source_version
         before = self._admission.problems
         snapshot = self._admission.admit(snapshot)
@@ -109,13 +121,21 @@ class SourceSink:
     def progress(self, done: int, total: int) -> None:
         self.status.progress = (done, total)
         now = time()
-        if now - self._progress_logged_at >= _PROGRESS_LOG_S:
-            self._progress_logged_at = now
+        is_news = self._progress_logged != (done, total)
+        if is_news and now - self._progress_logged_at >= _PROGRESS_LOG_S:
+            self._progress_logged_at, self._progress_logged = now, (done, total)
             log.info("first sync", source=self.status.name, done=done, total=total or "unknown")
 
     def in_sync(self) -> None:
-        if self.status.error:
-            log.info("source recovered", source=self.status.name)
+        now = self._clock()
+        failed_s, failures = self._failure.lasted_s(now), self._failure.count
+        if self._failure.well(now) is Told.NEWS:
+            log.info(
+                "source recovered",
+                source=self.status.name,
+                after_s=round(failed_s, 1),
+                failures=failures,
+            )
         self.status.error = ""
         self.status.synced_at = time()
         self._on_word()
@@ -123,9 +143,15 @@ class SourceSink:
     def failed(self, reason: str) -> None:
         reason = redact(escaped(reason))  # may quote what a server said
         self.status.errors += 1
-        if reason != self.status.error:
+        stands = "its last answer stands" if self.status.has_answered else "it has never answered"
+        told = self._failure.failed(reason, self._clock())
+        if told is Told.NEWS:
+            log.warning(f"source failed, {stands}", source=self.status.name, reason=reason)
+        elif told is Told.TURNS:
             log.warning(
-                "source failed, its last answer stands", source=self.status.name, reason=reason
+                f"source fails and recovers again and again, {stands}",
+                source=self.status.name,
+                reason=reason,
             )
         self.status.error = reason
         self._on_word()
@@ -221,4 +247,7 @@ def _reason(error: BaseException) -> str:
 
 def statuses(sources: Sequence[AdapterConfig]) -> dict[str, SourceStatus]:
     """A fresh status for each configured source, by name."""
-    return {config.source: SourceStatus(config.source, config.type) for config in sources}
+    return {
+        config.source: SourceStatus(config.source, config.type, is_required=config.required)
+        for config in sources
+    }

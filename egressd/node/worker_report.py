@@ -70,6 +70,7 @@ class WorkerReport:
                     spec.service_entries,
                     runtime.failure,
                     tuple(EndpointView(*health) for health in runtime.cluster.health(now)),
+                    runtime.name_trouble,
                 )
             )
         return msgspec.msgpack.encode(reports)

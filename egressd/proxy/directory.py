@@ -49,6 +49,8 @@ class Names(Protocol):
 
     def unwatch(self, name: str, on_change: Callable[[], None]) -> None: ...
 
+    def trouble(self, name: str) -> str: ...
+
     async def first(self, name: str) -> None: ...
 
 
@@ -68,6 +70,7 @@ class ClusterRuntime:
 
     __slots__ = (
         "_on_names",
+        "_trouble_of",
         "cluster",
         "failure",
         "failure_status",
@@ -108,6 +111,7 @@ class ClusterRuntime:
         self.names: tuple[str, ...] = ()
         self.resolved = True
         self._on_names: Callable[[], None] | None = None
+        self._trouble_of: Callable[[str], str] = str
 
     @property
     def is_busy(self) -> bool:
@@ -132,6 +136,7 @@ class ClusterRuntime:
             self.resolved = True
             return
         self.names = host_names(spec)
+        self._trouble_of = names.trouble
 
         def resolve() -> None:
             answered = resolved_endpoints(spec, names.addresses)
@@ -146,6 +151,11 @@ class ClusterRuntime:
         for name in self.names:
             names.watch(name, resolve)
         resolve()
+
+    @property
+    def name_trouble(self) -> str:
+        """Why a name of the cluster does not resolve, or lives on its last answer; "" = all do."""
+        return next((said for said in map(self._trouble_of, self.names) if said), "")
 
     def stop_following(self, names: Names) -> None:
         if self._on_names is not None:

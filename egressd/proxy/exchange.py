@@ -18,6 +18,7 @@ from egressd.proxy.http1.request import RequestHead, read_target, settle_upgrade
 from egressd.proxy.reply import ClientGone, LocalReply, as_grpc, is_grpc, render_reply
 from egressd.proxy.scope import HostEntry, Name, Scope
 from egressd.proxy.tunnel import connect_tunnel
+from egressd.registry.view import awaited
 from egressd.routing.match import choose_destination, redirect_location
 from egressd.routing.request import BETWEEN_VALUES, Request
 from egressd.routing.table import ClusterKey, Cors, Fault, Match, Route, RouteTable, WeightedCluster
@@ -174,7 +175,8 @@ def unknown_refusal(scope: Scope, name: Name) -> LocalReply | None:
         why = name.reason or "no ServiceEntry or VirtualService names this host"
         return LocalReply(
             502,
-            f"{host}: {why} (outboundTrafficPolicy REGISTRY_ONLY)",
+            f"{host}: {why} (outboundTrafficPolicy REGISTRY_ONLY)"
+            f"{'' if name.reason else awaited(scope.view)}",
             flag=ResponseFlag.NR,
             details="route_not_found",
         )

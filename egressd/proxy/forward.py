@@ -14,13 +14,12 @@ from egressd.proxy.header_values import with_values
 from egressd.proxy.heads import upstream_head
 from egressd.proxy.http1.response import ResponseHead
 from egressd.proxy.mirror import send_mirrors
-from egressd.proxy.reply import LocalReply
+from egressd.proxy.reply import LocalReply, no_endpoint
 from egressd.proxy.respond import respond
 from egressd.proxy.retry import Failure, backoff_s, retries_failure, retries_response
 from egressd.proxy.tunnel import tunnel
-from egressd.routing.table import ClusterKey
 from egressd.telemetry.flags import ResponseFlag
-from egressd.upstream.cluster import Cluster, Endpoint, Outcome
+from egressd.upstream.cluster import Endpoint, Outcome
 from egressd.upstream.lease import Lease
 from egressd.upstream.pool import Overflow, StillWaiting
 
@@ -175,10 +174,11 @@ async def _back_off(x: Exchange, tried: tuple[Endpoint, ...], retries: int) -> t
     return tried if x.route.retry.ignore_previous_hosts else ()
 
 
-def _no_healthy_upstream(cluster: Cluster) -> LocalReply:
+def _no_healthy_upstream(runtime: ClusterRuntime) -> LocalReply:
+    total = len(runtime.cluster.endpoints)
     return LocalReply(
         503,
-        f"no healthy upstream: {no_endpoint(cluster.spec.key, len(cluster.endpoints))}",
+        f"no healthy upstream: {no_endpoint(runtime.key, total, runtime.name_trouble)}",
         flag=ResponseFlag.UH,
         details="no_healthy_upstream",
     )
@@ -194,7 +194,7 @@ async def _one_try(x: Exchange, head: bytes, tried: tuple[Endpoint, ...]) -> Att
     remote = bool(tried) and route.retry is not None and route.retry.remote_localities
     x.endpoint = cluster.pick(now, x.context.rng, tried, key, remote)
     if x.endpoint is None:
-        raise _no_healthy_upstream(cluster)
+        raise _no_healthy_upstream(runtime)
     x.attempts += 1
     lease.begin_attempt(x.endpoint)
     per_try = route.retry.per_try_timeout_s if route.retry is not None else None
@@ -291,8 +291,3 @@ def _failed(x: Exchange, failed: AttemptFailed, retries: int, *, overflow: bool)
         flags = (failed.flag, ResponseFlag.UO)
     details = f"upstream_reset_before_response_started{{{failed.flag}}}"
     return LocalReply(failed.status, failed.reason, flag=flags, details=details)
-
-
-def no_endpoint(key: ClusterKey, total: int) -> str:
-    """Why none of a cluster's endpoints may be chosen."""
-    return f"{key} has no endpoints" if not total else f"all {total} endpoints of {key} are ejected"

@@ -13,6 +13,7 @@ from egressd.proxy.reply import LocalReply
 from egressd.proxy.scope import Scope
 from egressd.registry.addresses import host_of_address, hosts_of_port
 from egressd.registry.lookup import carries_http, choose_port
+from egressd.registry.view import awaited
 from egressd.routing.client import LeftOut
 from egressd.routing.l4 import (
     Connection,
@@ -153,7 +154,9 @@ def _check_free_connect(scope: Scope, host: str, port: int, connect_ports: Colle
     """Whether a tunnel to a name that nothing claims may open."""
     if not scope.allow_any:
         raise _refused(
-            502, f"{host}: no ServiceEntry names this host (outboundTrafficPolicy REGISTRY_ONLY)"
+            502,
+            f"{host}: no ServiceEntry names this host (outboundTrafficPolicy REGISTRY_ONLY)"
+            f"{awaited(scope.view)}",
         )
     if port not in connect_ports:
         raise LocalReply(
@@ -194,7 +197,7 @@ def _target(
         return L4Target(host, key=scope.cluster_of(host, service, port))
     name = connection.destination or host
     if not scope.allow_any or not name:
-        raise _no_route(f"{name or 'this connection'} (REGISTRY_ONLY)")
+        raise _no_route(f"{name or 'this connection'} (REGISTRY_ONLY){awaited(scope.view)}")
     return L4Target(name)
 
 

@@ -6,6 +6,7 @@ import re
 from http import HTTPStatus
 from urllib.parse import quote
 
+from egressd.routing.table import ClusterKey
 from egressd.telemetry.flags import ResponseFlag, join_flags
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -113,3 +114,10 @@ def connection_line(minor: int, keep_alive: bool) -> bytes:
 def reason_phrase(status: int) -> bytes:
     """The standard phrase of a status, b"" for none."""
     return _REASONS.get(status, b"")
+
+
+def no_endpoint(key: ClusterKey, total: int, trouble: str = "") -> str:
+    """Why none of a cluster's endpoints may be chosen; `trouble` is that of its names."""
+    if total:
+        return f"all {total} endpoints of {key} are ejected"
+    return f"{key} has no endpoints{trouble and ': '}{trouble}"

@@ -19,7 +19,7 @@ from egressd.proxy.http1.request import read_connect
 from egressd.proxy.l4_target import L4Target, choose_cluster, connect_target
 from egressd.proxy.post_tunnel import start_bodies
 from egressd.proxy.relay import relay_both
-from egressd.proxy.reply import ClientGone, LocalReply
+from egressd.proxy.reply import ClientGone, LocalReply, no_endpoint
 from egressd.routing.l4 import Connection
 from egressd.telemetry.flags import ResponseFlag
 from egressd.upstream.cluster import Outcome
@@ -174,7 +174,8 @@ async def connect_endpoint(
     if failure is None:
         raise LocalReply(
             503,
-            "no healthy upstream",
+            f"no healthy upstream: "
+            f"{no_endpoint(runtime.key, len(runtime.cluster.endpoints), runtime.name_trouble)}",
             flag=ResponseFlag.UH,
             details="no_healthy_upstream",
         )

@@ -6,7 +6,7 @@ The most specific host wins as a whole: exact, then the longest wildcard, then `
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -51,6 +51,9 @@ class RecordingView:
 
     def records(self, kind: Kind) -> tuple[Record, ...]:
         return self._view.records(kind)
+
+    def unanswered(self) -> Mapping[str, str]:
+        return self._view.unanswered()
 
 
 def host_key(host: str) -> str:

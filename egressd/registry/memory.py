@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from egressd.api.age import creation_order
 from egressd.api.resource import Kind
@@ -13,7 +14,13 @@ from egressd.registry.records import Record
 class MemoryView:
     """A `RegistryView` over records that do not change."""
 
-    def __init__(self, records: Iterable[Record], version: int = 1) -> None:
+    def __init__(
+        self,
+        records: Iterable[Record],
+        version: int = 1,
+        unanswered: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._unanswered = unanswered
         self._version = version
         self._records: dict[Kind, list[Record]] = {kind: [] for kind in Kind}
         self._claims: dict[tuple[Kind, str], list[Record]] = {}
@@ -38,3 +45,6 @@ class MemoryView:
 
     def records(self, kind: Kind) -> tuple[Record, ...]:
         return tuple(sorted(self._records[kind], key=lambda record: record.resource.ref))
+
+    def unanswered(self) -> Mapping[str, str]:
+        return self._unanswered

@@ -102,3 +102,8 @@ class SourceState(msgspec.Struct, frozen=True):
     error: str = ""
     hold: Hold | None = None
     retained: frozenset[str] = frozenset()
+
+
+def never_answered(error: str) -> str:
+    """What is said of a source that has never answered; `error` is why, "" = not known yet."""
+    return f"has never answered: {error}" if error else "has not answered yet"

@@ -8,7 +8,7 @@ there is none, these see all that the Sidecar names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -142,6 +142,9 @@ class SidecarView:
         if kind not in (Kind.SERVICE_ENTRY, Kind.VIRTUAL_SERVICE):
             return found
         return tuple(record for record in found if self._sees(record.resource, ""))
+
+    def unanswered(self) -> Mapping[str, str]:
+        return self._view.unanswered()
 
     def _sees(self, resource: Resource, key: str) -> bool:
         spec = resource.spec

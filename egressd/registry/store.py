@@ -37,7 +37,7 @@ _NAMES = (b"records", b"claims", b"changes", b"meta")
 _VERSION = b"version"
 _LAYOUT = b"layout"
 _FORMAT = "3"  # of one source the older first
-_SOURCE = b"source\0"
+_SOURCE, _UNANSWERED = b"source\0", b"unanswered"
 _KEY_BYTES = 500
 
 
@@ -226,6 +226,12 @@ class StoreReader:
                     found[key.removeprefix(_SOURCE).decode()] = _decode_state(data)
         return found
 
+    def unanswered(self) -> dict[str, str]:
+        """Sources that have never said anything, with why; as of the last `note_sources`."""
+        with self._env.begin() as txn:
+            found = txn.get(_UNANSWERED, db=self._meta)
+        return msgspec.msgpack.decode(found, type=dict[str, str]) if found else {}
+
     def changes_since(self, version: int) -> Changes | None:
         """The host keys changed after `version`; None when the log does not reach back so far."""
         with self._env.begin() as txn:
@@ -339,6 +345,8 @@ class StoreWriter(StoreReader):
                 txn.delete(key, db=self._meta)
             for name, state in states.items():
                 txn.put(_SOURCE + name.encode(), _encode(state), db=self._meta)
+            silent = {name: state.error for name, state in states.items() if not state.synced_at}
+            txn.put(_UNANSWERED, _encode(silent), db=self._meta)
 
     def publish(self, changes: ChangeSet, ranks: dict[str, int], at: float) -> int:
         """Write one change set in one transaction; returns the new version. Blocks for a disk sync.

@@ -6,10 +6,14 @@ lower-cased, without a trailing dot. Climbing from a name to its wildcards is in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from egressd.api.resource import Kind
-from egressd.registry.records import Record
+from egressd.registry.records import Record, never_answered
+
+_SHOWN = 2
+"""Sources whose reason is in a message; of more it has the names."""
 
 
 class RegistryView(Protocol):
@@ -24,3 +28,15 @@ class RegistryView(Protocol):
 
     def records(self, kind: Kind) -> tuple[Record, ...]:
         """All records of a kind, ordered by ref. For tables and gateways, not for requests."""
+
+    def unanswered(self) -> Mapping[str, str]:
+        """The node's sources that have never said anything, each with why ("" = not known yet)."""
+
+
+def awaited(view: RegistryView) -> str:
+    """What a message about something that is not in the registry goes on with: "" where all sources have
+    answered, else which have not, and why."""
+    silent = list(view.unanswered().items())
+    said = "".join(f"; source {name} {never_answered(error)}" for name, error in silent[:_SHOWN])
+    more = ", ".join(name for name, _ in silent[_SHOWN:])
+    return f"{said}; nor have {more}" if more else said

@@ -6,6 +6,8 @@ the namespace of the VirtualService that names them, whoever the client is (`egr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from egressd.api.export import is_exported
 from egressd.api.resource import Kind
 from egressd.registry.claims import is_delegate_key
@@ -39,6 +41,9 @@ class VisibleView:
     def records(self, kind: Kind) -> tuple[Record, ...]:
         found = self.inner.records(kind)
         return tuple(r for r in found if is_exported(r.resource, self._namespace))
+
+    def unanswered(self) -> Mapping[str, str]:
+        return self._view.unanswered()
 
     def _is_foreign(self, record: Record) -> bool:
         return record.resource.metadata.namespace != self._namespace

@@ -11,11 +11,15 @@ from itertools import chain, zip_longest
 
 from egressd.api.names import is_ip
 from egressd.api.service_entry import Resolution
+from egressd.dns.answer import NO_DATA, NO_NAME
 from egressd.dns.watch import Question, Watch
 from egressd.upstream.spec import ClusterSpec, EndpointSpec
 
 FAMILIES = {"ALL": ("A", "AAAA"), "V4_ONLY": ("A",), "V6_ONLY": ("AAAA",)}
 """Envoy `DnsLookupFamily` to types of record."""
+
+
+_LACKS = {NO_NAME: "no such name (NXDOMAIN)", NO_DATA: "it has no addresses (NODATA)"}
 
 
 class HostNames:
@@ -29,6 +33,17 @@ class HostNames:
         """The addresses in force; None before the first answer (() after a first one without any)."""
         held = self._watch.held(Question(name, self._kinds))
         return None if held is None or not held.is_asked else alternate(held.records)
+
+    def trouble(self, name: str) -> str:
+        """Why a watched name has no addresses, or why those of before stand; "" = all is well."""
+        held = self._watch.held(Question(name, self._kinds))
+        if held is None or not (held.error or held.is_asked):
+            return ""
+        if not held.error and held.records:
+            return ""
+        said = held.error or _LACKS.get(held.lacks, "no addresses")
+        stands = "; its last addresses stand" if held.records else ""
+        return f"{name} does not resolve: {said}{stands}"
 
     def watch(self, name: str, on_change: Callable[[], None]) -> None:
         """Keep a name resolved; `on_change` is called after each change."""

@@ -186,4 +186,4 @@ def test_the_origin_of_a_record_is_its_host() -> None:
     known = look(PLAIN, {Question("api.internal", V4): good("10.0.0.1")})
     assert isinstance(known.record, Record)
     assert (known.record.origin, known.record.source) == ("api.internal", "dns")
-    assert known.record.resource.place.file == "dns:api.internal?type=A"
+    assert known.record.resource.place.file == "dns:api.internal A"

@@ -112,6 +112,7 @@ def test_a_failure_in_between_starts_the_wait_anew() -> None:
 def test_a_name_without_records_from_the_start_is_known_to_have_none() -> None:
     held = state(NEW, NONE, NONE)
     assert (held.is_answered, held.records, held.error) == (True, (), "")
+    assert held.lacks == NONE.outcome
 
 
 def test_a_first_failure_is_asked_again_soon_and_is_no_answer() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 import pytest
 import structlog
@@ -15,6 +17,8 @@ from egressd.registry.adapter import Sink
 from egressd.registry.records import Snapshot
 from tests.registry.test_merge import service, snapshot
 
+CLOCK = [0.0]
+
 
 def sink(taken: list[Snapshot] | None = None) -> SourceSink:
     def take(source: str, snapshot: Snapshot) -> bool:
@@ -22,7 +26,12 @@ def sink(taken: list[Snapshot] | None = None) -> SourceSink:
         return True
 
     return SourceSink(
-        SourceStatus("one", "t"), take, lambda: None, lambda source: (), lambda source: ()
+        SourceStatus("one", "t"),
+        take,
+        lambda: None,
+        lambda source: (),
+        lambda source: (),
+        lambda: CLOCK[0],
     )
 
 
@@ -117,3 +126,70 @@ def test_what_no_source_may_state_is_left_out_and_told() -> None:
     told.publish(good)
     assert taken[-1] is good
     assert told.status.problems == ()
+
+
+def logged(
+    told: SourceSink, words: Iterable[str | Snapshot | None], step_s: float = 0.3
+) -> list[str]:
+    """The events of a log in which a source says these words: a reason, a snapshot, None for in sync."""
+    with structlog.testing.capture_logs() as lines:
+        for word in words:
+            CLOCK[0] += step_s
+            if word is None:
+                told.in_sync()
+            elif isinstance(word, str):
+                told.failed(word)
+            else:
+                told.publish(word)
+    return [line["event"] for line in lines]
+
+
+def test_a_source_that_is_asked_many_questions_fails_in_one_line_and_recovers_in_another() -> None:
+    told = sink()
+    paths = ("catalog/services", "health/state/critical", "health/state/warning")
+    reasons = [f"http://c:8500/v1/{paths[n % 3]}: Connection refused" for n in range(54)]
+    assert logged(told, reasons) == ["source failed, it has never answered"]
+    assert told.status.errors == 54
+    assert logged(told, [snapshot("one", service("a")), None, None]) == ["source recovered"]
+    assert logged(told, reasons) == ["source failed, its last answer stands"]
+    assert logged(told, ["http://c:8500/v1/catalog/services: 403 no"]) == [
+        "source failed, its last answer stands"
+    ]
+
+
+def test_a_source_that_flaps_is_a_few_lines() -> None:
+    words = ["refused", None] * 100
+    assert len(logged(sink(), words)) <= 8
+
+
+def test_what_says_nothing_but_that_all_fails_is_no_answer() -> None:
+    told = sink()
+    told.publish(Snapshot(records=(), failed_origins=frozenset("a"), is_failing=True))
+    assert not told.status.has_answered
+    told.failed("no server")
+    told.publish(Snapshot(records=snapshot("one", service("a")).records, is_failing=True))
+    assert told.status.has_answered
+    assert told.status.error == "no server"
+
+
+def test_an_answer_to_an_earlier_process_is_one() -> None:
+    told = sink()
+    told.status.answered_before = True
+    assert told.status.has_answered
+    assert not told.status.is_synced
+    assert logged(told, ["refused"]) == ["source failed, its last answer stands"]
+
+
+def test_a_first_sync_that_gets_nowhere_is_not_told_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(sources, "time", lambda: clock[0])
+    told = sink()
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(20):
+            clock[0] += 3.0
+            told.progress(0, 0)
+        clock[0] += 3.0
+        told.progress(1, 2)
+    assert [(line["done"], line["total"]) for line in lines] == [(1, 2)]

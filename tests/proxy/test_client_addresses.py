@@ -45,6 +45,9 @@ class Answers:
     def unwatch(self, name: str, on_change: Callable[[], None]) -> None:
         self._watchers[name].remove(on_change)
 
+    def trouble(self, name: str) -> str:
+        return ""
+
     async def first(self, name: str) -> None:
         raise NotImplementedError
 

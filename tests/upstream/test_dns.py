@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
 from egressd.api.service_entry import Resolution
+from egressd.dns.held import Held, Part
+from egressd.dns.watch import Question, Watch
 from egressd.routing.table import ClusterKey
 from egressd.upstream.address_policy import AddressPolicy, network_of
-from egressd.upstream.dns import alternate, host_names, resolved_endpoints, without_denied
+from egressd.upstream.dns import (
+    HostNames,
+    alternate,
+    host_names,
+    resolved_endpoints,
+    without_denied,
+)
 from egressd.upstream.spec import ClusterSpec, EndpointSpec
 
 NAMED = EndpointSpec("api.test", 80, weight=3, labels=(("version", "v1"),))
@@ -89,3 +98,37 @@ def test_what_an_operator_wrote_is_left_as_it_is() -> None:
     found = resolved_endpoints(spec(Resolution.DNS, NAMED, literal), {"api.test": ("::1",)}.get)
     assert without_denied(found) == found
     assert without_denied([replace(literal, policy=LOOPBACK)]) == []
+
+
+class Asked:
+    """A watch that holds one thing of every question."""
+
+    def __init__(self, held: Held | None) -> None:
+        self._held = held
+
+    def held(self, question: Question) -> Held | None:
+        return self._held
+
+
+NONE, SOME = Part((), 10.0), Part(("10.0.0.1",), 10.0)
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (None, ""),
+        (Held((None, None)), ""),
+        (Held((SOME, NONE)), ""),
+        (Held((NONE, NONE), lacks="nxdomain"), "no such name (NXDOMAIN)"),
+        (Held((NONE, NONE), lacks="nodata"), "it has no addresses (NODATA)"),
+        (Held((NONE, NONE)), "no addresses"),
+        (Held((None, None), failures=1, error="SERVFAIL from d:53"), "SERVFAIL from d:53"),
+        (
+            Held((SOME, None), failures=3, error="no answer from d:53 within 4 s"),
+            "no answer from d:53 within 4 s; its last addresses stand",
+        ),
+    ],
+)
+def test_why_a_name_does_not_resolve(held: Held | None, said: str) -> None:
+    names = HostNames(cast(Watch, Asked(held)))
+    assert names.trouble("a.test") == (f"a.test does not resolve: {said}" if said else "")

@@ -137,6 +137,9 @@ class ChangingView:
     def records(self, kind: Kind) -> tuple[Record, ...]:
         return self.now.records(kind)
 
+    def unanswered(self) -> Mapping[str, str]:
+        return self.now.unanswered()
+
 
 class FixedNames:
     """Names that resolve at once, or never to anything."""
@@ -152,6 +155,10 @@ class FixedNames:
 
     def unwatch(self, name: str, on_change: object) -> None:
         """Nothing was kept."""
+
+    def trouble(self, name: str) -> str:
+        """Whatever has no address is no name."""
+        return "" if self._addresses.get(name) else f"{name} does not resolve: no such name"
 
     async def first(self, name: str) -> None:
         """Known already."""
