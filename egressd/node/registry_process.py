@@ -22,6 +22,7 @@ from egressd.node.inherited import Inherited
 from egressd.node.publisher import Publisher
 from egressd.node.registry_state import RegistryState
 from egressd.node.sources import SourceSink, configured_sources, run_source
+from egressd.node.tls_files_watch import watch_tls_files
 from egressd.registry.store import StoreWriter
 
 log = structlog.get_logger("egressd.registry")
@@ -45,6 +46,7 @@ async def serve_registry(bootstrap: Bootstrap, inherited: Inherited, store_path:
                     nursery.start_soon(serve_admin, admin, inherited.admin)
                 nursery.start_soon(_run_sources, publisher, state, sources, bootstrap)
                 nursery.start_soon(log_file_modes, state, bootstrap)
+                nursery.start_soon(watch_tls_files, state, bootstrap)
                 async for _ in signals:
                     nursery.cancel_scope.cancel()
     finally:

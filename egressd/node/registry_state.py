@@ -20,6 +20,7 @@ class RegistryState:
         self.write_error = ""  # why the store cannot be written now
         self._statuses = statuses(sources)
         self.conflicts: tuple[Problem, ...] = ()
+        self.file_problems: tuple[Problem, ...] = ()  # of the TLS settings of what is in force
 
     def sources(self) -> list[SourceStatus]:
         """Every configured source, in order of precedence."""
@@ -46,6 +47,6 @@ class RegistryState:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Current problems of all sources' resources, and conflicts between them."""
+        """Current problems of all sources' resources, of files that they name, and conflicts."""
         found = [problem for status in self._statuses.values() for problem in status.problems]
-        return (*found, *self.conflicts)
+        return (*found, *self.file_problems, *self.conflicts)

@@ -15,6 +15,7 @@ from egressd.api.grammar import escaped
 from egressd.api.resource import Problem
 from egressd.api.secret import RedactedError, redact, shown
 from egressd.node.bootstrap_model import FILES_ADAPTER, AdapterConfig, Bootstrap
+from egressd.node.standing import with_standing
 from egressd.registry.adapter import (
     ENTRY_POINT_GROUP,
     Adapter,
@@ -164,7 +165,7 @@ class SourceSink:
         self._note_problems()
 
     def _note_problems(self) -> None:
-        problems = (*self._told, *self._admission.problems)
+        problems = with_standing((*self._told, *self._admission.problems), self.known)
         known = set(self.status.problems)
         new = [problem for problem in problems if problem not in known]
         for problem in new[:_LOGGED_PROBLEMS]:

@@ -2,8 +2,8 @@
 
 A source that is away is asked again several times a second, by several questions, and each gives a
 reason of its own words. People want one line when it fails, one for each further cause, and one when it
-is well. What fails and recovers again and again is told of once, until it has been one or the other
-for a minute. Pure: seconds of any clock are passed in.
+is well. What fails and recovers again and again for the same cause is told of three times and once more
+to say so, until it has been one or the other for a minute. Pure: seconds of any clock are passed in.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import re
 
 CALM_S = 60.0
 """Within this after its end, a failure is the one before; so long must a state last to be told again."""
-_MOST_TURNS = 3  # begins within that time that are told of
+_MOST_TURNS = 3  # begins of one cause within that time that are told of
 _MOST_CAUSES = 8  # of one episode
+_MOST_KNOWN = 100  # causes whose begins are counted
 
 _PATH = re.compile(r"([a-z][a-z0-9+.-]*://[^/\s;]+)/[^\s;]*", re.IGNORECASE)
 _NUMBER = re.compile(
@@ -41,54 +42,59 @@ def causes_of(reason: str) -> frozenset[str]:
 class Episode:
     """One thing that may fail."""
 
-    __slots__ = ("_begun", "_changed_at", "_is_muted", "_told", "count", "is_failing")
+    __slots__ = ("_begins", "_changed_at", "_is_quiet", "_owes_end", "_told", "count", "is_failing")
 
     def __init__(self) -> None:
-        self._begun: list[float] = []  # when it began, of late
+        self._begins: dict[str, list[float]] = {}  # when each cause began, of late
+        self._told: set[str] = set()  # causes of this episode
         self._changed_at = -CALM_S
-        self._told: set[str] = set()
-        self._is_muted = False
+        self._is_quiet = False  # nothing was said of this episode: it is one of many
+        self._owes_end = False  # such an episode is over, which was not said
         self.is_failing = False
         self.count = 0  # failures since it began
 
     def failed(self, reason: str, now: float) -> Told:
         """It failed (again), for this reason."""
-        causes = causes_of(reason)
-        if not self.is_failing:
-            if now - self._changed_at >= CALM_S:
-                self._told.clear()
-                self._begun.clear()
-                self._is_muted = False
+        is_begin = not self.is_failing
+        if is_begin:
             self.is_failing, self.count, self._changed_at = True, 0, now
-            self._begun = [at for at in (*self._begun, now) if now - at < CALM_S]
-            if self._is_muted or len(self._begun) > _MOST_TURNS:
-                self.count += 1
-                was_muted, self._is_muted = self._is_muted, True
-                self._told |= causes
-                return Told.NOTHING if was_muted else Told.TURNS
-            self._told = set()
+            self._told.clear()
+            self._is_quiet = self._owes_end
         self.count += 1
-        if self._is_muted:
-            if now - self._changed_at < CALM_S:
-                return Told.NOTHING
-            self._is_muted = False
-            self._told = set(causes)
+        new = causes_of(reason) - self._told
+        fresh = [cause for cause in new if self._begin(cause, now)]
+        if fresh and len(self._told) < _MOST_CAUSES:
+            self._told |= new
+            self._is_quiet = self._owes_end = False
             return Told.NEWS
-        if causes <= self._told or len(self._told) >= _MOST_CAUSES:
-            return Told.NOTHING
-        self._told |= causes
-        return Told.NEWS
+        self._told |= set(list(new)[: max(0, _MOST_CAUSES - len(self._told))])
+        if is_begin and not self._is_quiet:
+            self._is_quiet = True
+            return Told.TURNS
+        if self._is_quiet and now - self._changed_at >= CALM_S:
+            self._is_quiet = self._owes_end = False
+            return Told.NEWS
+        return Told.NOTHING
 
     def well(self, now: float) -> Told:
         """It is as it should be. NEWS: it was not, as was told."""
         if self.is_failing:
             self.is_failing, self._changed_at = False, now
-            return Told.NOTHING if self._is_muted else Told.NEWS
-        if self._is_muted and now - self._changed_at >= CALM_S:
-            self._is_muted = False
+            self._owes_end = self._is_quiet
+            return Told.NOTHING if self._is_quiet else Told.NEWS
+        if self._owes_end and now - self._changed_at >= CALM_S:
+            self._owes_end = False
             return Told.NEWS
         return Told.NOTHING
 
     def lasted_s(self, now: float) -> float:
         """Since its last change."""
         return max(0.0, now - self._changed_at)
+
+    def _begin(self, cause: str, now: float) -> bool:
+        """Note that a cause begins; whether it has not done so too often of late."""
+        if len(self._begins) > _MOST_KNOWN:
+            self._begins.clear()
+        begins = [at for at in self._begins.get(cause, ()) if now - at < CALM_S]
+        self._begins[cause] = [*begins, now][-_MOST_TURNS - 1 :]
+        return len(begins) < _MOST_TURNS

@@ -26,7 +26,7 @@ def tls_spec(
         return None
     names = tls.subject_alt_names or service.subject_alt_names
     if tls.mode is ClientTLSMode.ISTIO_MUTUAL:
-        files = mesh_identity(profile)
+        files = client_files(tls, profile)
         if accounts and not tls.subject_alt_names:
             place = f"spiffe://{trust_domain(files.certificate)}/ns/{service.namespace}/sa"
             names = (*names, *(f"{place}/{account}" for account in accounts))
@@ -41,7 +41,7 @@ def tls_spec(
             alpn=ISTIO_ALPN,
             verify_host=False,
         )
-    files = _files(tls, profile)
+    files = client_files(tls, profile)
     return TlsSpec(
         mode=str(tls.mode),
         sni=tls.sni or ("" if key.host.startswith("*") else key.host),
@@ -54,7 +54,10 @@ def tls_spec(
     )
 
 
-def _files(tls: ClientTLSSettings, profile: NodeProfile) -> Credential:
+def client_files(tls: ClientTLSSettings, profile: NodeProfile) -> Credential:
+    """The files that TLS settings name, whatever is in them. Raises `CredentialError`."""
+    if tls.mode is ClientTLSMode.ISTIO_MUTUAL:
+        return mesh_identity(profile)
     if not tls.credential_name:
         return Credential(tls.client_certificate, tls.private_key, tls.ca_certificates, tls.ca_crl)
     found = find_credential(profile, tls.credential_name)
