@@ -144,7 +144,7 @@ class SidecarView:
         return tuple(record for record in found if self._sees(record.resource, ""))
 
     def unanswered(self) -> Mapping[str, str]:
-        return self._view.unanswered()
+        return self.inner.unanswered()
 
     def _sees(self, resource: Resource, key: str) -> bool:
         spec = resource.spec

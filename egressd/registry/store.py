@@ -5,7 +5,7 @@ Databases of the one environment:
     claims    kind NUL host -> [[order, record key], ...], the winner first
     changes   version (8 bytes, big-endian) -> stored change
     meta      "version" -> 8 bytes; "layout" -> what the claims were filed by;
-              "source NUL name" -> source state
+              "source NUL name" -> source state; "unanswered" -> sources without one so far, and why
 
 A publication is one transaction, so a reader sees all of it or nothing. NOMETASYNC: after a crash of
 the machine the last publication may be gone, never half of one. LMDB forbids opening an environment
@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from hashlib import blake2b
 from pathlib import Path
 
 import lmdb
@@ -29,6 +28,7 @@ from egressd.api.resource import SPEC_TYPES, Kind, Metadata, Place, Resource, Sp
 from egressd.registry.claims import claimed_hosts
 from egressd.registry.merge import ChangeSet
 from egressd.registry.records import Record, SourceState
+from egressd.registry.store_claims import ClaimWriter, claim_keys, decode_claims, store_key
 
 _MAP_SIZE = 16 << 30  # address space, not disk: the file grows as it is written
 _MAX_READERS = 1024
@@ -38,7 +38,6 @@ _VERSION = b"version"
 _LAYOUT = b"layout"
 _FORMAT = "3"  # of one source the older first
 _SOURCE, _UNANSWERED = b"source\0", b"unanswered"
-_KEY_BYTES = 500
 
 
 class StoreError(Exception):
@@ -102,16 +101,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_stored = msgspec.msgpack.Decoder(Stored).decode
 _decode_change = msgspec.msgpack.Decoder(Change).decode
 _decode_state = msgspec.msgpack.Decoder(SourceState).decode
-_decode_claims = msgspec.msgpack.Decoder(list[tuple[int, bytes]]).decode
 _decode_spec = {kind: msgspec.msgpack.Decoder(spec) for kind, spec in SPEC_TYPES.items()}
-
-
-def _key(text: str) -> bytes:
-    """LMDB keys are bounded: a long one keeps its beginning and ends in its hash."""
-    raw = text.encode()
-    if len(raw) <= _KEY_BYTES:
-        return raw
-    return raw[: _KEY_BYTES - 40] + b"#" + blake2b(raw, digest_size=16).hexdigest().encode()
 
 
 def _freeze(record: Record) -> bytes:
@@ -194,10 +184,10 @@ class StoreReader:
 
     def claims(self, kind: Kind, host: str) -> tuple[Record, ...]:
         with self._env.begin() as txn:
-            found = txn.get(_key(f"{kind}\0{host}"), db=self._claims)
+            found = txn.get(store_key(f"{kind}\0{host}"), db=self._claims)
             if found is None:
                 return ()
-            stored = (txn.get(key, db=self._records) for _, key in _decode_claims(found))
+            stored = (txn.get(key, db=self._records) for _, key in decode_claims(found))
             return tuple(_thaw(data) for data in stored if data is not None)
 
     def records(self, kind: Kind) -> tuple[Record, ...]:
@@ -326,7 +316,7 @@ class StoreWriter(StoreReader):
                 txn.drop(database, delete=False)
             ranks = {source: rank for rank, source in enumerate(order)}
             times: Counter[str] = Counter()
-            claims = _Claims(txn, self._claims)
+            claims = ClaimWriter(txn, self._claims)
             for record in records:
                 self._file(txn, record, ranks.get(record.source, len(ranks)), claims)
                 times.update(claimed_hosts(record.resource))
@@ -352,7 +342,7 @@ class StoreWriter(StoreReader):
         """Write one change set in one transaction; returns the new version. Blocks for a disk sync.
         Raises `StoreError`: nothing is written, and may be later."""
         with self._write() as txn:
-            claims = _Claims(txn, self._claims)
+            claims = ClaimWriter(txn, self._claims)
             for record in (*changes.deletes, *changes.puts):
                 self._unfile(txn, record.key, claims)
             for record in changes.puts:
@@ -378,50 +368,17 @@ class StoreWriter(StoreReader):
         txn.put(_VERSION, version.to_bytes(8, "big"), db=self._meta)
         return version
 
-    def _unfile(self, txn: lmdb.Transaction, text: str, claims: _Claims) -> None:
-        key = _key(text)
+    def _unfile(self, txn: lmdb.Transaction, text: str, claims: ClaimWriter) -> None:
+        key = store_key(text)
         old = txn.get(key, db=self._records)
         if old is None:
             return
-        for name in _claim_keys(_thaw(bytes(old))):
+        for name in claim_keys(_thaw(bytes(old))):
             claims.of(name).pop(key, None)
         txn.delete(key, db=self._records)
 
-    def _file(self, txn: lmdb.Transaction, record: Record, rank: int, claims: _Claims) -> None:
-        key = _key(record.key)
+    def _file(self, txn: lmdb.Transaction, record: Record, rank: int, claims: ClaimWriter) -> None:
+        key = store_key(record.key)
         txn.put(key, _freeze(record), db=self._records)
-        for name in _claim_keys(record):
+        for name in claim_keys(record):
             claims.of(name)[key] = rank << 40 | creation_order(record.resource)
-
-
-class _Claims:
-    """The claims that one transaction changes, each read and written once: thousands of TCP services
-    stand under the one key of their port."""
-
-    def __init__(self, txn: lmdb.Transaction, database: lmdb._Database) -> None:
-        self._txn = txn
-        self._database = database
-        self._touched: dict[bytes, dict[bytes, int]] = {}
-
-    def of(self, name: bytes) -> dict[bytes, int]:
-        """The order of each record that claims a key (its source's rank, then its age), to be changed
-        in place."""
-        claims = self._touched.get(name)
-        if claims is None:
-            found = self._txn.get(name, db=self._database)
-            listed = _decode_claims(found) if found is not None else []
-            claims = self._touched[name] = {key: order for order, key in listed}
-        return claims
-
-    def write(self) -> None:
-        for name, claims in self._touched.items():
-            if claims:
-                listed = sorted((order, key) for key, order in claims.items())
-                self._txn.put(name, _encode(listed), db=self._database)
-            else:
-                self._txn.delete(name, db=self._database)
-
-
-def _claim_keys(record: Record) -> Iterable[bytes]:
-    kind = record.resource.kind
-    return [_key(f"{kind}\0{host}") for host in claimed_hosts(record.resource)]

@@ -43,7 +43,7 @@ class VisibleView:
         return tuple(r for r in found if is_exported(r.resource, self._namespace))
 
     def unanswered(self) -> Mapping[str, str]:
-        return self._view.unanswered()
+        return self.inner.unanswered()
 
     def _is_foreign(self, record: Record) -> bool:
         return record.resource.metadata.namespace != self._namespace

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from egressd.api.resource import Kind
-from egressd.registry import store
+from egressd.registry import store, store_claims
 from egressd.registry.claims import port_key
 from egressd.registry.memory import MemoryView
 from egressd.registry.merge import ChangeSet, Merger
@@ -180,8 +180,10 @@ def test_a_list_of_claims_is_read_and_written_once_a_publication(
     writer.publish(merger.changes(), RANKS, 1.0)
     assert len(writer.claims(Kind.SERVICE_ENTRY, port_key(80))) == 20
     read: list[bytes] = []
-    decode = store._decode_claims
-    monkeypatch.setattr(store, "_decode_claims", lambda data: read.append(data) or decode(data))
+    decode = store_claims.decode_claims
+    monkeypatch.setattr(
+        store_claims, "decode_claims", lambda data: read.append(data) or decode(data)
+    )
     merger.apply("one", snapshot("one", *moved))
     writer.publish(merger.changes(), RANKS, 2.0)
     assert len(read) == 21  # each host's, and the port's
