@@ -67,6 +67,9 @@ class ReachedView:
     def records(self, kind: Kind) -> tuple[Record, ...]:
         return self._exported.records(kind)
 
+    def unanswered(self) -> Mapping[str, str]:
+        return self._exported.unanswered()
+
 
 def reached_view(view: RegistryView, namespace: str) -> RegistryView:
     """What the routes of a client may lead to; `view` is what the client sees, or the registry."""
