@@ -15,6 +15,7 @@ find_python() {
 
 # A bare Debian has python3 without ensurepip, which `venv` needs.
 apt_install() {
+    echo "installing with apt-get (once): $*" >&2
     if [ "$(id -u)" -eq 0 ]; then
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
@@ -32,13 +33,16 @@ make_venv() {
     python=$(find_python) || { apt_install python3 python3-venv && python=$(find_python); }
     if [ ! -x .venv/bin/pip ]; then
         "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+        echo "making a virtual environment in .venv, with $("$python" --version)" >&2
         rm -rf .venv
         "$python" -m venv .venv
     fi
     # Once per change of the project file: a second run starts at once.
     local stamp=".venv/installed-$(cat pyproject.toml <(echo "$1") | sha256sum | cut -c1-16)"
     if [ ! -e "$stamp" ]; then
-        .venv/bin/pip install -q --disable-pip-version-check -e "$1"
+        echo "installing egressd and what it needs into .venv (once, a minute or so):" >&2
+        .venv/bin/pip install --disable-pip-version-check --progress-bar off -e "$1" |
+            awk '/^(Collecting|Building wheels|Installing collected)/ { print "  " $1, $2; fflush() }' >&2
         touch "$stamp"
     fi
 }
