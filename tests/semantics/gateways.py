@@ -87,6 +87,23 @@ STATEMENTS: list[S] = [
     S("httpsRedirect of a wildcard server holds for a VirtualService that it exports", gw("g", http("*.example", more=REDIRECT), http("a.example").replace("http80", "second")) + on("v", "a.example", "=201"), "gw 80 GET a.example", "301 https://a.example/"),
     S("httpsRedirect of one Gateway, the VirtualService of another", gw("g", http("*.example", more=REDIRECT)) + gw("h", http("a.example")) + vs("v", "a.example", "=201", more="gateways: [h]"), "gw 80 GET a.example", "=201"),
     S("the path and query stay", gw("g", http("*", more=REDIRECT)), "gw 80 GET a.example/x?y=1", "301 https://a.example/x?y=1"),
+    # -- HTTPS
+    S("HTTPS: http routes behind the terminated TLS", gw("g", tls("*", "SIMPLE")) + on("v", "a.example", "=201"), "gws 443 GET a.example", "=201"),
+    S("HTTPS: match.port is 443", gw("g", tls("*", "SIMPLE")) + on("v", "a.example", routes(answer("201", "{port: 80}"), answer("202", "{port: 443}"))), "gws 443 GET a.example", "=202"),
+    S("HTTPS: a name of no server is closed", gw("g", tls("b.example", "SIMPLE")) + on("v", "a.example", "=201"), "gws 443 GET a.example", "closed"),
+    S("HTTPS: the server with the exact host", gw("g", tls("*.example", "SIMPLE", "one"), tls("a.example", "SIMPLE", "two")) + on("v", "*.example", "=201") + on("w", "a.example", "=202", at="2020"), "gws 443 GET a.example", "=202"),
+    S("HTTPS: a VirtualService serves what its server exports", gw("g", tls("a.example", "SIMPLE")) + on("v", "*.example", "=201"), "gws 443 GET a.example", "=201"),
+    S("HTTPS: merged as HTTP is", gw("g", tls("*", "SIMPLE")) + on("v", "a.example", routes(ALL_3), at="2020") + on("w", "a.example", routes(Y), at="2021"), "gws 443 GET a.example/y", "=202"),
+    S("one VirtualService on the port of HTTP and that of HTTPS", gw("g", http("*"), tls("*", "SIMPLE")) + on("v", "a.example", "=201"), "gw 80 GET a.example", "=201"),
+    S("HTTP redirects, HTTPS serves", gw("g", http("*", more=REDIRECT), tls("*", "SIMPLE")) + on("v", "a.example", "=201"), "gws 443 GET a.example", "=201"),
+    S("tls routes are not for HTTPS servers", gw("g", tls("*", "SIMPLE")) + on("v", "a.example", f"tls: [{to('up.example:443', '{sniHosts: [a.example]}')}]"), "gws 443 GET a.example", "404"),
+    S("an older Gateway keeps a port of another protocol", gw("g", tcp("*", 80), at="2021") + gw("h", http("*"), at="2020") + vs("v", "a.example", "=201", more="gateways: [h]"), "gw 80 GET a.example", "=201"),
+    S("a Gateway that selects other labels is not this node's", "gw g: selector: {app: edge}, servers: [" + http("*") + "]\n" + gw("h", http("*")) + on("v", "a.example", "=201"), "gw 80 GET a.example", "404"),
+    S("a Gateway whose selector is part of the labels", "gw g: selector: {app: edge}, servers: [" + http("*") + "]\n" + on("v", "a.example", "=201"), "app=edge zone=1 gw 80 GET a.example", "=201"),
+    # -- destinations
+    S("a destination without port: the server's port", G + "se s: hosts: [s.example], ports: [{number: 80, name: h, protocol: HTTP}, {number: 81, name: i, protocol: HTTP}]\n" + on("v", "a.example", "s.example"), "gw 80 GET a.example", "outbound|80||s.example /"),
+    S("a destination without port: the only one of its service, whatever the server's", gw("g", http("*", 8080)) + "se s: hosts: [s.example], ports: [{number: 80, name: h, protocol: HTTP}]\n" + on("v", "a.example", "s.example"), "gw 8080 GET a.example", "outbound|80||s.example /"),
+    S("a destination without port of several, none the server's", gw("g", http("*", 8080)) + "se s: hosts: [s.example], ports: [{number: 80, name: h, protocol: HTTP}, {number: 81, name: i, protocol: HTTP}]\n" + on("v", "a.example", "s.example"), "gw 8080 GET a.example", "outbound|8080||s.example /"),
     # -- TLS and TCP
     S("PASSTHROUGH goes by SNI", gw("g", tls("*")) + on("v", "a.example", f"tls: [{to('up.example:443', '{sniHosts: [a.example]}')}]"), "gwtls 443 a.example", "outbound|443||up.example"),
     S("PASSTHROUGH of a name without route is closed", gw("g", tls("*")) + on("v", "a.example", f"tls: [{to('up.example:443', '{sniHosts: [a.example]}')}]"), "gwtls 443 b.example", "closed"),

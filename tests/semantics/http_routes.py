@@ -129,6 +129,15 @@ STATEMENTS: list[S] = [
     S("a delegate of another namespace", A + vs("v", "a.example", "http: [{delegate: {name: d, namespace: far}}]") + "vs far/d: http: [" + answer("205") + "]\n", "GET a.example", "=205"),
     S("conditions of root and delegate are both asked", A + vs("v", "a.example", "http: [{match: [{uri: {prefix: /x}}], delegate: {name: d}}]") + "vs d: http: [" + answer("205", "{headers: {x-a: {exact: z}}}") + "]\n", "GET a.example/x", "404"),
     S("a delegate's routes for other clients are out", A + vs("v", "a.example", "http: [{delegate: {name: d}}]") + "vs d: http: [" + answer("205", "{port: 9}") + "]\n", "GET a.example", IMPLICIT),
+    # -- addresses
+    S("a service by its address", se("a", "a.example", more="addresses: [10.5.0.1]"), "GET 10.5.0.1", IMPLICIT),
+    S("a VirtualService of the host serves its address", se("a", "a.example", more="addresses: [10.5.0.1]") + SAYS_1, "GET 10.5.0.1", "=201"),
+    S("an address of nobody", se("a", "a.example", more="addresses: [10.5.0.1]"), "GET 10.5.0.2", "502"),
+    S("an address of the own namespace before a foreign one", se("far/b", "b.example", at="2020", more="addresses: [10.5.0.1]") + se("a", "a.example", at="2021", more="addresses: [10.5.0.1]"), "GET 10.5.0.1", IMPLICIT),
+    S("an address that is not exported", se("far/a", "a.example", more="addresses: [10.5.0.1], exportTo: ['.']"), "GET 10.5.0.1", "502"),
+    # -- mirrors and headers leave the destination alone
+    S("a mirror is no destination", A + vs("v", "a.example", "http: [" + to("a.example", more="mirror: {host: b.example}") + "]"), "GET a.example", IMPLICIT),
+    S("a route with a fault has its destination", A + vs("v", "a.example", "http: [" + to("a.example", more="fault: {abort: {httpStatus: 500, percentage: {value: 1}}}") + "]"), "GET a.example", IMPLICIT),
     # -- short names
     S("a short name is of the client's namespace", se("w", "web.default.svc.cluster.local"), "GET web", "outbound|80||web.default.svc.cluster.local /"),
     S("name.namespace", se("far/w", "web.far.svc.cluster.local"), "GET web.far", "outbound|80||web.far.svc.cluster.local /"),

@@ -55,7 +55,8 @@ def document(line: str) -> str:
 
 
 class World:
-    """The node asks "GET URL [name: value]...", "gw PORT GET URL", "tls SNI:PORT", "gwtls PORT SNI",
+    """The node asks "GET URL [name: value]...", "gw PORT GET URL", "gws PORT GET URL" (https),
+    "tls SNI:PORT", "gwtls PORT SNI",
     "tcp ADDRESS:PORT", "gwtcp PORT", or "cluster KEY FIELD"; before it may stand "ns=NAMESPACE" and
     "k=v" labels, "any" for ALLOW_ANY."""
 
@@ -99,6 +100,11 @@ class World:
 
     def _gw(self, profile: NodeProfile, words: list[str]) -> str:
         return self._http(self._gateway(profile, int(words[0])), words[2:])
+
+    def _gws(self, profile: NodeProfile, words: list[str]) -> str:
+        host = words[2].partition("/")[0]
+        scope = self._gateway(profile, int(words[0]), host)
+        return self._http(scope, words[2:]) if scope.exposures else "closed"
 
     def _http(self, scope: Scope, words: list[str]) -> str:
         authority, _, path = words[0].removeprefix("http://").partition("/")
