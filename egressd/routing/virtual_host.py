@@ -244,7 +244,7 @@ def _redirect(
 ) -> Exposure | None:
     """The server whose httpsRedirect holds for a claim."""
     for exposure in redirecting:
-        if ("*", claim) in exposure.hosts or exposure in serving:
+        if exposure in serving or any(pattern == claim for _, pattern in exposure.hosts):
             return exposure
     return None
 

@@ -82,6 +82,7 @@ STATEMENTS: list[S] = [
     # -- httpsRedirect
     S("httpsRedirect answers 301", gw("g", http("*", more=REDIRECT)) + on("v", "a.example", "=201"), "gw 80 GET a.example/x", "301 https://a.example/x"),
     S("httpsRedirect needs no VirtualService", gw("g", http("a.example", more=REDIRECT)), "gw 80 GET a.example", "301 https://a.example/"),
+    S("httpsRedirect needs none for hosts of a namespace, either", gw("g", http("far/a.example", more=REDIRECT)), "gw 80 GET a.example", "301 https://a.example/"),
     S("httpsRedirect is for the server's hosts", gw("g", http("b.example", more=REDIRECT)) + on("v", "a.example", "=201"), "gw 80 GET a.example", "404"),
     S("a host of another server without httpsRedirect", gw("g", http("b.example", more=REDIRECT), http("a.example").replace("http80", "second")) + on("v", "a.example", "=201"), "gw 80 GET a.example", "=201"),
     S("httpsRedirect of a wildcard server holds for a VirtualService that it exports", gw("g", http("*.example", more=REDIRECT), http("a.example").replace("http80", "second")) + on("v", "a.example", "=201"), "gw 80 GET a.example", "301 https://a.example/"),
