@@ -206,6 +206,7 @@ def _node(
         paths=path_normalizer(bootstrap),
         methods=allowed_methods(bootstrap),
         upgrades=upgrade_types(bootstrap),
+        overrides=bootstrap.http.request_overrides,
     )
 
 

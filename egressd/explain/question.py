@@ -49,6 +49,7 @@ class Node:
     paths: PathNormalizer = field(default_factory=PathNormalizer)
     methods: frozenset[bytes] = METHODS
     upgrades: frozenset[bytes] = frozenset({b"websocket"})
+    overrides: bool = True
     clusters: Mapping[str, ClusterView] | None = None
 
     @property

@@ -62,6 +62,7 @@ from egressd.proxy.l4_target import (
     tls_routes,
     tls_target,
 )
+from egressd.proxy.overrides import overridden
 from egressd.proxy.reply import LocalReply, as_grpc, is_grpc
 from egressd.registry.lookup import meant_host
 from egressd.routing.authorization import Facts, compile_authorizer, parse_address
@@ -121,8 +122,10 @@ def explain(node: Node, question: Question) -> Explanation:
 def _request(
     node: Node, question: Question, arrival: Arrival, head: RequestHead, steps: list[Step]
 ) -> _Way:
-    spelling, path, query, compared = read_target(head, node.paths)
     scope = arrival.scope
+    if not (node.overrides and scope.is_mesh):
+        head.ignore_envoy_headers()
+    spelling, path, query, compared = read_target(head, node.paths)
     name = scope.lookup(spelling)
     host, port, text = name.authority
     steps[-1] = with_spellings(steps[-1], node, head, spelling, text, path)
@@ -148,6 +151,8 @@ def _request(
     if matched is None:
         raise no_route(entry.table)
     route, match = matched
+    if head.envoy is not None:
+        route = overridden(route, head.envoy)
     going = Going(head, request, path, query, text, node.paths, route, match)
     filter_steps(going, route, step.by, steps)
     sent = [sent_to(going, destination) for destination in route.destinations]

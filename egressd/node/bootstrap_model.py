@@ -163,6 +163,7 @@ class HttpConfig(Message, frozen=True):
     escaped_slashes: EscapedSlashes = EscapedSlashes.KEEP  # %2F and %5C in paths
     extension_methods: tuple[str, ...] = ()  # besides those of IANA's registry
     upgrade_types: tuple[str, ...] = ("websocket",)  # protocols that a 101 may make a tunnel of
+    request_overrides: bool = True  # x-envoy-* request headers for timeouts and retries
 
 
 class AdminConfig(Message, frozen=True):

@@ -78,6 +78,7 @@ def proxy_settings(bootstrap: Bootstrap) -> ProxySettings:
         paths=path_normalizer(bootstrap),
         methods=allowed_methods(bootstrap),
         upgrades=upgrade_types(bootstrap),
+        overrides=bootstrap.http.request_overrides,
     )
 
 

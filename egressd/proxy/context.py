@@ -51,6 +51,7 @@ class ProxySettings:
     paths: PathNormalizer = field(default_factory=PathNormalizer)
     methods: frozenset[bytes] = METHODS
     upgrades: frozenset[bytes] = frozenset({b"websocket"})  # lower case
+    overrides: bool = True  # clients of the mesh may override timeouts and retries
 
 
 class Recorder(Protocol):

@@ -15,6 +15,7 @@ from egressd.proxy.header_values import with_values
 from egressd.proxy.heads import own_answer_fields
 from egressd.proxy.http1.fields import MalformedMessage, header_map
 from egressd.proxy.http1.request import RequestHead, read_target, settle_upgrade
+from egressd.proxy.overrides import overridden
 from egressd.proxy.reply import ClientGone, LocalReply, as_grpc, is_grpc, render_reply
 from egressd.proxy.scope import HostEntry, Name, Scope
 from egressd.proxy.tunnel import connect_tunnel
@@ -66,6 +67,8 @@ async def serve_exchange(x: Exchange) -> bool:
 
 async def _run(x: Exchange) -> None:
     head, settings = x.head, x.context.settings
+    if head.envoy is not None and not (settings.overrides and x.downstream.scope.is_mesh):
+        head.ignore_envoy_headers()
     spelling, x.path, x.query, compared = read_target(head, settings.paths)
     name = x.downstream.scope.lookup(spelling)
     x.sent_authority = name.authority.text
@@ -82,6 +85,8 @@ async def _run(x: Exchange) -> None:
     if matched is None:
         raise no_route(entry.table)
     route, x.match = matched
+    if head.envoy is not None:
+        route = overridden(route, head.envoy)
     x.route = route
     if route.destinations:
         point = x.context.rng() if len(route.destinations) > 1 else 0.0

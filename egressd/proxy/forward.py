@@ -14,6 +14,7 @@ from egressd.proxy.header_values import with_values
 from egressd.proxy.heads import upstream_head
 from egressd.proxy.http1.response import ResponseHead
 from egressd.proxy.mirror import send_mirrors
+from egressd.proxy.overrides import timeout_status
 from egressd.proxy.reply import LocalReply, no_endpoint
 from egressd.proxy.respond import respond
 from egressd.proxy.retry import Failure, backoff_s, retries_failure, retries_response
@@ -79,7 +80,7 @@ async def _carry(x: Exchange) -> None:
             send_mirrors(x, head, mirrors)
     except Deadline:
         raise LocalReply(
-            504,
+            timeout_status(x.head.envoy),
             "upstream request timeout",
             flag=ResponseFlag.UT,
             details="response_timeout",

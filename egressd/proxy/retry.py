@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import re
 
+from egressd.proxy.http1.fields import header_map
 from egressd.routing.table import RetryPolicy
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
@@ -37,7 +38,7 @@ _GRPC_STATUS = {
     b"13": "internal",
     b"14": "unavailable",
 }
-_GRPC_CONDITIONS = frozenset(_GRPC_STATUS.values())
+GRPC_CONDITIONS = frozenset(_GRPC_STATUS.values())
 _GRPC = re.compile(rb"(?:^|\r\n)grpc-status:[ \t]*([0-9]+)", re.IGNORECASE).search
 _RATELIMITED = re.compile(rb"(?:^|\r\n)x-envoy-ratelimited:", re.IGNORECASE).search
 _OVERLOADED = re.compile(rb"(?:^|\r\n)x-envoy-overloaded:", re.IGNORECASE).search
@@ -69,12 +70,14 @@ def _names_response(policy: RetryPolicy, status: int, lines: bytes) -> bool:
     on = policy.retry_on
     if status in policy.statuses:
         return True
+    if policy.header_names and not policy.header_names.isdisjoint(header_map(lines)):
+        return True
     if status >= 500:
         if "5xx" in on or ("gateway-error" in on and status in (502, 503, 504)):
             return True
     elif status == 409 and "retriable-4xx" in on:
         return True
-    if on.isdisjoint(_GRPC_CONDITIONS):
+    if on.isdisjoint(GRPC_CONDITIONS):
         return False
     grpc = _GRPC(lines)
     return grpc is not None and _GRPC_STATUS.get(grpc.group(1)) in on

@@ -35,8 +35,6 @@ DEFAULT_RETRY = RetryPolicy(
 """Istio's default retry policy, in force where `retries` is not set. A 503 is not among its conditions:
 Istio took it out, since it trebles the load of an origin that is overloaded."""
 
-_GRPC_OR_NAMED = frozenset({"retriable-status-codes"})
-
 
 def authority_of(operations: HeaderOperations | None) -> str:
     """The Host that request operations set, "" for none: Istio makes a host rewrite of it; `set` comes
@@ -85,7 +83,7 @@ def retry_policy(retries: HTTPRetry | None) -> RetryPolicy | None:
         return None
     conditions = {token.strip() for token in retries.retry_on.split(",") if token.strip()}
     statuses = frozenset(int(token) for token in conditions if token.isdigit())
-    named = frozenset(token for token in conditions if not token.isdigit()) - _GRPC_OR_NAMED
+    named = frozenset(token for token in conditions if not token.isdigit())
     base = retries.backoff or DEFAULT_RETRY.backoff_base_s
     return RetryPolicy(
         attempts=retries.attempts,

@@ -58,6 +58,7 @@ class RetryPolicy:
         str
     ]  # Envoy condition names, retriable-status-codes resolved into `statuses`
     statuses: frozenset[int] = frozenset()
+    header_names: frozenset[bytes] = frozenset()  # lower case: a response that has one of them
     per_try_timeout_s: float | None = None
     backoff_base_s: float = 0.025
     backoff_max_s: float = 0.25

@@ -56,6 +56,7 @@ _FORBIDDEN_TRAILERS = HOP_BY_HOP | {
     b"expect",
 }
 
+ENVOY_PREFIX = b"x-envoy-"
 MAX_LENGTH = 2**63 - 1
 
 
@@ -130,10 +131,18 @@ def header_map(block: bytes, between: bytes = b",") -> dict[bytes, bytes]:
     return headers
 
 
+def without_envoy_headers(block: bytes) -> bytes:
+    """Field lines less `x-envoy-*`: they are between a client and its own proxy."""
+    lines = block.split(b"\r\n")
+    return b"\r\n".join([line for line in lines if line[:8].lower() != ENVOY_PREFIX])
+
+
 def allowed_trailers(block: bytes) -> bytes:
     """Trailer lines that may be forwarded (RFC 9110 6.5.1)."""
     if not block:
         return block
-    return join_fields(
-        [field for field in split_fields(block) if field[0].lower() not in _FORBIDDEN_TRAILERS]
-    )
+    return join_fields([field for field in split_fields(block) if _may_trail(field[0].lower())])
+
+
+def _may_trail(name: bytes) -> bool:
+    return name not in _FORBIDDEN_TRAILERS and not name.startswith(ENVOY_PREFIX)

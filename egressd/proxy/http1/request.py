@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 from egressd.proxy.http1.fields import (
+    ENVOY_PREFIX,
     FIELD_LINES,
     TOKEN,
     MalformedMessage,
     connection_options,
     content_length,
+    without_envoy_headers,
     without_hop_by_hop,
 )
 from egressd.routing.authority import Authority, InvalidName, parse_authority
@@ -21,7 +23,7 @@ _HEAD = re.compile(
     rb"(?:" + FIELD_LINES + rb"))\r\n"
 ).fullmatch
 _SPECIAL = re.compile(
-    rb"\r\n(host|connection|content-length|transfer-encoding|x-request-id|expect|upgrade|te"
+    rb"\r\n(host|connection|content-length|transfer-encoding|x-request-id|x-envoy-[^:\r]*+|expect|upgrade|te"
     rb"|keep-alive|proxy-connection|proxy-authorization|http2-settings):[ \t]*+([^\r]*+)",
     re.IGNORECASE,
 ).findall
@@ -42,6 +44,7 @@ class RequestHead:
 
     __slots__ = (
         "chunked",
+        "envoy",
         "expects_continue",
         "has_hop_by_hop",
         "host",
@@ -70,6 +73,7 @@ class RequestHead:
         self.expects_continue = False
         self.upgrade = b""
         self.request_id = b""
+        self.envoy: dict[bytes, bytes] | None = None  # `x-envoy-*` fields, lower-cased names
 
     @property
     def has_body(self) -> bool:
@@ -77,9 +81,15 @@ class RequestHead:
 
     def end_to_end_lines(self) -> bytes:
         """The field lines that go on to the next hop."""
+        lines = self.lines if self.envoy is None else without_envoy_headers(self.lines)
         if not self.has_hop_by_hop:
-            return self.lines
-        return without_hop_by_hop(self.lines, self.options)
+            return lines
+        return without_hop_by_hop(lines, self.options)
+
+    def ignore_envoy_headers(self) -> None:
+        """Drop `x-envoy-*` fields before anything looks at them: the client may override nothing."""
+        if self.envoy is not None:
+            self.lines, self.envoy = without_envoy_headers(self.lines), None
 
 
 def parse_request(head: bytes, methods: frozenset[bytes] = METHODS) -> RequestHead:
@@ -105,6 +115,9 @@ def parse_request(head: bytes, methods: frozenset[bytes] = METHODS) -> RequestHe
             request.length = content_length(value)
         elif name == b"expect":
             request.expects_continue = _expects_continue(value, request.minor)
+        elif name.startswith(ENVOY_PREFIX):
+            envoy = request.envoy = request.envoy or {}
+            envoy[name] = b"%b,%b" % (envoy[name], value) if name in envoy else value
         else:
             _read_hop_by_hop(request, name, value)
     if hosts > 1:
