@@ -51,6 +51,8 @@ class ClusterView(msgspec.Struct, frozen=True):
     failure: str
     endpoints: tuple[EndpointView, ...]
     name_trouble: str = ""  # why a name does not resolve, or lives on its last answer
+    tls_answers: int = 0  # plain requests that were answered as a TLS port answers them
+    unanswered: int = 0  # new plain connections that were closed before a first byte
 
 
 class SourceView(msgspec.Struct, frozen=True):
@@ -146,4 +148,10 @@ def _plus(one: ClusterView, other: ClusterView) -> ClusterView:
         known = endpoints.get(endpoint.id)
         endpoints[endpoint.id] = endpoint if known is None else known.plus(endpoint)
     trouble = one.name_trouble or other.name_trouble
-    return msgspec.structs.replace(one, endpoints=tuple(endpoints.values()), name_trouble=trouble)
+    return msgspec.structs.replace(
+        one,
+        endpoints=tuple(endpoints.values()),
+        tls_answers=one.tls_answers + other.tls_answers,
+        name_trouble=trouble,
+        unanswered=one.unanswered + other.unanswered,
+    )

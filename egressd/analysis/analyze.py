@@ -11,6 +11,7 @@ from egressd.analysis.destinations import (
     broken_destinations,
     claims,
     delegates,
+    divided_hosts,
     idle_subsets,
     services_without_endpoints,
     unused_rules,
@@ -18,6 +19,7 @@ from egressd.analysis.destinations import (
 from egressd.analysis.finding import Finding, finding_of
 from egressd.analysis.gateways import gateway_bindings, gateway_ports, shared_hosts
 from egressd.analysis.l4_reachability import unreachable_l4_routes
+from egressd.analysis.observed import Seen, plain_to_tls
 from egressd.analysis.policies import ejections, route_policies
 from egressd.analysis.reachability import unreachable_routes
 from egressd.analysis.routes import claim_matches, passed_by_subsets, rewrites
@@ -46,6 +48,7 @@ CHECKS: Final[tuple[Callable[[Subject], Iterator[Finding]], ...]] = (
     passed_by_subsets,
     claim_matches,
     claims,
+    divided_hosts,
     unused_rules,
     plain_and_double,
     route_policies,
@@ -60,13 +63,16 @@ def analyze(
     now: datetime,
     profile: NodeProfile = DEFAULT_PROFILE,
     expiry: timedelta = timedelta(days=30),
+    seen: Iterable[Seen] = (),
 ) -> list[Finding]:
     """Every finding about records taken together, as a node of this profile would use them. They come in
-    the order of their sources' precedence. `expiry`: how long a certificate has to be good for still."""
+    the order of their sources' precedence. `expiry`: how long a certificate has to be good for still;
+    `seen`: what the node has seen of its clusters."""
     subject = Subject(distinct(records), profile)
     findings = [finding_of(problem) for problem in repeated(r.resource for r in records)]
     findings += [found for check in CHECKS for found in check(subject)]
     findings += certificates(subject, now, expiry)
+    findings += plain_to_tls(subject, seen)
     return in_order(findings)
 
 

@@ -8,12 +8,19 @@ from egressd.analysis.finding import Finding, finding
 from egressd.analysis.subject import Subject
 from egressd.api.crosscheck import host_conflicts
 from egressd.api.destination_rule import DestinationRule
+from egressd.api.export import export_namespaces
 from egressd.api.message import PortSelector
 from egressd.api.names import hosts_overlap
 from egressd.api.resource import Resource
 from egressd.api.service_entry import Resolution, ServiceEntry
 from egressd.api.virtual_service import Destination, VirtualService
-from egressd.registry.claims import delegate_key, qualified
+from egressd.registry.claims import (
+    MESH,
+    contested_hosts,
+    delegate_key,
+    gateway_names,
+    qualified,
+)
 from egressd.registry.lookup import service_host
 from egressd.upstream.compile import UnknownCluster, compile_cluster
 
@@ -153,6 +160,30 @@ def claims(subject: Subject) -> Iterator[Finding]:
             if resolution is not spec.resolution:
                 found = f"{host} with resolution {spec.resolution}; {keeper.ref} says {resolution}"
                 yield finding("EG0401", resource, f"spec.hosts[{index}]", found)
+
+
+def divided_hosts(subject: Subject) -> Iterator[Finding]:
+    """EG0404 (Istio `ConflictingMeshGatewayVirtualServiceHosts` for other scopes): one VirtualService is
+    for every namespace, and another one has the host, or some of a wildcard, in some."""
+    everywhere: dict[str, list[Resource]] = {}
+    somewhere: list[tuple[Resource, str]] = []
+    for resource, _ in subject.each(VirtualService):
+        if MESH in gateway_names(resource):
+            for host in contested_hosts(resource):
+                if "*" in export_namespaces(resource):
+                    everywhere.setdefault(host, []).append(resource)
+                else:
+                    somewhere.append((resource, host))
+    wild = [host for host in everywhere if host.startswith("*")]
+    for resource, host in somewhere:
+        spaces = ", ".join(sorted(export_namespaces(resource)))
+        names = [one for one in wild if host.startswith("*") and hosts_overlap(host, one)]
+        for name in dict.fromkeys((host, *names)) if spaces else ():
+            for other in everywhere.get(name, ()):
+                found = f"clients in {spaces} have {host} of {resource.ref}"
+                found += f", others {name} of {other.ref}"
+                yield finding("EG0404", resource, "spec.hosts", found)
+                yield finding("EG0404", other, "spec.hosts", found)
 
 
 def unused_rules(subject: Subject) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,15 +13,18 @@ from egressd.analysis.analyze import analyze as analyze_resources
 from egressd.analysis.analyze import in_order
 from egressd.analysis.codes import CODES
 from egressd.analysis.finding import Finding, finding_of
+from egressd.analysis.observed import Seen
 from egressd.analysis.surroundings import with_registry
 from egressd.api.resource import Severity
 from egressd.cli.ignore_kinds import ignore_kinds_option
-from egressd.cli.node_access import load_node, parse_files, resource_files
+from egressd.cli.node_access import load_node, node_clusters, parse_files, resource_files
 from egressd.cli.options import node_options, output_option
 from egressd.cli.output import echo, print_findings, print_json
 from egressd.cli.registry_access import find_surroundings, registry_options
 from egressd.cli.show.notice import counted
+from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.profile import node_profile
+from egressd.routing.table import ClusterKey
 
 
 @click.command()
@@ -76,6 +80,7 @@ def analyze(
         datetime.now(UTC),
         node_profile(bootstrap),
         timedelta(days=expiry_days),
+        _seen(bootstrap) if around.name and registry is None else (),
     )
     findings = in_order([*map(finding_of, problems), *findings])
     shown = [found for found in findings if not _is_suppressed(found, suppress)]
@@ -89,6 +94,18 @@ def analyze(
         echo(f"{counted(errors, 'error')}, {warnings}{beside}")
     failing = {"error": (Severity.ERROR,), "warning": tuple(Severity), "never": ()}[fail_on]
     sys.exit(any(found.severity in failing for found in shown))
+
+
+def _seen(bootstrap: Bootstrap) -> Iterator[Seen]:
+    """What the running node has seen of its clusters; nothing where none runs."""
+    for cluster in (node_clusters(bootstrap) or {}).values():
+        yield Seen(
+            ClusterKey(cluster.host, cluster.subset, cluster.port),
+            cluster.tls_answers,
+            cluster.unanswered,
+            sum(one.requests for one in cluster.endpoints),
+            sum(one.failures for one in cluster.endpoints),
+        )
 
 
 def _is_suppressed(found: Finding, suppress: tuple[str, ...]) -> bool:

@@ -11,10 +11,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from egressd.admin.state import ClusterView
 from egressd.api.names import is_ip
 from egressd.cli.near_host import meant
-from egressd.cli.node_access import ask_admin, load_node, open_view
+from egressd.cli.node_access import load_node, node_clusters, open_view
 from egressd.cli.options import config_option, node_options, output_option
 from egressd.cli.output import echo, print_explanation, print_json
 from egressd.explain.question import BadQuestion, Node, NodeListener, Question
@@ -83,7 +82,7 @@ def explain(
         node = _node(bootstrap, view, labels)
         if config is None:
             node = replace(
-                node, listeners=_open_listeners(bootstrap, node), clusters=_clusters(bootstrap)
+                node, listeners=_open_listeners(bootstrap, node), clusters=node_clusters(bootstrap)
             )
         try:
             found = explain_question(node, question)
@@ -218,12 +217,3 @@ def _open_listeners(bootstrap: Bootstrap, node: Node) -> tuple[NodeListener, ...
         return node.listeners
     ports = {one.name: one.port for one in status.listeners}
     return tuple(replace(one, port=ports.get(one.name, one.port)) for one in node.listeners)
-
-
-def _clusters(bootstrap: Bootstrap) -> dict[str, ClusterView] | None:
-    """The clusters of the running node; None where none runs."""
-    try:
-        clusters = ask_admin(bootstrap, "/clusters?format=json", list[ClusterView])
-    except click.ClickException:
-        return None
-    return {cluster.name: cluster for cluster in clusters}

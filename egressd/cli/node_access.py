@@ -14,6 +14,7 @@ import click
 import msgspec
 import yaml
 
+from egressd.admin.state import ClusterView
 from egressd.api.crosscheck import check_set
 from egressd.api.other_kinds import OtherKinds, count_skipped, marked_kinds, skipped_words
 from egressd.api.parse import parse_text
@@ -198,3 +199,12 @@ def ask_admin(bootstrap: Bootstrap, target: str, kind: type[T], *, method: str =
     if answer.status != 200:
         raise click.ClickException(f"admin at {address}: {body.decode(errors='replace').strip()}")
     return msgspec.json.decode(body, type=kind)
+
+
+def node_clusters(bootstrap: Bootstrap) -> dict[str, ClusterView] | None:
+    """The clusters of the running node by name; None where none runs."""
+    try:
+        clusters = ask_admin(bootstrap, "/clusters?format=json", list[ClusterView])
+    except click.ClickException:
+        return None
+    return {cluster.name: cluster for cluster in clusters}

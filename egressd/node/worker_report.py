@@ -71,6 +71,8 @@ class WorkerReport:
                     runtime.failure,
                     tuple(EndpointView(*health) for health in runtime.cluster.health(now)),
                     runtime.name_trouble,
+                    runtime.tls_answers,
+                    runtime.unanswered,
                 )
             )
         return msgspec.msgpack.encode(reports)

@@ -11,6 +11,7 @@ from egressd.proxy.body import RequestBody, upload
 from egressd.proxy.context import Exchange
 from egressd.proxy.http1.fields import MalformedMessage
 from egressd.proxy.http1.response import ResponseHead, take_response
+from egressd.proxy.plain_to_tls import is_plain_refused, is_tls_record
 from egressd.proxy.reply import ClientGone, LocalReply
 from egressd.proxy.retry import IDEMPOTENT, Failure
 from egressd.telemetry.flags import ResponseFlag
@@ -128,12 +129,19 @@ async def _send_and_read(x: Exchange, connection: UpstreamConnection, head: byte
         await stream.send_all(x.fiber, data)
         if body is not None and not body.complete and not waits_for_continue:
             _start_upload(x, this)
-        this.response = await _read_head(x, this, waits_for_continue)
+        response = this.response = await _read_head(x, this, waits_for_continue)
+        if response.status == 400 and is_plain_refused(connection.buffer):
+            _note_tls(x, answered=True)
         return this
     except StreamClosed as error:
+        if connection.requests == 1 and not connection.buffer:
+            _note_tls(x, answered=False)
         this.abandon(x)
         raise _reset(x, str(error)) from None
     except MalformedMessage as error:
+        if is_tls_record(connection.buffer):
+            _note_tls(x, answered=True)
+            error.reason += ": the endpoint speaks TLS, and no DestinationRule says so"
         this.abandon(x)
         if body is not None and body.failure is error:
             raise
@@ -147,6 +155,14 @@ async def _send_and_read(x: Exchange, connection: UpstreamConnection, head: byte
     except BaseException:
         this.abandon(x)
         raise
+
+
+def _note_tls(x: Exchange, *, answered: bool) -> None:
+    """What makes one think that a port which is called in plain speaks TLS (`egressd analyze`)."""
+    runtime = x.cluster
+    if runtime is not None and runtime.cluster.spec.tls is None:
+        runtime.tls_answers += answered
+        runtime.unanswered += not answered
 
 
 def _reset(x: Exchange, why: str) -> AttemptFailed:

@@ -82,7 +82,9 @@ class ClusterRuntime:
         "resolved",
         "series",
         "stats",
+        "tls_answers",
         "tls_cache",
+        "unanswered",
         "used",
     )
 
@@ -107,6 +109,8 @@ class ClusterRuntime:
         self.holders: deque[HostEntry] = deque()
         self.may_heal = False  # the failure may go without a change of resources
         self.tls_cache = tls_cache
+        self.tls_answers = 0  # plain requests that were answered as a TLS port answers them
+        self.unanswered = 0  # new plain connections that were closed before a first byte
         self.used = monotonic()
         self.names: tuple[str, ...] = ()
         self.resolved = True

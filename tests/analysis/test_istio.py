@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from egressd.analysis.codes import CODES, ISTIO
 from tests.analysis.texts import (
     HTTP,
     HTTPS,
@@ -29,6 +32,16 @@ from tests.analysis.texts import (
     tcp,
     tls,
 )
+
+PRIVATE = elsewhere(service("a", f"{{{TO}}}", "exportTo: ['.'], "), "one")
+
+
+def wild(host: str, namespace: str = "") -> str:
+    """A VirtualService of a wildcard host, for one namespace or for all."""
+    to = f"exportTo: [{namespace}], " if namespace else ""
+    spec = f"hosts: [{host}], {to}http: [{{{TO}}}]"
+    return document("VirtualService", namespace or f"v-{len(host)}", spec)
+
 
 ROWS: list[Row] = [
     ("EG0106", [entry("a", port=TWO_PORTS), service("a", f"{{{TO}}}")],
@@ -105,6 +118,10 @@ ROWS: list[Row] = [
     ("EG0308", [entry("a"), service("a", f"{{{TO}}}", "gateways: [g, h], "), gateway("g", HTTP),
                 gateway("h", HTTP.replace("a.example", "b.example"))],
      [entry("a"), service("a", f"{{{TO}}}", "gateways: [g, mesh], "), gateway("g", HTTP)]),
+    ("EG0404", [service("a", f"{{{TO}}}"), PRIVATE],
+     [PRIVATE, PRIVATE.replace("namespace: one", "namespace: two")]),
+    ("EG0404", [wild("'*.b.example'", "one"), wild("'*.example'")],
+     [wild("'*.b.example'"), wild("'*.example'")]),
     ("EG0701", [sidecar("one"), sidecar("two")], [sidecar("one"), elsewhere(sidecar("two"), "other")]),
     ("EG0701", [sidecar("one", "{app: edge}"), sidecar("two", "{app: edge}")],
      [sidecar("one", "{app: edge}"), sidecar("two", "{app: web}"), sidecar("three")]),
@@ -124,3 +141,13 @@ def test_a_finding_is_made_where_it_is_and_not_where_it_only_seems(
 ) -> None:
     assert code in codes(shows)
     assert code not in codes(close)
+
+
+def test_the_document_has_every_code_of_istio_that_a_finding_names() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "analyze.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| IST")]
+    assert ISTIO.keys() <= CODES.keys()
+    for code, names in ISTIO.items():
+        for name in names:
+            row = next((row for row in rows if name in row), "")
+            assert code in row or name in ("IST0110", "IST0111"), (name, code)
