@@ -41,8 +41,8 @@ make_venv() {
     local stamp=".venv/installed-$(cat pyproject.toml <(echo "$1") | sha256sum | cut -c1-16)"
     if [ ! -e "$stamp" ]; then
         echo "installing egressd and what it needs into .venv (once, a minute or so):" >&2
-        .venv/bin/pip install --disable-pip-version-check --progress-bar off -e "$1" |
-            awk '/^(Collecting|Building wheels|Installing collected)/ { print "  " $1, $2; fflush() }' >&2
+        PYTHONUNBUFFERED=1 .venv/bin/pip install --disable-pip-version-check --progress-bar off -e "$1" |
+            sed -un 's/^\(Collecting [A-Za-z0-9_.-]*\|Installing\).*/  \1/p' >&2
         touch "$stamp"
     fi
 }

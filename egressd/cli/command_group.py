@@ -8,7 +8,6 @@ from collections.abc import Iterable
 import click
 
 from egressd.api.nearest import nearest
-from egressd.cli.ignore_kinds import spelled_out
 
 _WIDEST = 80
 _STACKED_BELOW = 60  # columns: options and their help stand below each other
@@ -59,7 +58,11 @@ class CommandGroup(click.Group):
             near = nearest(name, self.list_commands(ctx))
             meant = f"; did you mean {near}?" if near else ""
             raise click.UsageError(f"no such command: {name}{meant}", ctx)
-        return super().resolve_command(ctx, spelled_out(args))
+        if any(one.startswith("--ignore") for one in args):
+            from egressd.cli.ignore_kinds import spelled_out  # not loaded for `--help`
+
+            args = spelled_out(args)
+        return super().resolve_command(ctx, args)
 
 
 def fitting(command: click.Command | None) -> click.Command | None:

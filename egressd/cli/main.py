@@ -12,7 +12,6 @@ from click.shell_completion import CompletionItem
 import egressd
 from egressd.api.secret import redact
 from egressd.cli.command_group import CommandGroup, fitting
-from egressd.cli.output import folded
 
 COMMANDS = {
     "run": ("egressd.cli.run", "run", "Run a node: supervisor, registry process, workers."),
@@ -68,6 +67,8 @@ class LazyGroup(CommandGroup):
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
+            from egressd.cli.output import folded  # not loaded for `--help`
+
             said = folded(f"{_SAID_BEFORE}{redact(error.message)}", err=True)
             vars(error)["message"] = said.removeprefix(_SAID_BEFORE)  # click calls it final
             raise
