@@ -94,4 +94,4 @@ def test_a_running_node_does_what_explain_says_and_tells_who_is_ejected(tmp_path
                 assert outcome["flag"] == headers.get("x-egressd-response-flags", ""), path
                 assert dict(outcome["headers"]).get("location") == headers.get("location"), path
             shown = node.cli("explain", "GET", "http://web.example/api").stdout
-            assert "ejected for" in shown and "1 times" in shown
+            assert "ejected for" in shown and "1 time" in shown

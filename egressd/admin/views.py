@@ -72,7 +72,7 @@ async def _index(state: AdminState, query: Query) -> Answer:
         "<style>body{font:16px system-ui;margin:3em}</style>"
         f"<h1>egressd {egressd.__version__}</h1><ul>{links}</ul>"
     )
-    return Answer(200, "text/html; charset=utf-8", page.encode())
+    return Answer(200, "text/html; charset=utf-8", f"{page}\n".encode())
 
 
 async def _healthz(state: AdminState, query: Query) -> Answer:

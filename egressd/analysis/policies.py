@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from egressd.analysis.finding import Finding, finding
 from egressd.analysis.subject import Subject
+from egressd.api.counted import counted
 from egressd.api.resource import Resource
 from egressd.api.service_entry import Resolution
 from egressd.api.virtual_service import HTTPRoute, VirtualService
@@ -78,5 +79,6 @@ def ejections(subject: Subject) -> Iterator[Finding]:
         compiled = outlier_policy(detection, subject.profile.always_eject_one)
         count = len(service.endpoints)
         if compiled is not None and count and not may_eject(compiled, 0, count):
-            found = f"{count} endpoints and maxEjectionPercent {compiled.max_ejection_percent}"
+            most = compiled.max_ejection_percent
+            found = f"{counted(count, 'endpoint')} and maxEjectionPercent {most}"
             yield finding("EG0605", resource, "spec.trafficPolicy.outlierDetection", found)

@@ -43,6 +43,6 @@ def _problem(found: Finding) -> Problem:
         place=found.place,
         resource=found.resource,
         field=found.field,
-        found=f"without what is deleted: {found.title}: {found.found}",
-        expected="what a resource in force needs: change or delete that one first, or both together",
+        found=f"without what is deleted a {found.title} ({found.found})",
+        expected="what this needs to stay: change it first, or delete both together",
     )

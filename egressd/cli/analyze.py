@@ -15,13 +15,13 @@ from egressd.analysis.codes import CODES
 from egressd.analysis.finding import Finding, finding_of
 from egressd.analysis.observed import Seen
 from egressd.analysis.surroundings import with_registry
+from egressd.api.counted import counted
 from egressd.api.resource import Severity
 from egressd.cli.ignore_kinds import ignore_kinds_option
 from egressd.cli.node_access import load_node, node_clusters, parse_files, resource_files
 from egressd.cli.options import node_options, output_option
 from egressd.cli.output import echo, print_findings, print_json
 from egressd.cli.registry_access import find_surroundings, registry_options
-from egressd.cli.show.notice import counted
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.profile import node_profile
 from egressd.routing.table import ClusterKey

@@ -17,10 +17,10 @@ import click
 import msgspec
 
 from egressd.admin.state import ClusterView
+from egressd.api.counted import counted
 from egressd.cli.node_access import ask_admin
 from egressd.cli.output import echo
 from egressd.cli.screen import find_screen
-from egressd.cli.show.notice import counted
 from egressd.demo.board import INTRODUCTION, board, fits, things_to_try
 from egressd.demo.origins import DemoOrigin, make_authority
 from egressd.demo.resources import write_node

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from egressd.api.counted import counted
 from egressd.api.render import to_mapping, to_yaml
 from egressd.cli.fleet_access import (
     ask_fleet,
@@ -13,7 +14,6 @@ from egressd.cli.fleet_access import (
     read_kind,
 )
 from egressd.cli.output import echo, print_problems, print_table
-from egressd.cli.show.notice import counted
 from egressd.fleet.client import FleetClient
 from egressd.fleet.config import FleetConfig
 from egressd.fleet.resource_set import ResourceSet, Stored

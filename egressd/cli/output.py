@@ -37,6 +37,11 @@ def folded(text: str, *, err: bool = False) -> str:
     return text if screen is None else fold(text, screen.width)
 
 
+def print_text(text: str) -> None:
+    """A text whose line ends mean something, such as YAML: never folded."""
+    click.echo(redact(text))
+
+
 def print_report(text: str) -> None:
     """Lines of which some must not be overlooked."""
     _print_lines(text, line_style)

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import click
 
 from egressd.admin.views import CONFIRM, record_view, timestamp
+from egressd.api.counted import counted
 from egressd.api.render import shown_resource, yaml_of
 from egressd.api.resource import Kind
 from egressd.api.service_entry import ServiceEntry
@@ -16,8 +17,7 @@ from egressd.cli.command_group import CommandGroup
 from egressd.cli.near_host import meant
 from egressd.cli.node_access import ask_admin, load_node, open_registry
 from egressd.cli.options import node_options, output_option
-from egressd.cli.output import echo, print_json, print_table
-from egressd.cli.show.notice import counted
+from egressd.cli.output import echo, print_json, print_table, print_text
 from egressd.registry.claims import claimed_hosts, named_hosts
 from egressd.registry.join import Service, joining
 from egressd.registry.lookup import candidates, find_service
@@ -93,14 +93,14 @@ def get(host: str, bootstrap_path: Path | None, output: str) -> None:
         return
     for record, view, use in zip(found, views, uses, strict=True):
         version = f", version {record.source_version}" if record.source_version else ""
-        echo(f"# source {record.source}, origin {record.origin or '-'}{version}")
-        echo(f"# first seen {view['firstSeen']}, last seen {view['lastSeen']}")
+        print_text(f"# source {record.source}, origin {record.origin or '-'}{version}")
+        print_text(f"# first seen {view['firstSeen']}, last seen {view['lastSeen']}")
         if view["isRetained"]:
-            echo(f"# no longer in the answer of {record.source}: kept, see `egressd status`")
+            print_text(f"# no longer in the answer of {record.source}: kept, see `egressd status`")
         if use:
-            echo(f"# {use}")
-        echo(yaml_of(shown_resource(record.resource)).rstrip())
-        echo("---")
+            print_text(f"# {use}")
+        print_text(yaml_of(shown_resource(record.resource)).rstrip())
+        print_text("---")
 
 
 def _use(record: Record, service: Service | None) -> str:

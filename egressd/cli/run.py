@@ -16,6 +16,7 @@ import structlog
 
 import egressd
 from egressd.api.report import Report
+from egressd.api.resource import Problem
 from egressd.cli.options import node_options
 from egressd.net.descriptors import raise_limit
 from egressd.node.bootstrap import (
@@ -104,8 +105,7 @@ def _run(named: _Named, *, is_check: bool) -> int:
     try:
         bootstrap = named.load()
     except BootstrapError as error:
-        for problem in error.problems:
-            tell(str(problem))
+        _tell_problems(error.problems)
         if named.is_former:
             tell(f"error: --config {named.given}: {_FORMER}")
         if not is_check and (note := tell_of_failure(str(error), candidacy, manager)):
@@ -174,6 +174,19 @@ def _supervise(
             _pause(bootstrap, str(error), manager)
         return 3
     return int(supervisor.run())
+
+
+def _tell_problems(problems: tuple[Problem, ...]) -> None:
+    """To whoever started it: as every command shows them on a terminal, else a line each."""
+    from egressd.cli.screen import find_screen  # not loaded by a node that starts
+
+    if find_screen(err=True) is not None:
+        from egressd.cli.output import print_problems
+
+        print_problems(problems, err=True)
+        return
+    for problem in problems:
+        tell(str(problem))
 
 
 def _reloaded(named: _Named) -> Bootstrap:

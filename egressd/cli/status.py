@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from egressd.admin.state import ClusterView, EndpointView, SourceView, StatusView
+from egressd.api.counted import counted
 from egressd.cli.node_access import ask_admin, load_node
 from egressd.cli.options import node_options, output_option
 from egressd.cli.output import echo, print_json, print_report, print_table
-from egressd.cli.show.notice import counted
 
 _PROBLEMS = 50
 _IDLE = 3  # the rank of what nobody uses

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
+from egressd.api.counted import counted
 from egressd.api.resource import Problem, Severity
 from egressd.cli.ignore_kinds import ignore_kinds_option
 from egressd.cli.node_access import read_files
 from egressd.cli.options import BOOTSTRAP_VARIABLE, output_option
 from egressd.cli.output import echo, print_json, print_problems
 from egressd.cli.registry_access import find_surroundings, registry_options
-from egressd.cli.show.notice import counted
 from egressd.node.bootstrap import BootstrapError, load_bootstrap
 from egressd.node.file_modes import Reader, check_bootstrap_file, check_files, check_keys
 from egressd.node.source_checks import check_sources

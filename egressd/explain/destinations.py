@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from egressd.api.counted import counted
 from egressd.api.export import is_exported
 from egressd.api.names import is_tls
 from egressd.api.resource import Kind
@@ -170,7 +171,7 @@ def _notes(node: Node, aim: Aim, spec: ClusterSpec, sources: Sources | None) -> 
         whole = compile_cluster(node.reached, spec.key._replace(subset=""), node.profile)
         yield (
             f"subset {spec.key.subset} ({labels}) is {len(spec.endpoints)} of "
-            f"{len(whole.endpoints)} endpoints"
+            f"{counted(len(whole.endpoints), 'endpoint')}"
         )
 
 

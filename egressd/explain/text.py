@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from egressd.api.counted import counted
 from egressd.explain.model import (
     ALWAYS,
     By,
@@ -247,9 +248,11 @@ def _endpoints(line: DestinationLine) -> Iterator[_Line]:
 def _endpoint(endpoint: EndpointLine) -> str:
     health = endpoint.health if endpoint.health != "unknown" else "health unknown"
     if endpoint.health == "ejected":
-        health = f"ejected for {endpoint.ejected_for_s:g} s, {endpoint.times_ejected} times"
+        health = (
+            f"ejected for {endpoint.ejected_for_s:g} s, {counted(endpoint.times_ejected, 'time')}"
+        )
     elif endpoint.consecutive_errors:
-        health += f", {endpoint.consecutive_errors} errors in a row"
+        health += f", {counted(endpoint.consecutive_errors, 'error')} in a row"
     name = f" of {endpoint.hostname}" if endpoint.hostname not in ("", endpoint.id) else ""
     labels = ",".join(f"{k}={v}" for k, v in endpoint.labels.items())
     parts = (

@@ -118,6 +118,8 @@ def reason_phrase(status: int) -> bytes:
 
 def no_endpoint(key: ClusterKey, total: int, trouble: str = "") -> str:
     """Why none of a cluster's endpoints may be chosen; `trouble` is that of its names."""
+    if total == 1:
+        return f"the only endpoint of {key} is ejected"
     if total:
         return f"all {total} endpoints of {key} are ejected"
     return f"{key} has no endpoints{trouble and ': '}{trouble}"

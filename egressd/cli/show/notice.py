@@ -48,11 +48,3 @@ def of_finding(found: Finding) -> Notice:
 def most_urgent_first(notices: Iterable[Notice]) -> list[Notice]:
     """Errors before warnings, each in the given order."""
     return sorted(notices, key=lambda one: _URGENCY.get(one.severity, len(_URGENCY)))
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: "1 error", "2 errors"."""
-    if number == 1:
-        return f"1 {noun}"
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{number} {plural}"

@@ -49,12 +49,12 @@ def _grid(widths: Sequence[int], rows: Sequence[Row], style: str = "") -> Table:
 
 def _record(head: Row, row: Row) -> RenderableType:
     """A row that no line holds: its first cell, and the others by their heads below it."""
-    lines = [Text(row[0] or "-", style="bold", overflow="fold")]
+    lines: list[RenderableType] = [Text(row[0] or "-", style="bold", overflow="fold")]
     for name, cell in zip(head[1:], row[1:], strict=True):
         if cell in ("", "-"):
             continue
-        line = Text(" " * INDENT)
+        line = Text(overflow="fold")
         line.append(f"{name.lower()} ", style=HEAD)
         line.append(cell, style=cell_style(cell))
-        lines.append(line)
+        lines.append(Padding(line, (0, 0, 0, INDENT)))
     return Group(*lines)

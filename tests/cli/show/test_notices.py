@@ -8,10 +8,11 @@ import sys
 import pytest
 
 from egressd.analysis.finding import CODES, Finding
+from egressd.api.counted import counted
 from egressd.api.resource import Place, Problem, Severity
 from egressd.cli import output
 from egressd.cli.screen import Screen, draw, is_coloured
-from egressd.cli.show.notice import counted, most_urgent_first, of_finding, of_problem
+from egressd.cli.show.notice import most_urgent_first, of_finding, of_problem
 from egressd.cli.show.notices import notices
 
 PROBLEM = Problem(
