@@ -5,6 +5,7 @@ show() { say "$1" "$(systemctl show "${3:-egressd}" -p "$2" --value)"; }
 answer() { say "$1" "$(curl -s -m 20 -o /dev/null -w '%{http_code}' -H 'Host: unknown.example' http://127.0.0.1:15001/)"; }
 as_ann() { runuser -u ann -- "$@" 2>&1; }
 cd /opt/test/checkout || exit
+cp systemd/egressd.service /etc/systemd/system/ # as README said once
 say "readme ends with" "$(bash -e /opt/test/readme.sh > /opt/test/readme.log 2>&1; echo $?)"
 cat /opt/test/readme.log
 show "service" ActiveState
@@ -58,8 +59,14 @@ systemctl reset-failed egressd egressd.socket
 say "mended" "$(systemctl start egressd; echo $?)"
 answer "answer mended"
 
+systemctl stop egressd.socket egressd
+say "masked" "$(systemctl mask egressd.socket 2> /dev/null; systemctl start egressd; echo $?)"
+answer "answer masked"
+systemctl unmask egressd.socket 2> /dev/null
+
+kill -9 "$(systemctl show egressd -p MainPID --value)" # workers that serve on are ended, too
 egressd uninstall
-say "left" "$(find /etc/systemd/system /usr/bin -name 'egressd*' | wc -l) files"
+say "left" "$(find /usr/local/lib/systemd /etc/systemd/system /usr/bin -name 'egressd*' | tr '\n' ' ')"
 say "configuration left" "$(ls /etc/egressd)"
 egressd=/opt/egressd/bin/egressd
 $egressd uninstall --purge

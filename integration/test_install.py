@@ -57,6 +57,7 @@ def test_readme_makes_a_service_of_a_bare_machine(tmp_path: Path) -> None:
     assert (said["wrong reload"], said["wrong restart"]) == ("1", "1"), log
     assert said["restarts"] == "0"
     assert (said["mended"], said["answer mended"]) == ("0", "502"), log
-    assert said["left"] == "0 files", log
+    assert (said["masked"], said["answer masked"]) == ("0", "502"), log
+    assert said["left"] == "/etc/systemd/system/egressd.service.before ", log
     assert "egressd.yaml" in said["configuration left"]
     assert said["purged"] == "0 ", log

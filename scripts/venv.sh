@@ -9,30 +9,37 @@ find_python() {
             return
         fi
     done
-    echo "egressd needs Python 3.11 or newer: apt-get install python3 python3-venv" >&2
+    echo "egressd needs Python 3.11 or newer" >&2
     return 1
 }
 
 # A bare Debian has python3 without ensurepip, which `venv` needs.
 apt_install() {
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        as_root=(sudo)
+        if ! command -v sudo >/dev/null; then
+            echo "this needs packages that only root may install; as root: apt-get install $*" >&2
+            echo "then run this again, as the user that you are" >&2
+            return 1
+        fi
+    fi
     echo "installing with apt-get (once): $*" >&2
-    if [ "$(id -u)" -eq 0 ]; then
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
-    elif command -v sudo >/dev/null; then
-        sudo apt-get update -qq
-        sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
-    else
-        echo "please install as root: apt-get install $*" >&2
+    if ! { "${as_root[@]}" apt-get update -qq &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null; }; then
+        echo "that did not work; as root: apt-get install $*" >&2
         return 1
     fi
 }
 
 make_venv() {
     local python
-    python=$(find_python) || { apt_install python3 python3-venv && python=$(find_python); }
+    if ! python=$(find_python); then
+        apt_install python3 python3-venv || return 1
+        python=$(find_python)
+    fi
     if [ ! -x .venv/bin/pip ]; then
-        "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+        "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv || return 1
         echo "making a virtual environment in .venv, with $("$python" --version)" >&2
         rm -rf .venv
         "$python" -m venv .venv

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -16,7 +20,7 @@ from typing import Final
 import click
 
 from egressd.cli.completion import PLACES, completion_text
-from egressd.cli.laying import Act, CannotLay, Directory, Link, Step, TextFile
+from egressd.cli.laying import Act, Aside, CannotLay, Directory, Link, Step, TextFile
 from egressd.cli.output import echo
 
 USER: Final = "egressd"
@@ -27,12 +31,15 @@ UNITS: Final = (
     "egressd-register.service",
 )
 ENABLED: Final = ("egressd.socket", "egressd.service")
-_UNIT_DIRECTORY = "etc/systemd/system"
+_UNIT_DIRECTORY = "usr/local/lib/systemd/system"  # so that operators may mask them
+_OVERRIDING = "etc/systemd/system"
 _WANTS = {"egressd.socket": "sockets.target.wants", "egressd.service": "multi-user.target.wants"}
 _GECOS = "egressd egress gateway"
 _MAKE_USER = f'u {USER} - "{_GECOS}" /var/lib/egressd /usr/sbin/nologin'
 _HIDDEN_PLACES = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # the unit's, by its hardening
 _ROOT = Path("/")
+_LEAVE_S = 5.0
+_OWN_GROUP = re.compile(r":/system\.slice/egressd\.service$", re.MULTILINE)  # cgroups(7)
 
 prefix_option = click.option(
     "--prefix",
@@ -108,6 +115,7 @@ def uninstall(ctx: click.Context, prefix: Path, dry_run: bool, purge: bool) -> N
             return
         if is_machine and shutil.which("systemctl"):
             _quietly("systemctl", "disable", "--now", *UNITS[1:])
+            _end_leftovers()
         for step in reversed(steps):
             # A directory of the operator's goes by --purge alone, even where it is empty.
             said = "" if isinstance(step, Directory) or _is_first(step) else step.undo()
@@ -147,8 +155,9 @@ def _steps(prefix: Path, program: Path, command: click.Command, *, enable: bool)
     )
     yield Link(prefix / "usr/bin/egressd", seen_inside)
     units = prefix / _UNIT_DIRECTORY
-    laid = [TextFile(units / name, unit_text(name)) for name in UNITS]
-    yield from laid
+    for name in UNITS:
+        yield TextFile(units / name, unit_text(name))
+        yield Aside(prefix / _OVERRIDING / name)
     for shell, place in PLACES.items():
         yield TextFile(prefix / place, completion_text(shell, command))
     if not is_machine:
@@ -157,7 +166,7 @@ def _steps(prefix: Path, program: Path, command: click.Command, *, enable: bool)
         reload = ("systemctl", "daemon-reload")
         yield Act("let systemd read the units", reload, lambda: not _needs_reload())
     if enable:
-        links = [units / _WANTS[name] / name for name in ENABLED]
+        links = [prefix / _OVERRIDING / _WANTS[name] / name for name in ENABLED]
         enabling = ("systemctl", "enable", *ENABLED)
         yield Act("start it at boot", enabling, lambda: all(link.is_symlink() for link in links))
 
@@ -229,6 +238,28 @@ def _purge(kept: list[Path], is_machine: bool) -> None:
     if is_machine and _user_is_there():
         Act("", ("userdel", USER), _user_is_there).take()
         echo(f"removed the user {USER}")
+
+
+def _end_leftovers() -> None:
+    """Workers that serve on because no node could be started after theirs: a stop leaves them, and
+    systemd's kill does not find those of a unit that is inactive."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        until = time.monotonic() + _LEAVE_S
+        for pid in _leftovers():
+            with suppress(OSError):
+                os.kill(pid, number)
+        while _leftovers() and time.monotonic() < until:
+            time.sleep(0.1)
+
+
+def _leftovers() -> list[int]:
+    """Processes of the service that systemd has lost sight of."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if _OWN_GROUP.search((process / "cgroup").read_text()):
+                found.append(int(process.name))
+    return found
 
 
 def _start() -> None:

@@ -130,6 +130,28 @@ class TextFile:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """No file at a place where it would hide one that was laid; what is there is kept beside. A link
+    stays: it is an operator's `systemctl mask`."""
+
+    path: Path
+
+    def wanted(self) -> str:
+        if self.path.is_symlink() or not self.path.is_file():
+            return ""
+        return f"move {self.path} aside, which hides what was laid, as {self._kept().name}"
+
+    def take(self) -> None:
+        self.path.replace(self._kept())
+
+    def undo(self) -> str:
+        return ""
+
+    def _kept(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.before")
+
+
+@dataclass(frozen=True)
 class Link:
     """The command on everybody's PATH. A file in its place that is no link is a package's."""
 

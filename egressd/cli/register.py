@@ -108,8 +108,12 @@ async def _keep(registrar: Registrar, services: tuple[Registration, ...]) -> Non
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(end_at_signal)
                 await registrar.keep(services)
-        except* RegistrationError as errors:
-            raise _first(errors) from None
+        except ExceptionGroup as errors:
+            # No `except*`: what is raised in one is wrapped again by Python 3.11.2, that of Debian 12.
+            refused, others = errors.split(RegistrationError)
+            if refused is None or others is not None:
+                raise
+            raise _first(refused) from None
     try:
         with trio.fail_after(_LEAVE_S):
             await registrar.deregister(services)

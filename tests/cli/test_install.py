@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from egressd.cli import laying
 from egressd.cli.completion import PLACES
 from egressd.cli.install import UNITS, _out_of_reach, unit_text
-from egressd.cli.laying import MARK, CannotLay, Directory, Link, TextFile
+from egressd.cli.laying import MARK, Aside, CannotLay, Directory, Link, TextFile
 from egressd.cli.main import COMMANDS, main
 from egressd.node.bootstrap import parse_bootstrap
 
@@ -31,7 +31,7 @@ def test_a_second_install_changes_nothing_and_uninstall_leaves_what_is_the_opera
     assert laid(tmp_path) == set()
     first = run("install", *where)
     assert first.exit_code == 0, first.output
-    units = {f"etc/systemd/system/{name}" for name in UNITS}
+    units = {f"usr/local/lib/systemd/system/{name}" for name in UNITS}
     command = {"etc/egressd/egressd.yaml", "usr/bin/egressd"}
     assert laid(tmp_path) == units | command | set(PLACES.values())
     before = {name: (tmp_path / name).lstat().st_mtime_ns for name in laid(tmp_path)}
@@ -40,7 +40,7 @@ def test_a_second_install_changes_nothing_and_uninstall_leaves_what_is_the_opera
 
     config = tmp_path / "etc/egressd/egressd.yaml"
     config.write_text("workers: 1\n")
-    (tmp_path / "etc/systemd/system/egressd.service").unlink()
+    (tmp_path / "usr/local/lib/systemd/system/egressd.service").unlink()
     again = run("install", *where)
     assert again.output.count("\n") == 1
     assert "egressd.service" in again.output
@@ -70,7 +70,19 @@ def test_a_unit_of_another_hand_is_kept_beside_and_an_older_one_of_ours_is_not(
     assert step.undo() == ""
 
 
-def test_every_unit_begins_with_the_mark_but_the_one_that_says_why() -> None:
+def test_what_would_hide_a_unit_is_moved_aside_and_a_mask_stays(tmp_path: Path) -> None:
+    step = Aside(tmp_path / "egressd.service")
+    assert step.wanted() == ""
+    step.path.symlink_to("/dev/null")
+    assert step.wanted() == ""
+    step.path.unlink()
+    step.path.write_text("[Service]\n")
+    assert "egressd.service.before" in step.wanted()
+    step.take()
+    assert (step.wanted(), (tmp_path / "egressd.service.before").read_text()) == ("", "[Service]\n")
+
+
+def test_every_unit_begins_with_the_mark() -> None:
     for name in UNITS:
         assert unit_text(name).startswith(MARK), name
 
