@@ -131,14 +131,26 @@ class LoadBalancerSettings(Message, frozen=True):
         "lb_policy": (
             "simple",
             "consistentHash",
+            "backendUtilization",
         )
     }
     simple: SimpleLB | None = None
     consistent_hash: ConsistentHashLB | None = None
+    backend_utilization: BackendUtilizationLB | None = None
     locality_lb_setting: LocalityLoadBalancerSetting | None = None
     zone_aware_lb_setting: ZoneAwareLoadBalancerSetting | None = None
     warmup_duration_secs: Duration | None = None
     warmup: WarmupConfiguration | None = None
+
+
+class BackendUtilizationLB(Message, frozen=True):
+    """Istio `LoadBalancerSettings.BackendUtilizationLB` (Envoy `client_side_weighted_round_robin`)."""
+
+    blackout_period: Duration | None = None
+    weight_expiration_period: Duration | None = None
+    weight_update_period: Duration | None = None
+    error_utilization_penalty: float | None = None
+    metric_names_for_computing_utilization: tuple[str, ...] = ()
 
 
 class ConsistentHashLB(Message, frozen=True):

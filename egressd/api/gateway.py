@@ -82,6 +82,7 @@ class ServerTLSSettings(Message, frozen=True):
     min_protocol_version: TLSProtocol = TLSProtocol.TLS_AUTO
     max_protocol_version: TLSProtocol = TLSProtocol.TLS_AUTO
     cipher_suites: tuple[str, ...] = ()
+    ecdh_curves: tuple[str, ...] = ()
     insecure_skip_verify: bool | None = None
 
 

@@ -13,6 +13,7 @@ from egressd.api.authorization_policy import AuthorizationPolicy, Source
 from egressd.api.decode import join
 from egressd.api.destination_rule import (
     HTTPSettings,
+    LoadBalancerSettings,
     ZoneAwareLoadBalancerSetting,
 )
 from egressd.api.gateway import Server
@@ -30,6 +31,10 @@ NOT_YET_FIELDS: Final[Mapping[tuple[type[Message], str], str]] = {
     "there are no network gateways on VMs",
     (ZoneAwareLoadBalancerSetting, "minClusterSize"): "a node cannot know how many clients each "
     "zone has, so zones are priorities, as with localityLbSetting",
+    (
+        LoadBalancerSettings,
+        "backendUtilization",
+    ): "endpoints' reports of their load (ORCA) are not read; the balancer is LEAST_REQUEST",
     (Server, "defaultEndpoint"): "Istio does not act on it either; VirtualServices say where "
     "traffic goes",
     (Sidecar, "ingress"): "the node is no workload's sidecar: nothing comes in for one",

@@ -132,6 +132,7 @@ class _Builder:
             ),
             *_both("namespaces", s.namespaces, s.not_namespaces, _namespace),
             *_both("serviceAccounts", s.service_accounts, s.not_service_accounts, account),
+            *_both("trustDomains", s.trust_domains, s.not_trust_domains, _trust_domain),
             *_both("remoteIpBlocks", s.remote_ip_blocks, s.not_remote_ip_blocks, _source_in),
             *_both("ipBlocks", s.ip_blocks, s.not_ip_blocks, _source_in),
         )
@@ -249,6 +250,12 @@ def _principal(value: str) -> Test:
 def _namespace(value: str) -> Test:
     name = re.escape(value).replace(r"\*", ".*")
     return _identity(f".*/ns/{name}/.*")
+
+
+def _trust_domain(value: str) -> Test:
+    """The part of a SPIFFE identity before its path, in which `*` stops."""
+    name = re.escape(value).replace(r"\*", "[^/]*")
+    return _identity(f"{name}/.*")
 
 
 def _identity(pattern: str) -> Test:

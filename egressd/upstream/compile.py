@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -32,8 +33,10 @@ from egressd.upstream.compile_lb import (
 )
 from egressd.upstream.compile_tls import tls_spec, tunnel_spec
 from egressd.upstream.credentials import CredentialError
+from egressd.upstream.locality import topology_labels
 from egressd.upstream.policy import EffectivePolicy, UnknownSubset, effective_policy
 from egressd.upstream.spec import (
+    UNKNOWN_LOCALITY,
     Balancer,
     ClusterSpec,
     EndpointSpec,
@@ -173,9 +176,15 @@ def _endpoints(
         entries = (WorkloadEntry(address=service.host),)
     found = []
     for entry in entries:
-        if entry.address and all(entry.labels.get(k) == v for k, v in labels.items()):
-            found.append(_endpoint(entry, entry.ports.get(name, target)))
+        carried = endpoint_labels(entry)
+        if entry.address and all(carried.get(k) == v for k, v in labels.items()):
+            found.append(_endpoint(entry, carried, entry.ports.get(name, target)))
     return tuple(found)
+
+
+def endpoint_labels(entry: WorkloadEntry) -> Mapping[str, str]:
+    """The labels of an endpoint: its own, and those of its locality and network."""
+    return topology_labels(entry.labels, locality_of(entry), entry.network)
 
 
 def _selected(view: RecordingView, service: Service) -> list[WorkloadEntry]:
@@ -188,22 +197,26 @@ def _selected(view: RecordingView, service: Service) -> list[WorkloadEntry]:
             spec = record.resource.spec
             assert isinstance(spec, WorkloadEntry)
             labels = {**record.resource.metadata.labels, **spec.labels}
-            if wanted.items() <= labels.items():
-                found.append(msgspec.structs.replace(spec, labels=labels))
+            joined = msgspec.structs.replace(spec, labels=labels)
+            if wanted.items() <= endpoint_labels(joined).items():
+                found.append(joined)
     return found
 
 
-def _endpoint(entry: WorkloadEntry, port: int) -> EndpointSpec:
-    address = entry.address.removeprefix("unix://")
-    # Istio: without `locality` a label says it, with dots for slashes.
+def locality_of(entry: WorkloadEntry) -> Locality:
+    """The endpoint's place. Istio: without `locality` a label says it, with dots for slashes."""
     place = entry.locality or entry.labels.get("istio-locality", "").replace(".", "/")
-    parts = (*place.split("/"), "", "", "")[:3] if place else ("", "", "")
+    return Locality(*(*place.split("/"), "", "")[:3]) if place else UNKNOWN_LOCALITY
+
+
+def _endpoint(entry: WorkloadEntry, labels: Mapping[str, str], port: int) -> EndpointSpec:
+    address = entry.address.removeprefix("unix://")
     return EndpointSpec(
         address=address,
         port=0 if address.startswith("/") else port,
         weight=entry.weight or 1,
-        labels=tuple(sorted(entry.labels.items())),
-        locality=Locality(*parts),
+        labels=tuple(sorted(labels.items())),
+        locality=locality_of(entry),
         network=entry.network,
     )
 

@@ -84,8 +84,8 @@ def _label_rank(policy: LocalityPolicy, endpoint: Located) -> int:
     """Istio `failoverPriority`: the more labels match from the first on, the sooner. A label "key=value"
     asks for that value, "key" for the node's own; one that neither has matches (pilot
     `applyFailoverPriorityPerLocality`)."""
-    own = _with_place(policy.labels, policy.locality, policy.network)
-    theirs = _with_place(endpoint.labels, endpoint.locality, endpoint.network)
+    own = topology_labels(dict(policy.labels), policy.locality, policy.network)
+    theirs = topology_labels(dict(endpoint.labels), endpoint.locality, endpoint.network)
     for matched, label in enumerate(policy.failover_priority):
         key, has_value, value = label.partition("=")
         wanted = value if has_value else own.get(key, "")
@@ -94,13 +94,17 @@ def _label_rank(policy: LocalityPolicy, endpoint: Located) -> int:
     return 0
 
 
-def _with_place(
-    labels: tuple[tuple[str, str], ...], place: tuple[str, str, str], network: str
+def topology_labels(
+    labels: Mapping[str, str], place: tuple[str, str, str], network: str
 ) -> Mapping[str, str]:
-    known = {key: value for key, value in zip(_LABELS, place, strict=True) if value}
+    """Labels with those that a place and a network make (Istio `AugmentLabels`: before any of the same
+    key): every endpoint has them, for subsets, selectors and failover."""
+    if not network and not any(place):
+        return labels
+    made = {key: value for key, value in zip(_LABELS, place, strict=True) if value}
     if network:
-        known[_NETWORK] = network
-    return {**known, **dict(labels)}
+        made[_NETWORK] = network
+    return {**labels, **made}
 
 
 def shares(policy: LocalityPolicy, endpoints: Sequence[S]) -> list[Level]:

@@ -24,6 +24,7 @@ from egressd.upstream.credentials import (
     find_credential,
     mesh_identity,
 )
+from egressd.upstream.ecdh_curves import UnknownCurves, set_curves
 from egressd.upstream.tls import Stamp, TlsConfigError, is_settled, names_match, stamp_of
 
 _RECHECK_S = 1.0
@@ -47,6 +48,7 @@ class ServerTlsSpec:
     min_version: TLSProtocol = TLSProtocol.TLS_AUTO  # Istio: 1.2
     max_version: TLSProtocol = TLSProtocol.TLS_AUTO
     cipher_suites: tuple[str, ...] = ()
+    ecdh_curves: tuple[str, ...] = ()
     subject_alt_names: tuple[str, ...] = ()
     spki_pins: tuple[str, ...] = ()  # base64 SHA-256 of the public key
     hash_pins: tuple[str, ...] = ()  # hex SHA-256 of the certificate
@@ -70,6 +72,7 @@ def server_tls_spec(settings: ServerTLSSettings, profile: NodeProfile) -> Server
         min_version=settings.min_protocol_version,
         max_version=settings.max_protocol_version,
         cipher_suites=settings.cipher_suites,
+        ecdh_curves=settings.ecdh_curves,
         subject_alt_names=settings.subject_alt_names,
         spki_pins=settings.verify_certificate_spki,
         hash_pins=settings.verify_certificate_hash,
@@ -157,6 +160,11 @@ def server_context(spec: ServerTlsSpec) -> ssl.SSLContext:
         context.maximum_version = _VERSIONS[spec.max_version]
     context.set_alpn_protocols(["http/1.1"])
     _set_ciphers(context, spec.cipher_suites)
+    if spec.ecdh_curves:
+        try:
+            set_curves(context, spec.ecdh_curves)
+        except UnknownCurves as error:
+            raise TlsConfigError(f"ecdhCurves: {error}") from None
     for chain, key in spec.certificates:
         try:
             context.load_cert_chain(chain, key)

@@ -35,6 +35,15 @@ TEXTS = [
             DESTINATION_RULE, {"spec.trafficPolicy.connectionPool.http.useClientProtocol": True}
         )
     ),
+    as_text(
+        changed(
+            DESTINATION_RULE,
+            {
+                "spec.trafficPolicy.loadBalancer.simple": None,
+                "spec.trafficPolicy.loadBalancer.backendUtilization": {"blackoutPeriod": "10s"},
+            },
+        )
+    ),
     as_text(changed(VIRTUAL_SERVICE, {"spec.http[0].fault.abort": {"grpcStatus": "ABORTED"}})),
 ]
 

@@ -32,6 +32,11 @@ from egressd.upstream.spec import (
 )
 from tests.upstream.resources import HOST, ONE, compiled, entry, rule
 
+REGION = ("topology.kubernetes.io/region", "eu")
+ZONE = ("topology.kubernetes.io/zone", "west")
+NETWORK = ("topology.istio.io/network", "n")
+SUBZONE = ("topology.istio.io/subzone", "rack1")
+
 # -- endpoints -------------------------------------------------------------------------------
 
 
@@ -47,17 +52,25 @@ from tests.upstream.resources import HOST, ONE, compiled, entry, rule
         (
             WorkloadEntry(address="h", weight=7, labels={"b": "2", "a": "1"}, network="n"),
             443,
-            EndpointSpec("h", 443, weight=7, labels=(("a", "1"), ("b", "2")), network="n"),
+            EndpointSpec(
+                "h",
+                443,
+                weight=7,
+                labels=(("a", "1"), ("b", "2"), ("topology.istio.io/network", "n")),
+                network="n",
+            ),
         ),
         (
             WorkloadEntry(address="h", locality="eu/west"),
             443,
-            EndpointSpec("h", 443, locality=Locality("eu", "west")),
+            EndpointSpec("h", 443, labels=(REGION, ZONE), locality=Locality("eu", "west")),
         ),
         (
             WorkloadEntry(address="h", locality="eu/west/rack1"),
             443,
-            EndpointSpec("h", 443, locality=Locality("eu", "west", "rack1")),
+            EndpointSpec(
+                "h", 443, labels=(SUBZONE, REGION, ZONE), locality=Locality("eu", "west", "rack1")
+            ),
         ),
     ],
 )
@@ -93,6 +106,34 @@ def test_a_subset_has_the_endpoints_that_carry_all_its_labels() -> None:
     subset = Subset(name="one", labels={"version": "v1", "zone": "a"})
     got = compiled(service, rule(None, subset), subset="one")
     assert [e.address for e in got.endpoints] == ["10.0.0.1"]
+
+
+PLACES = (
+    WorkloadEntry(address="10.0.0.1", locality="eu/west/rack1", network="n1"),
+    WorkloadEntry(address="10.0.0.2", locality="eu/east", labels={ZONE[0]: "west"}),
+    WorkloadEntry(address="10.0.0.3", labels={"istio-locality": "us.west"}, network="n2"),
+    WorkloadEntry(address="10.0.0.4", labels={ZONE[0]: "west"}),
+    WorkloadEntry(address="10.0.0.5"),
+)
+
+
+@pytest.mark.parametrize(
+    ("labels", "addresses"),
+    [
+        ({REGION[0]: "eu"}, ".1 .2"),
+        ({ZONE[0]: "west"}, ".1 .3 .4"),
+        ({ZONE[0]: "east"}, ".2"),
+        (dict((REGION, ZONE, SUBZONE)), ".1"),
+        ({REGION[0]: "us", "topology.istio.io/network": "n2"}, ".3"),
+        ({"topology.istio.io/network": "n1"}, ".1"),
+        ({REGION[0]: ""}, ""),
+    ],
+)
+def test_a_subset_by_topology_has_the_endpoints_of_that_place(
+    labels: dict[str, str], addresses: str
+) -> None:
+    got = compiled(entry(*PLACES), rule(None, Subset(name="here", labels=labels)), subset="here")
+    assert " ".join(e.address.removeprefix("10.0.0") for e in got.endpoints) == addresses
 
 
 def test_a_subset_without_labels_has_all_endpoints() -> None:

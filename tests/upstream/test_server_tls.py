@@ -6,6 +6,7 @@ import hashlib
 import os
 import ssl
 from base64 import b64encode
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,13 @@ def spec(place: Path, **more: Any) -> ServerTlsSpec:
     return ServerTlsSpec(certificates=(pair,), **given)
 
 
-def shaken(server: ssl.SSLContext, *, shows: trustme.LeafCert | None = CLIENT) -> Any:
+def shaken(
+    server: ssl.SSLContext, *, shows: trustme.LeafCert | None = CLIENT, curve: str = ""
+) -> Any:
     """The server's side of a finished handshake. Raises `ssl.SSLError`."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if curve:
+        client.set_ecdh_curve(curve)
     AUTHORITY.configure_trust(client)
     if shows is not None:
         shows.configure_cert(client)
@@ -186,6 +191,7 @@ def test_newer_files_that_do_not_load_leave_the_old_context_in_force(
         ({"mode": ServerTLSMode.MUTUAL, "ca_file": "no.pem"}, "no.pem: no such file"),
         ({"mode": ServerTLSMode.MUTUAL, "crl_file": "no.crl"}, "no.crl: no such file"),
         ({"cipher_suites": ("NONSENSE",)}, "OpenSSL knows none"),
+        ({"ecdh_curves": ("P-256", "NONSENSE")}, "ecdhCurves: OpenSSL does not know NONSENSE"),
     ],
 )
 def test_what_cannot_be_used_is_named(place: Path, more: dict[str, Any], why: str) -> None:
@@ -196,6 +202,24 @@ def test_what_cannot_be_used_is_named(place: Path, more: dict[str, Any], why: st
                 **{name: more.get(name, getattr(given, name)) for name in given.__slots__}
             )
         )
+
+
+@pytest.mark.parametrize(
+    ("curves", "client", "agree"),
+    [
+        (("P-384",), "secp384r1", True),
+        (("P-384",), "prime256v1", False),
+        (("X25519", "P-521"), "secp521r1", True),
+        (("X25519", "P-521"), "prime256v1", False),
+        ((), "prime256v1", True),
+    ],
+)
+def test_keys_are_exchanged_by_the_curves_alone(
+    place: Path, curves: tuple[str, ...], client: str, agree: bool
+) -> None:
+    server = server_context(spec(place, ecdh_curves=curves))
+    with nullcontext() if agree else pytest.raises(ssl.SSLError):
+        assert shaken(server, curve=client).version() == "TLSv1.3"
 
 
 def test_versions_and_ciphers(place: Path) -> None:

@@ -15,6 +15,7 @@ from egressd.api.rules.authorization_policy import check_authorization_policy
 from egressd.api.rules.destination_rule import check_destination_rule
 from egressd.api.rules.gateway import check_gateway
 from egressd.api.rules.grammar import check_grammar
+from egressd.api.rules.limits import check_limits
 from egressd.api.rules.service_entry import check_service_entry
 from egressd.api.rules.sidecar import check_sidecar
 from egressd.api.rules.virtual_service import check_virtual_service
@@ -44,3 +45,4 @@ def check_spec(spec: Spec, metadata: Metadata, report: Report) -> None:
         check_workload_entry(spec, "spec", report)
     check_grammar(metadata, "metadata", report)
     check_grammar(spec, "spec", report)
+    check_limits(spec, "spec", report)

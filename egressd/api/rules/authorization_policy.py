@@ -141,6 +141,7 @@ def _has_http_only(rule: Rule) -> bool:
     tcp_source = any(
         source.principals or source.not_principals or source.namespaces or source.not_namespaces
         or source.service_accounts or source.not_service_accounts or source.ip_blocks
+        or source.trust_domains or source.not_trust_domains
         or source.not_ip_blocks or source.remote_ip_blocks or source.not_remote_ip_blocks
         for source in sources
     )  # fmt: skip
@@ -162,6 +163,8 @@ def _check_source(source: Source, path: str, action: Action, report: Report) -> 
         "notNamespaces": source.not_namespaces,
         "serviceAccounts": source.service_accounts,
         "notServiceAccounts": source.not_service_accounts,
+        "trustDomains": source.trust_domains,
+        "notTrustDomains": source.not_trust_domains,
     }
     for name, values in lists.items():
         _check_filled(values, f"{path}.{name}", report)

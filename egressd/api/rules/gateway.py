@@ -21,6 +21,9 @@ A_GATEWAY_HOST = (
     'a full DNS name, "*.name" or "*"; in front, if at all, a namespace, "." or "*" and "/"'
 )
 _PASSING = frozenset((ServerTLSMode.PASSTHROUGH, ServerTLSMode.AUTO_PASSTHROUGH))
+_TERMINATING = frozenset(
+    (ServerTLSMode.SIMPLE, ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL)
+)
 _MUTUAL = frozenset((ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL))
 
 
@@ -115,6 +118,7 @@ def check_server_tls(tls: ServerTLSSettings, path: str, report: Report) -> None:
         "credentialNames": tls.credential_names,
         "tlsCertificates": tls.tls_certificates,
     }
+    _check_one_source(tls, path, report)
     old = (TLSProtocol.TLSV1_0, TLSProtocol.TLSV1_1)
     if tls.min_protocol_version in old and not tls.cipher_suites:
         expected = "cipherSuites beside it: the defaults hold none for TLS below 1.2"
@@ -131,6 +135,20 @@ def check_server_tls(tls: ServerTLSSettings, path: str, report: Report) -> None:
                 report.warn(f"{path}.{name}", name, expected, given)
     else:
         _check_terminating(tls, path, report)
+
+
+def _check_one_source(tls: ServerTLSSettings, path: str, report: Report) -> None:
+    """Istio takes the server's certificates from one place: of its CRD, in whatever mode."""
+    sources = {
+        "credentialName": tls.credential_name,
+        "credentialNames": tls.credential_names,
+        "tlsCertificates": tls.tls_certificates,
+    }
+    if tls.mode in _TERMINATING and tls.server_certificate and tls.private_key:
+        sources = {"serverCertificate": tls.server_certificate, **sources}
+    first, *others = [name for name, value in sources.items() if value] or [""]
+    for name in others:
+        report.error(f"{path}.{name}", f"{name} beside {first}", "only one of the two")
 
 
 def _check_terminating(tls: ServerTLSSettings, path: str, report: Report) -> None:

@@ -39,8 +39,14 @@ def check_load_balancer(
     _check_hash(settings.consistent_hash, f"{path}.consistentHash", report)
     locality = settings.locality_lb_setting
     _check_locality(locality, has_outlier, f"{path}.localityLbSetting", report)
+    utilization = settings.backend_utilization
+    if utilization is not None and (utilization.error_utilization_penalty or 0) < 0:
+        where = f"{path}.backendUtilization.errorUtilizationPenalty"
+        report.error(where, f"{utilization.error_utilization_penalty:g}", "0 or more")
     zone_aware = settings.zone_aware_lb_setting
     if zone_aware is not None:
+        if zone_aware.min_cluster_size == 0:
+            report.error(f"{path}.zoneAwareLbSetting.minClusterSize", "0", "1 or more")
         where = f"{path}.zoneAwareLbSetting.failover"
         for index, failover in enumerate(zone_aware.failover):
             _check_failover(failover, f"{where}[{index}]", report)
