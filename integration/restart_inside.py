@@ -294,6 +294,82 @@ def restart_during_upgrade() -> bool:
     return done.returncode == 0 and eventually(lambda: serves(before), "another supervisor")
 
 
+def killed_when(moment: Callable[[int], bool], whom: Callable[[int], int]) -> bool:
+    """Kill a supervisor in the middle of an upgrade; one is left in the end."""
+    owner = main_pid()
+    os.kill(owner, signal.SIGUSR2)
+    until = time.monotonic() + PATIENCE_S
+    while not moment(owner) and time.monotonic() < until:
+        pass
+    killed = whom(owner)
+    if killed:
+        os.kill(killed, signal.SIGKILL)
+    say("  killed", "the owner" if killed == owner else "the candidate" if killed else "nobody")
+    time.sleep(0.5)
+    fine = eventually(lambda: serves(), "one supervisor is ready, and the main process")
+    time.sleep(2.0 + DRAIN_S)
+    supervisors = [pid for pid, name in processes().items() if name == "egressd"]
+    say("  supervisors", supervisors, "main", main_pid(), "status", status().get("pid"))
+    return fine and serves() and supervisors == [main_pid()]
+
+
+def candidate(owner: int) -> int:
+    """The supervisor that is not the owner; 0: there is none."""
+    return max(
+        (pid for pid, name in processes().items() if name == "egressd" and pid != owner), default=0
+    )
+
+
+def has_workers(owner: int) -> bool:
+    """Whether the candidate has begun to start workers."""
+    return len(workers()) > 2
+
+
+def has_no_registry(owner: int) -> bool:
+    """Whether the owner has ended its registry process: it says *yours* about now."""
+    return has_workers(owner) and "egressd-reg" not in processes().values()
+
+
+def is_owned(owner: int) -> bool:
+    """Whether the status file names the candidate."""
+    return status().get("pid", owner) != owner
+
+
+def owner_killed_early() -> bool:
+    """While the candidate starts."""
+    return killed_when(lambda owner: candidate(owner) > 0, lambda owner: owner)
+
+
+def owner_killed_late() -> bool:
+    """When the candidate has workers."""
+    return killed_when(has_workers, lambda owner: owner)
+
+
+def owner_killed_at_yours() -> bool:
+    """When the candidate may own the node by now."""
+    return killed_when(has_no_registry, lambda owner: owner)
+
+
+def owner_killed_at_mine() -> bool:
+    """When the candidate owns the node, and the manager may not know."""
+    return killed_when(is_owned, lambda owner: owner)
+
+
+def candidate_killed_late() -> bool:
+    """When it has workers."""
+    return killed_when(has_workers, candidate)
+
+
+def candidate_killed_at_yours() -> bool:
+    """When it may own the node by now."""
+    return killed_when(has_no_registry, candidate)
+
+
+def candidate_killed_at_mine() -> bool:
+    """When it owns the node, and the manager may not know."""
+    return killed_when(is_owned, candidate)
+
+
 def upgrade_twice() -> bool:
     """The second one waits or is refused; one supervisor is left."""
     before = main_pid()
@@ -322,6 +398,13 @@ CASES: tuple[Callable[[], bool], ...] = (
     restart_wrong_configuration,
     restart_twice,
     restart_during_upgrade,
+    owner_killed_early,
+    owner_killed_late,
+    owner_killed_at_yours,
+    owner_killed_at_mine,
+    candidate_killed_late,
+    candidate_killed_at_yours,
+    candidate_killed_at_mine,
     upgrade_twice,
     reload,
     upgrade_hanging,
