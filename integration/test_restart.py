@@ -28,6 +28,9 @@ export LD_LIBRARY_PATH=/opt/python/lib PYTHONDONTWRITEBYTECODE=1
 # The program is /usr/bin/egressd, as installed: another one may take its place.
 printf '[Service]\\nEnvironment=LD_LIBRARY_PATH=/opt/python/lib PYTHONDONTWRITEBYTECODE=1\\n' \\
     > /etc/systemd/system/egressd.service.d/test.conf
+# With the socket unit, as installed: the egress port is systemd's, the Gateway's port the node's own.
+systemctl daemon-reload
+systemctl start egressd.socket
 /opt/python/bin/python3 /opt/test/restart_inside.py {cases}
 """
 

@@ -162,6 +162,9 @@ class ListenerPool:
             return self._passed[listener.name]
         place = place_of(listener)
         sockets = self._opened.get(place) or self.take_kept(place)
+        if sockets and not _is_one_of_many(sockets[0]):
+            self._opened[place] = sockets  # once passed by a socket unit: all workers share it
+            return sockets
         fresh: list[socket.socket] = []
         try:
             port = sockets[0].getsockname()[1] if sockets else probe(listener)
@@ -185,6 +188,10 @@ def place_of(listener: ListenerConfig) -> tuple[str, int]:
         f"{listener.address}#{listener.name}" if not listener.port else listener.address,
         listener.port,
     )
+
+
+def _is_one_of_many(sock: socket.socket) -> bool:
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
 
 
 def _family(address: str) -> socket.AddressFamily:

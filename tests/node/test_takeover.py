@@ -284,3 +284,11 @@ def test_a_run_directory_that_is_gone_asks_nobody(tmp_path: Path) -> None:
 
 async def test_a_worker_without_a_place_to_hand_out_serves_on(tmp_path: Path) -> None:
     await hand_out(str(tmp_path / "absent"), list)
+
+
+def test_a_left_socket_of_a_socket_unit_is_shared_by_all_workers() -> None:
+    listener = ListenerConfig(name="egress", address="127.0.0.1", port=15001)
+    with socket.socket() as one:  # without SO_REUSEPORT nobody can listen beside it
+        pool = _pool(kept_name(("127.0.0.1", 15001)), one)
+        shares = pool.shares(Bootstrap(workers=3, listeners=(listener,)))
+        assert shares == [(("egress", one),)] * 3
