@@ -1,6 +1,6 @@
 """Load for a node that restarts: what was refused, reset, failed, and the longest wait, in phases.
 
-    python restart_load.py EGRESS_PORT GATEWAY_PORT ORIGIN_PORT ECHO_PORT
+    python -m integration.restart_load EGRESS_PORT GATEWAY_PORT ORIGIN_PORT ECHO_PORT
 
 Runs an origin and an echo server on the two last ports. Each line on standard input names what happened
 since the line before; the answer is one line of JSON about it. After a name that ends in "+tunnel" a new

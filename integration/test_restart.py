@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 from integration.booted import needs_systemd, run_under_systemd
 
-HERE = Path(__file__).parent
 CASES = os.environ.get("EGRESSD_RESTART_CASES", "").split() or [
     "restart",
     "restart_wrong_configuration",
@@ -31,14 +29,13 @@ printf '[Service]\\nEnvironment=LD_LIBRARY_PATH=/opt/python/lib PYTHONDONTWRITEB
 # With the socket unit, as installed: the egress port is systemd's, the Gateway's port the node's own.
 systemctl daemon-reload
 systemctl start egressd.socket
-/opt/python/bin/python3 /opt/test/restart_inside.py {cases}
+cd /opt/egressd
+/opt/python/bin/python3 -m integration.restart_inside {cases}
 """
 
 
 @needs_systemd
 def test_nothing_is_lost_at_a_restart_an_upgrade_and_a_crash(tmp_path: Path) -> None:
-    for name in ("restart_inside.py", "restart_load.py"):
-        shutil.copy(HERE / name, tmp_path)
     check = CHECK.format(cases=" ".join(CASES))
     said = run_under_systemd(tmp_path, check, 60.0 + 90.0 * len(CASES), more=["--net"])
     print(said)  # the longest waits
