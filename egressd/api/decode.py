@@ -30,7 +30,7 @@ from egressd.api.message import Message, Percent, fields_of
 from egressd.api.nearest import expected_name
 from egressd.api.report import Report, quoted
 from egressd.api.secret import redact_value
-from egressd.api.shape import list_shape, map_shape, mapping_shape, string_shape
+from egressd.api.shape import list_shape, map_shape, mapping_shape, misplaced, string_shape
 
 M = TypeVar("M", bound=Message)
 Decoder = Callable[[nodes.Node, str, Report], object]
@@ -76,7 +76,9 @@ def decode_message(cls: type[M], node: nodes.Node, path: str, report: Report) ->
         name = _current(cls, spelling, plan)
         field = plan.fields.get(name)
         if field is None:
-            _unknown(spelling, join(path, spelling), line, plan, report)
+            expected = misplaced(cls, node, spelling) or expected_name(spelling, plan.fields)
+            found = f"unknown field {quoted(spelling)}"
+            report.undecodable(join(path, spelling), line, found, expected)
             continue
         if name in written:
             found = f"{quoted(spelling)} beside {quoted(written[name])}"
@@ -134,7 +136,8 @@ def _key_name(key: nodes.Node) -> str | None:
 def describe(node: nodes.Node) -> str:
     """What a node holds, in a message's words."""
     if isinstance(node, nodes.Mapping):
-        return "a mapping"
+        is_template = node.pairs and isinstance(node.pairs[0][0], nodes.Mapping)
+        return "a template, {{ }}" if is_template else "a mapping"
     if isinstance(node, nodes.Sequence):
         return "a list"
     value = node.value()
@@ -212,11 +215,6 @@ def _current(cls: type[Message], spelling: str, plan: _Plan) -> str:
         return spelling
     camel = re.sub(r"_([a-z0-9])", lambda m: m[1].upper(), spelling)
     return cls.OLD_NAMES.get(camel, camel)
-
-
-def _unknown(name: str, path: str, line: int, plan: _Plan, report: Report) -> None:
-    found = f"unknown field {quoted(name)}"
-    report.undecodable(path, line, found, expected_name(name, plan.fields))
 
 
 def _note(

@@ -19,6 +19,9 @@ MARKER: Final = ".egressd-ignore-kinds"
 """A file of this name marks its directory and those below it: a kind a line, comments from `#` on; an
 empty one means `*`."""
 ALL: Final = "*"
+KUSTOMIZATIONS: Final = ("kustomization.yaml", "kustomization.yml")
+KUSTOMIZE: Final = ("Kustomization", "kustomize.config.k8s.io/v1beta1")
+"""What these files are, which need not say so."""
 _OURS: Final = ("networking.istio.io", "security.istio.io", "")
 
 

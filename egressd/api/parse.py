@@ -6,6 +6,7 @@ the fields that an API server adds are accepted and ignored.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 from egressd.api import nodes
 from egressd.api.decode import decode_message, decode_string, describe, entries, is_null
 from egressd.api.metadata import decode_metadata, stated_revision
-from egressd.api.other_kinds import ALL, MARKER, NOTHING, OtherKinds
+from egressd.api.other_kinds import ALL, KUSTOMIZATIONS, KUSTOMIZE, MARKER, NOTHING, OtherKinds
 from egressd.api.plain_json import read_plain_json
 from egressd.api.report import Report, quoted
 from egressd.api.resource import (
@@ -87,7 +88,7 @@ def _read(node: nodes.Node, reading: _Reading, *, in_list: bool) -> None:
     if not in_list and isinstance(kind, nodes.Scalar) and kind.text in _LISTS:
         _read_list(fields, reading, report)
         return
-    if reading.others and (skipped := _skipped(fields, reading.others)):
+    if reading.others and (skipped := _skipped(fields, reading.others, reading.file)):
         reading.skipped.append(skipped)
         return
     resource = _read_resource(fields, node, report)
@@ -96,12 +97,14 @@ def _read(node: nodes.Node, reading: _Reading, *, in_list: bool) -> None:
         reading.resources.append(resource)
 
 
-def _skipped(fields: Mapping[str, nodes.Node], others: OtherKinds) -> str:
+def _skipped(fields: Mapping[str, nodes.Node], others: OtherKinds, file: str) -> str:
     """The kind of a resource that is none of egressd's; "" where it is to be read."""
     kind, version = (
         node.text if isinstance(node := fields.get(name), nodes.Scalar) else ""
         for name in ("kind", "apiVersion")
     )
+    if not kind and os.path.basename(file) in KUSTOMIZATIONS:
+        kind, version = KUSTOMIZE
     is_skipped = bool(kind) and others.take(kind, version, is_read=kind in set(Kind))
     return kind if is_skipped else ""
 

@@ -54,6 +54,29 @@ def string_shape(path: str, node: nodes.Node) -> str:
     return f"a string, such as {_field(path)}{given}" if given and _field(path) else "a string"
 
 
+def misplaced(cls: type[Message], node: nodes.Mapping, name: str) -> str:
+    """What is expected of a name that stands beside the field whose part it is; "" = of none before it.
+
+    ```yaml
+    uri:
+    prefix: /foo
+    ```
+    """
+    types = {one.encode_name: _bare(one.type)[0] for one in fields_of(cls)}
+    empty = ""
+    for key, value in node.pairs:
+        if not isinstance(key, nodes.Scalar):
+            continue
+        if key.text == name:
+            break
+        kind = types.get(key.text)
+        is_empty = isinstance(value, nodes.Scalar) and value.value() is None
+        parts = fields_of(kind) if isinstance(kind, type) and issubclass(kind, Message) else ()
+        if is_empty and any(part.encode_name == name for part in parts):
+            empty = key.text
+    return f"it further in, as a part of {quoted(empty)}" if empty else ""
+
+
 def _field(path: str) -> str:
     """The field's own name before its value; an entry of a list has none."""
     name = path.rpartition(".")[2]

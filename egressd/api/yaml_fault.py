@@ -97,10 +97,14 @@ def _of_brackets(problem: str, at: Mark, since: Mark | None, lines: list[str]) -
     if closing is None or since is None:
         return None
     opening = "{" if closing[1] == "}" else "["
-    if at.line == since.line and at.column <= len(_line(lines, at)):
+    is_in = at.column <= len(_line(lines, at))
+    if at.line == since.line and is_in:
         return YamlFault(
             *at, f"an entry within {opening} that no comma separates", "a comma before it"
         )
+    if is_in and closing[1] in "\n".join(lines[at.line - 1 :]):
+        found = f"an entry within the {opening} of line {since.line} that no comma separates"
+        return YamlFault(*at, found, f"a comma before it, or {closing[1]} where {opening} ends")
     return YamlFault(*since, f"{opening} that does not end", f"{closing[1]} on the same line")
 
 

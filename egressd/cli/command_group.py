@@ -10,6 +10,7 @@ import click
 from egressd.api.nearest import nearest
 
 _WIDEST = 80
+_CUTOFF = 0.6  # commands are short: two letters that change places are much of one
 _STACKED_BELOW = 60  # columns: options and their help stand below each other
 
 
@@ -55,7 +56,7 @@ class CommandGroup(click.Group):
         """The command that is asked for. Raises `click.UsageError`."""
         name = args[0]
         if name[:1] != "-" and self.get_command(ctx, name) is None:
-            near = nearest(name, self.list_commands(ctx))
+            near = nearest(name, self.list_commands(ctx), _CUTOFF)
             meant = f"; did you mean {near}?" if near else ""
             raise click.UsageError(f"no such command: {name}{meant}", ctx)
         if any(one.startswith("--ignore") for one in args):

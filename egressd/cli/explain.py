@@ -27,6 +27,7 @@ from egressd.registry.view import RegistryView
 from egressd.routing.authority import InvalidName, parse_authority
 from egressd.routing.gateway import Speech
 
+_LACKING = "give a URL, METHOD and URL, or one of --tcp, --sni, --gateway with --port"
 _TOKEN = re.compile(r"[A-Z]+")  # a method: whatever else stands alone is a host or a URL
 _URL = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*)://)?([^/?#]*)([^#]*)(?:#.*)?", re.DOTALL)
 
@@ -74,7 +75,7 @@ def explain(
     egressd explain --gateway default/edge GET https://orders.example/
     """
     bootstrap = load_node(bootstrap_path)
-    question = _question(method, url, headers, tcp, sni)
+    question = _question(method, url, headers, tcp, sni, given=bool(gateway or port))
     question = replace(
         question, gateway=gateway, listener=port, source=_address(source_ip), principal=principal
     )
@@ -105,17 +106,20 @@ def _host_asked(method: str, url: str, sni: str) -> str:
         return ""
 
 
-def _question(method: str, url: str, headers: tuple[str, ...], tcp: str, sni: str) -> Question:
+def _question(
+    method: str, url: str, headers: tuple[str, ...], tcp: str, sni: str, *, given: bool
+) -> Question:
+    """`given`: a gateway or a port says what connection is meant."""
     if method and not url and not _TOKEN.fullmatch(method):
         method, url = "GET", method
     if tcp and method:
         raise click.UsageError("--tcp is a connection without HTTP: leave METHOD and URL out")
     if method and not url:
-        raise click.UsageError(
-            "give a URL, METHOD and URL, or one of --tcp, --sni, --gateway with --port"
-        )
+        raise click.UsageError(_LACKING)
     if method:
         return _request(method, url, headers, sni)
+    if not (tcp or sni or given):
+        raise click.UsageError(_LACKING)
     if headers:
         raise click.UsageError("-H goes with METHOD and URL")
     address, port = _place(tcp) if tcp else ("", None)

@@ -61,6 +61,12 @@ def test_a_list_of_both_is_read() -> None:
     assert (parsed.skipped, parsed.problems) == (("Service", "Pod"), ())
 
 
+def test_a_kustomization_need_not_say_what_it_is() -> None:
+    text = "resources:\n- a.yaml\n"
+    assert parse_text(text, "x/kustomization.yaml", ALL).skipped == ("Kustomization",)
+    assert parse_text(text, "x/other.yaml", ALL).errors
+
+
 def test_the_error_names_the_marker() -> None:
     (problem,) = parse_text(_document("Deployment", "apps/v1"), "f").errors
     assert MARKER in problem.expected

@@ -48,6 +48,8 @@ spec:
         (VIRTUAL_SERVICE, "rewrite: /bar", "rewrite: {uri: /bar}"),
         (VIRTUAL_SERVICE, "directResponse: 404", "directResponse: {status: 404}"),
         (VIRTUAL_SERVICE, "retries: [{attempts: 3}]", "not a list of one: without the -"),
+        (VIRTUAL_SERVICE, "match: [{uri: , prefix: /foo}]", 'further in, as a part of "uri"'),
+        (VIRTUAL_SERVICE, "route: [{destination: , host: b}]", 'a part of "destination"'),
         (DESTINATION_RULE, "subsets: v1", "subsets: [{name: v1}]"),
         (DESTINATION_RULE, "trafficPolicy: {tls: SIMPLE}", "tls: {mode: SIMPLE}"),
         (

@@ -28,6 +28,7 @@ from egressd.api.parse import parse_text
         ("a: {b: 1\nc: 2\n", "1:4", "{ that does not end"),
         ("a: [b, c\n", "1:4", "[ that does not end"),
         ('{"a": 1 "b": 2}', "1:12", "an entry within { that no comma separates"),
+        ('{"a": 1\n "b": {}}', "2:5", "an entry within the { of line 1 that no comma"),
         ("a\nb: 1\n", "1:1", "a line without a colon"),
         ("a:b\nc: 1\n", "1:1", "a line without a colon"),
         ("a:\n- b: 1\nc\n", "3:1", "a line without a colon"),

@@ -20,6 +20,7 @@ from tests.registry.test_merge import service
         ("validte x", "did you mean validate?"),
         ("Status", "did you mean status?"),
         ("registry lst", "did you mean list?"),
+        ("registry gte x", "did you mean get?"),
         ("fleet stat", "did you mean status?"),
         ("status --outptu json", "--output"),
     ],

@@ -74,6 +74,7 @@ def test_json_has_every_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
+        ("", "give a URL, METHOD and URL"),
         ("GET", "give a URL, METHOD and URL"),
         ("--tcp 10.0.0.1", "expected ADDRESS:PORT or :PORT"),
         ("--tcp x:80", "expected an IP address"),
