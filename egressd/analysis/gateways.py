@@ -104,7 +104,10 @@ def _judge_share(
     if same and _speaks_tls(server) and _speaks_tls(rival):
         names = ", ".join(sorted(pattern for _, pattern in same))
         used = resource if is_first else other
-        return "EG0306", f"{names} on {port}, as {other.ref} does: {used.ref} is older and is used"
+        return (
+            "EG0306",
+            f"{names} on {port}, as {other.ref} does: {used.ref} comes first and is used",
+        )
     names = ", ".join(sorted(pattern for _, pattern in _pairs(resource, server)))
     theirs = ", ".join(sorted(pattern for _, pattern in _pairs(other, rival)))
     return "EG0307", f"{names} on {port}; {other.ref} has {theirs} there"

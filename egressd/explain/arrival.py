@@ -295,10 +295,18 @@ def _servers(
         if listener.speech is not Speech.TLS or server is chosen:
             yield Considered(what, True, (), by)
         elif chosen is not None and exposes(server.exposure, question.sni):
-            yield Considered(what, False, (f"{chosen.place} has the narrower host",), by)
+            yield Considered(what, False, (_why_other(server, chosen, question.sni),), by)
         else:
             name = question.sni or "a client without server name"
             yield Considered(what, False, (f"its hosts do not cover {name}",), by)
+
+
+def _why_other(server: GatewayServer, chosen: GatewayServer, sni: str) -> str:
+    """Why another server has a server name that this one covers, too."""
+    pattern = exposes(chosen.exposure, sni)
+    if pattern != exposes(server.exposure, sni):
+        return f"{chosen.place} has the narrower host"
+    return f"{chosen.place} has {pattern} as well and comes first: the older Gateway, the earlier server"
 
 
 def _tls_notes(question: Question, server: GatewayServer | None) -> Iterator[str]:

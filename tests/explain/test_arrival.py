@@ -61,6 +61,25 @@ def test_the_server_is_chosen_by_its_name_and_the_others_say_why() -> None:
     assert found.outcome.kind == "forwarded"
 
 
+@pytest.mark.parametrize("host", ["[a.example]", "['*.example']"])
+def test_of_two_gateways_with_one_tls_host_the_older_has_it_and_the_other_says_why(
+    host: str,
+) -> None:
+    old = gateway("z", f"[{https(host)}]", more=", creationTimestamp: '2020-01-01T00:00:00Z'")
+    found = ask(
+        gateway("edge", f"[{https(host)}]"),
+        old,
+        virtual("v", "[a.example]", "[edge]", TO_A),
+        question=edge("GET https://a.example/"),
+    )
+    said = step(found, "listener")
+    assert considered(said, "Gateway/default/z").chosen
+    (reason,) = why(said, "Gateway/default/edge")
+    assert "narrower" not in reason
+    assert f"has {host.strip(chr(34) + chr(39) + '[]')} as well and comes first" in reason
+    assert found.outcome.flag == "NR"
+
+
 def test_a_name_that_no_server_has_is_closed() -> None:
     found = ask(
         gateway("edge", f"[{https('[a.example]')}]"), question=edge("GET https://no.example/")
