@@ -38,6 +38,8 @@ def broken_destinations(subject: Subject) -> Iterator[Finding]:
         if key not in seen:
             seen[key] = _judge(subject, key.host, key.subset, key.port, resource, path)
         code, found = seen[key]
+        if code == "EG0101" and subject.is_for_others(resource, destination.host):
+            continue
         if code:
             field = {"EG0101": "host", "EG0104": "port"}.get(code, "subset")
             yield finding(code, resource, f"{path}.{field}", found)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from egressd.api.destination_rule import DestinationRule
+from egressd.api.export import export_namespaces
 from egressd.api.message import Message
 from egressd.api.resource import Kind, Resource
 from egressd.api.virtual_service import Destination, VirtualService
@@ -33,8 +34,8 @@ class Subject:
         self.resources = tuple(record.resource for record in records)
         self.sources = {id(record.resource): record.source for record in records}
         self.profile = profile
-        memory = MemoryView(records)
-        self.view = VisibleView(memory, profile.namespace)
+        self.memory = MemoryView(records)
+        self.view = VisibleView(self.memory, profile.namespace)
         self.recording = RecordingView(self.view)
 
     def each(self, kind: type[S]) -> Iterator[tuple[Resource, S]]:
@@ -46,6 +47,17 @@ class Subject:
     def service(self, host: str) -> Service | None:
         """The service of a host."""
         return find_service(self.view, host)
+
+    def is_for_others(self, resource: Resource, host: str) -> bool:
+        """Whether a VirtualService leads to a service that this node does not see, and those it is meant
+        for do: its own namespace, else those that it is exported to (Istio `GetDestinationHost`)."""
+        own = resource.metadata.namespace
+        spaces = export_namespaces(resource)
+        meant = (own,) if own in spaces or "*" in spaces else tuple(spaces)
+        views = [VisibleView(self.memory, space) for space in meant]
+        return bool(views) and all(
+            find_service(view, service_host(view, host, own)) for view in views
+        )
 
     def key(self, resource: Resource, destination: Destination) -> ClusterKey:
         """The cluster of a destination, where the port that is addressed is one of its service."""

@@ -27,6 +27,7 @@ from tests.analysis.texts import (
     inner,
     match,
     policy,
+    rule,
     service,
     sidecar,
     tcp,
@@ -43,7 +44,26 @@ def wild(host: str, namespace: str = "") -> str:
     return document("VirtualService", namespace or f"v-{len(host)}", spec)
 
 
+LOCAL = "resolution: STATIC, endpoints: [{address: 10.0.0.1, locality: eu/eu-1/r1}]"
+HERE = elsewhere(entry("b", f"exportTo: ['.'], {MANY}"), "one")
+TO_B = "{route: [{destination: {host: b.example}}]}"
+
+
+def subsets(*labels: str) -> str:
+    listed = ", ".join(f"{{name: s{n}, labels: {one}}}" for n, one in enumerate(labels))
+    return rule("a", f"subsets: [{listed}]")
+
+
 ROWS: list[Row] = [
+    ("EG0101", [HERE, service("a", TO_B)], [HERE, elsewhere(service("a", TO_B), "one")]),
+    ("EG0101", [HERE, elsewhere(service("a", TO_B, "exportTo: [two], "), "one")],
+     [elsewhere(entry("b", f"exportTo: [two, three], {MANY}"), "one"),
+      elsewhere(service("a", TO_B, "exportTo: [two], "), "one")]),
+    ("EG0103", [entry("a", LOCAL), subsets("{topology.kubernetes.io/region: us}")],
+     [entry("a", LOCAL), subsets("{topology.kubernetes.io/region: eu}",
+      "{topology.kubernetes.io/zone: eu-1}", "{topology.istio.io/subzone: r1}")]),
+    ("EG0103", [entry("a"), subsets("{topology.kubernetes.io/region: ''}")],
+     [entry("a"), subsets("{v: one}")]),
     ("EG0106", [entry("a", port=TWO_PORTS), service("a", f"{{{TO}}}")],
      [entry("a", port=TWO_PORTS),
       service("a", "{route: [{destination: {host: a.example, port: {number: 80}}}]}")]),
