@@ -14,6 +14,7 @@ import msgspec
 from egressd.cli.options import node_options
 from egressd.cli.output import echo
 from egressd.node.bootstrap import DEFAULT_PATH, Bootstrap, BootstrapError, load_bootstrap
+from egressd.node.sockets import elsewhere
 from egressd.node.status import SupervisorStatus, read_status
 
 _LOOK_S = 0.05
@@ -118,8 +119,20 @@ def _tell(before: SupervisorStatus, now: SupervisorStatus) -> None:
         echo(f"a new node process (pid {now.pid}) serves with {now.config_path}")
         return
     echo(f"reloaded {now.config_path}: generation {now.generation} serves")
+    for sentence in _elsewhere(now):
+        echo(f"warning: {sentence}", err=True)
     if now.reloads.needs_restart:
         echo(f"these changes wait for a restart: {', '.join(now.reloads.needs_restart)}", err=True)
+
+
+def _elsewhere(now: SupervisorStatus) -> list[str]:
+    """What a socket unit decides otherwise than the file that was just read."""
+    file = Path(now.config_path)
+    try:
+        listeners = load_bootstrap(file if file.exists() else None).listeners
+    except (BootstrapError, OSError):
+        return []  # it was changed since
+    return elsewhere(listeners, ((one.name, one.address, one.port) for one in now.listeners))
 
 
 def _lives(pid: int) -> bool:

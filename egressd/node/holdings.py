@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
+import structlog
+
 from egressd.dns.shared_answers import create as create_names
 from egressd.node.bells import ring
 from egressd.node.bootstrap_model import Bootstrap
@@ -23,6 +25,7 @@ from egressd.node.sockets import (
     ListenerPool,
     Named,
     StartError,
+    elsewhere,
     open_admin,
     take_passed_sockets,
 )
@@ -32,6 +35,8 @@ from egressd.upstream.node_state import NodeState
 from egressd.upstream.node_state import create as create_node_state
 
 _LOCK_RETRY_S = 0.05
+
+log = structlog.get_logger("egressd.supervisor")
 
 
 class TakenError(StartError):
@@ -140,6 +145,8 @@ class Holdings:
         """Seats for the workers of `bootstrap`, with sockets. Raises StartError."""
         self.need_bells(2 * bootstrap.workers)
         shares = self.listeners.shares(bootstrap)
+        for sentence in elsewhere(bootstrap.listeners, self.listeners.addresses(bootstrap)):
+            log.warning("a socket unit decides", problem=sentence)
         return [
             Seat("worker", index, bootstrap, share, slot=slot)
             for slot, (index, share) in enumerate(zip(indices, shares, strict=False))

@@ -8,10 +8,12 @@ comes next.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 import stat
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,6 +55,33 @@ def kept_name(place: tuple[str, int]) -> str:
     """The name under which the sockets of a place are left for the next supervisor (FDNAME of
     sd_notify(3): no colon, at most 255 characters)."""
     return f"{KEPT}{place[0]}-{place[1]}".replace(":", "_")
+
+
+def elsewhere(
+    listeners: Iterable[ListenerConfig], bound: Iterable[tuple[str, str, int]]
+) -> list[str]:
+    """A sentence for each listener that does not listen where the configuration says, because a socket
+    unit's address counts; `bound` is name, address and port as the kernel has them."""
+    found = {name: (address, port) for name, address, port in bound}
+    said = []
+    for listener in listeners:
+        address, port = found.get(listener.name, (listener.address, listener.port))
+        if _plain(address) == _plain(listener.address) and listener.port in (0, port):
+            continue
+        real = address if address.startswith("unix:") else f"{address} port {port}"
+        said.append(
+            f"listener {listener.name} listens on {real}, as its socket unit says, and not on "
+            f"{listener.address} port {listener.port}: change the unit as well (`systemctl edit "
+            "egressd.socket`), then restart both"
+        )
+    return said
+
+
+def _plain(address: str) -> str:
+    """An IPv6 address as the kernel spells it."""
+    with suppress(ValueError):
+        return str(ipaddress.ip_address(address))
+    return address
 
 
 class ListenerPool:
