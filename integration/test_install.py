@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from integration.booted import ROOT, check_script, needs_systemd, run_under_systemd
 
 PATIENCE_S = 400.0
@@ -29,7 +31,18 @@ def checkout(directory: Path) -> None:
             shutil.copy2(ROOT / name, directory / name, follow_symlinks=False)
 
 
+def has_venv() -> bool:
+    """Whether the booted machine's own Python can make a virtual environment, as README asks."""
+    made = subprocess.run(
+        ["/usr/bin/env", "-i", "PATH=/usr/bin:/bin", "python3", "-c", "import ensurepip, venv"],
+        capture_output=True,
+        check=False,
+    )
+    return made.returncode == 0
+
+
 @needs_systemd
+@pytest.mark.skipif(not has_venv(), reason="needs python3-venv")
 def test_readme_makes_a_service_of_a_bare_machine(tmp_path: Path) -> None:
     checkout(tmp_path / "checkout")
     (tmp_path / "readme.sh").write_text(readme_block())
