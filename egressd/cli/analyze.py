@@ -18,7 +18,7 @@ from egressd.analysis.surroundings import with_registry
 from egressd.api.counted import counted
 from egressd.api.resource import Severity
 from egressd.cli.ignore_kinds import ignore_kinds_option
-from egressd.cli.node_access import load_node, node_clusters, parse_files, resource_files
+from egressd.cli.node_access import load_node, node_clusters, parse_files
 from egressd.cli.options import node_options, output_option
 from egressd.cli.output import echo, print_findings, print_json
 from egressd.cli.registry_access import find_surroundings, registry_options
@@ -73,10 +73,9 @@ def analyze(
         raise click.UsageError(
             f"no PATHS, and no registry in {bootstrap.store_path}: name files, or --registry"
         )
-    read = {str(file) for file in resource_files(list(paths))}
     resources, problems = parse_files(list(paths))
     findings = analyze_resources(
-        with_registry(resources, around.records, read, around.order),
+        with_registry(resources, around.records, around.places(paths), around.order),
         datetime.now(UTC),
         node_profile(bootstrap),
         timedelta(days=expiry_days),
@@ -118,6 +117,7 @@ def _plain(found: Finding) -> dict[str, object]:
         "severity": str(found.severity),
         "file": found.place.file,
         "line": found.place.line,
+        "column": found.place.column,
         "resource": found.resource,
         "field": found.field,
         "found": found.found,

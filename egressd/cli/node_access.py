@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -153,13 +153,12 @@ def parse_files(paths: list[Path]) -> tuple[list[Resource], list[Problem]]:
 
 
 def read_files(
-    paths: list[Path], beside: Callable[[set[str]], Iterable[Resource]] = lambda files: ()
+    paths: list[Path], beside: Iterable[Resource] = ()
 ) -> tuple[list[Resource], list[Problem]]:
     """Every resource and every problem of files and directories, of resources together as well, and with
-    what is in force `beside` the files read."""
+    what is in force `beside` them."""
     resources, problems = parse_files(paths)
-    read = {str(file) for file in resource_files(paths)}
-    return resources, [*problems, *check_set(resources, beside(read))]
+    return resources, [*problems, *check_set(resources, beside)]
 
 
 class _UnixConnection(http.client.HTTPConnection):

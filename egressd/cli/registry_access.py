@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import click
 
+from egressd.analysis.surroundings import FILES
 from egressd.api.resource import Resource, Severity
 from egressd.cli.node_access import parse_files
 from egressd.cli.output import echo
@@ -38,9 +39,26 @@ class Surroundings(NamedTuple):
         """All of it, but for what the fleet's store is asked for itself."""
         return (record.resource for record in self.records if record.source not in self.fleet)
 
-    def without(self, files: set[str]) -> Iterator[Resource]:
-        """What no file of these states: they are read afresh."""
-        return (r.resource for r in self.records if r.resource.place.file not in files)
+    def places(self, paths: Iterable[Path]) -> set[str]:
+        """The files that the registry has resources of and that are among these files and directories,
+        however they are written: what it has of them is read afresh."""
+        real = {os.path.realpath(path) for path in paths}
+        return {
+            place
+            for place in {record.resource.place.file for record in self.records}
+            if place.startswith("/") and not real.isdisjoint(_upwards(os.path.realpath(place)))
+        }
+
+    def without(self, paths: Iterable[Path]) -> Iterator[Resource]:
+        """What none of these files and directories states."""
+        read = self.places(paths)
+        return (r.resource for r in self.records if r.resource.place.file not in read)
+
+
+def _upwards(file: str) -> Iterator[str]:
+    """A file and the directories above it."""
+    yield file
+    yield from map(str, Path(file).parents)
 
 
 def registry_options(function: F) -> F:
@@ -78,8 +96,8 @@ def find_surroundings(
     if errors or not resources:
         found = str(errors[0]) if errors else f"{registry}: found neither a registry nor resources"
         raise click.ClickException(f"--registry: {found}")
-    records = (Record(resource=r, source=_NAMED, origin=r.place.file) for r in resources)
-    return Surroundings(tuple(records), (_NAMED,), str(registry))
+    records = (Record(resource=r, source=FILES, origin=r.place.file) for r in resources)
+    return Surroundings(tuple(records), (FILES,), str(registry))
 
 
 def _bootstrap(path: Path | None) -> Bootstrap | None:

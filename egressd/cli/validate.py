@@ -53,7 +53,7 @@ def validate(
         raise click.UsageError("name at least one PATH or --bootstrap FILE")
     named = bootstraps[0] if bootstraps else _environment()
     around = find_surroundings(named, registry, offline=offline)
-    resources, problems = read_files(list(paths), around.without)
+    resources, problems = read_files(list(paths), around.without(paths))
     problems += check_keys(resources, Reader.current())
     for file in bootstraps:
         problems += _bootstrap_problems(file)

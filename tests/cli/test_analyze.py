@@ -160,16 +160,21 @@ def test_another_registry_may_be_named(node: Node, tmp_path: Path) -> None:
 
 
 def test_what_a_file_states_takes_the_place_of_what_the_registry_has_of_it(
-    node: Node, tmp_path: Path
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "canary.yaml"
+    place = tmp_path / "res"
+    place.mkdir()
+    file = place / "canary.yaml"
     file.write_text(CANARY.replace("name: reviews}", "name: renamed}"))
     node.publish(SERVICE)
     node.publish(CANARY, "files", str(file))
-    assert node.run("analyze", "-o", "json", file) == (
-        0,
-        "[]\n",
-    )  # the old name is not a second claim
+    # The old name is not a second claim of the host.
+    assert node.run("analyze", "-o", "json", file) == (0, "[]\n")
+    link = tmp_path / "link"
+    link.symlink_to(place)
+    monkeypatch.chdir(place)
+    for path in ("canary.yaml", ".", link):  # however it is written
+        assert node.run("analyze", "-o", "json", path) == (0, "[]\n")
     file.write_text(CANARY.replace("version: v2", "version: v3"))
     assert {code for code, _, _ in found(node.run("analyze", "-o", "json", file)[1])} == {"EG0103"}
 
