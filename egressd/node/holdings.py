@@ -31,12 +31,18 @@ from egressd.node.sockets import (
 )
 from egressd.node.stray_output import StrayOutput
 from egressd.node.takeover.orphan_sockets import ask_orphans
-from egressd.upstream.node_state import NodeState
+from egressd.upstream.node_state import MAX_WORKERS, NodeState
 from egressd.upstream.node_state import create as create_node_state
 
 _LOCK_RETRY_S = 0.05
 
 log = structlog.get_logger("egressd.supervisor")
+
+
+def worker_indices(workers: int) -> int:
+    """How many worker indices there are: four generations where shared memory has room, two always.
+    Those before drain for a while, and a reload waits where no index is free."""
+    return max(2 * workers, min(4 * workers, MAX_WORKERS))
 
 
 class TakenError(StartError):
@@ -143,7 +149,7 @@ class Holdings:
 
     def new_seats(self, bootstrap: Bootstrap, indices: Sequence[int]) -> list[Seat]:
         """Seats for the workers of `bootstrap`, with sockets. Raises StartError."""
-        self.need_bells(2 * bootstrap.workers)
+        self.need_bells(worker_indices(bootstrap.workers))
         shares = self.listeners.shares(bootstrap)
         for sentence in elsewhere(bootstrap.listeners, self.listeners.addresses(bootstrap)):
             log.warning("a socket unit decides", problem=sentence)

@@ -15,7 +15,7 @@ from egressd.node.bootstrap import BootstrapError
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.children import TRIES, Seat
 from egressd.node.fleet import DRAIN_MARGIN_S, REGISTRY_PATIENCE_S, Fleet
-from egressd.node.holdings import Holdings
+from egressd.node.holdings import Holdings, worker_indices
 from egressd.node.reload import ReloadPlan, Settling, plan_reload
 from egressd.node.sockets import StartError
 from egressd.node.status import ReloadCounts
@@ -80,15 +80,15 @@ class Reloading:
     def begin(self, bootstrap: Bootstrap, now: float, announce: Callable[[], None]) -> Reloaded:
         """Read the configuration; start what it asks for. `announce` is called before anything else is
         done. A refused one changes nothing."""
-        free = self._fleet.free_indices(2 * bootstrap.workers)
+        free = self._fleet.free_indices(worker_indices(bootstrap.workers))
         try:
             plan = plan_reload(bootstrap, self._load())
             if plan.replace_workers and len(free) < plan.bootstrap.workers:
-                free = self._fleet.free_indices(2 * plan.bootstrap.workers)
+                free = self._fleet.free_indices(worker_indices(plan.bootstrap.workers))
             if plan.replace_workers and len(free) < plan.bootstrap.workers:
                 self._begun = self._ended
                 self._fleet.changed = True
-                return Reloaded.WAITS  # two generations are draining still: when one is gone
+                return Reloaded.WAITS  # too many generations drain still: when one is gone
             self._announce(announce)
             self._sockets_before = self._holdings.listeners.counts()
             fresh = self._holdings.new_seats(plan.bootstrap, free) if plan.replace_workers else []

@@ -338,7 +338,8 @@ class Supervisor:
             self._fleet.desk.abandon()
         self._succession.cancel()
         patience = self._bootstrap.limits.drain_timeout + DRAIN_MARGIN_S
-        self._fleet.retire(self._fleet.workers(), now, patience, others_serve=False)
+        others_serve = not self._succession.is_owner  # a candidate's, which gives up
+        self._fleet.retire(self._fleet.workers(), now, patience, others_serve=others_serve)
         for seat in self._fleet.seats:
             seat.is_last = True
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from egressd.node.bootstrap_model import AdminConfig, Bootstrap
-from egressd.node.holdings import Holdings
+from egressd.node.holdings import Holdings, worker_indices
 from egressd.node.sockets import StartError
+from egressd.upstream.node_state import MAX_WORKERS
 
 
 def _bootstrap(base: Path, run: str, state: str) -> Bootstrap:
@@ -58,3 +59,10 @@ def test_a_refused_node_leaves_the_directory_that_was_free(tmp_path: Path) -> No
         with pytest.raises(StartError):
             Holdings(_bootstrap(tmp_path, "run-2", "state"), {})
         Holdings(_bootstrap(tmp_path, "run-2", "state-2"), {}).close()
+
+
+@pytest.mark.parametrize("workers", range(1, 65))
+def test_a_reload_finds_indices_while_generations_drain(workers: int) -> None:
+    indices = worker_indices(workers)
+    assert 2 * workers <= indices <= MAX_WORKERS
+    assert indices >= 4 * workers or workers > MAX_WORKERS // 4
