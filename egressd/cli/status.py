@@ -22,7 +22,8 @@ _STATE = 60  # characters of a source's error in the table; the whole of it stan
 @node_options
 @output_option
 def status(bootstrap_path: Path | None, output: str) -> None:
-    """Processes, sources, endpoints and ejections of the running node. Exit 1 when it is down."""
+    """Processes, sources, endpoints and ejections of the running node, what is most urgent first. Exit 1
+    when it is down."""
     bootstrap = load_node(bootstrap_path)
     found = ask_admin(bootstrap, "/status", StatusView)
     if output == "json":
@@ -45,22 +46,28 @@ def status(bootstrap_path: Path | None, output: str) -> None:
         print_report(
             f"last upgrade failed {ago:.0f} s ago, this program stays: {found.upgrade_error}"
         )
+    _alarms(found, clusters)
     _processes(found)
     _sources(found)
     _endpoints(clusters)
-    for cluster in clusters:
-        if cluster.name_trouble:
-            print_report(f"{cluster.name}: {cluster.name_trouble}")
-    for source in found.sources:
-        if source.error and _state(source) != source.error:
-            print_report(f"source {source.name} fails: {source.error}")
-        if source.held:
-            print_report(f"ALARM source {source.name}: {source.held}")
-            echo(f"  to believe it now: egressd registry confirm {source.name}")
     for problem in found.problems[:_PROBLEMS]:
         print_report(problem)
     if len(found.problems) > _PROBLEMS:
         echo(f"and {len(found.problems) - _PROBLEMS} more problems (-o json shows all)")
+
+
+def _alarms(found: StatusView, clusters: list[ClusterView]) -> None:
+    """What somebody should act on, before the tables: those may be long."""
+    for source in found.sources:
+        if source.held:
+            print_report(f"ALARM source {source.name}: {source.held}")
+            echo(f"  to believe it now: egressd registry confirm {source.name}")
+    for source in found.sources:
+        if source.error and _state(source) != source.error:
+            print_report(f"source {source.name} fails: {source.error}")
+    for cluster in clusters:
+        if cluster.name_trouble:
+            print_report(f"{cluster.name}: {cluster.name_trouble}")
 
 
 def _processes(found: StatusView) -> None:
@@ -75,7 +82,7 @@ def _processes(found: StatusView) -> None:
             str(p.restarts),
             p.last_exit or "-",
         ]
-        for p in found.processes
+        for p in sorted(found.processes, key=lambda one: one.state == "ready")
     ]
     print_table(["PROCESS", "PID", "STATE", "UP", "RESTARTS", "LAST EXIT"], rows)
 
