@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from egressd.analysis.finding import Finding, finding
@@ -16,9 +17,18 @@ _Stated = tuple[Resource, str, str]
 
 
 def services_without_addresses(subject: Subject) -> Iterator[Finding]:
-    """EG0107 (Istio `ServiceEntryAddressesRequired`): the port alone tells connections apart."""
+    """EG0107 (Istio `ServiceEntryAddressesRequired`): the port alone tells connections apart. Of
+    services that a catalog has, which states no addresses, only those that share their port."""
+    ports = Counter(
+        port.number
+        for _, spec in subject.each(ServiceEntry)
+        for port in (() if spec.addresses else spec.ports)
+        if port.protocol.upper() == "TCP"
+    )
     for resource, spec in subject.each(ServiceEntry):
         for index, port in enumerate(() if spec.addresses else spec.ports):
+            if not resource.place.line and ports[port.number] < 2:
+                continue
             path = f"spec.ports[{index}]"
             if not port.protocol:
                 found = f"port {port.number} has no protocol, and the service no addresses"

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from egressd.analysis.analyze import analyze
 from egressd.analysis.codes import CODES, ISTIO
+from egressd.analysis.surroundings import alone
+from egressd.api.parse import parse_text
+from egressd.api.resource import Place
 from tests.analysis.texts import (
     HTTP,
     HTTPS,
     MANY,
+    NODE,
+    NOW,
     SUBSET,
     SUBSETS,
     TCP_PORT,
@@ -171,3 +178,13 @@ def test_the_document_has_every_code_of_istio_that_a_finding_names() -> None:
         for name in names:
             row = next((row for row in rows if name in row), "")
             assert code in row or name in ("IST0110", "IST0111"), (name, code)
+
+
+def test_a_catalog_is_not_asked_for_addresses_where_a_port_has_one_service() -> None:
+    def found(*documents: str) -> set[str]:
+        parsed = parse_text("---\n".join(documents), "")
+        made = [msgspec.structs.replace(r, place=Place("http://consul/")) for r in parsed.resources]
+        return {one.code for one in analyze(alone(made), NOW, NODE)}
+
+    assert found(entry("a", port=TCP_PORT), entry("b")) == set()
+    assert found(entry("a", port=TCP_PORT), entry("b", port=TCP_PORT)) == {"EG0107"}
