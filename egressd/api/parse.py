@@ -179,7 +179,7 @@ def _kind(fields: Mapping[str, nodes.Node], node: nodes.Mapping, report: Report)
     found = f"kind {quoted(name)}{of}"
     expected = f"one of {_KINDS} of {GROUP} or {SECURITY_GROUP}"
     if OtherKinds(frozenset((ALL,))).take(name, of.removeprefix(" of "), is_read=False):
-        expected += f"; a directory shared with Kubernetes has a file {MARKER}"
+        expected += f"; in a directory shared with Kubernetes: a file {MARKER}, or --ignore-kinds"
     report.undecodable("kind", kind_node.line, found, expected)
     return None
 
