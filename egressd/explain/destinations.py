@@ -100,6 +100,11 @@ def _filled(
     endpoints = shown_endpoints(specs, cluster)
     if trouble and endpoints:
         notes.append(trouble)
+    if cluster is not None and cluster.tls_answers and spec.tls is None:
+        notes.append(
+            f"{cluster.tls_answers} plain requests were answered as a TLS port answers them: no "
+            "DestinationRule has tls for it"
+        )
     levels = balanced(spec, endpoints)
     problem = None
     if failure:

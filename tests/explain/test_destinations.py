@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from egressd.admin.state import ClusterView, EndpointView
@@ -253,6 +254,16 @@ def test_a_distribution_gives_its_shares() -> None:
         "localityLbSetting: {distribute: [{from: eu, to: {us: 80, eu: 20}}]}}}"
     )
     assert shares(ask(rule(spec), profile=EU)) == [[("1", 15.0), ("2", 5.0)], [("3", 80.0)]]
+
+
+def test_a_port_that_was_seen_to_speak_tls_says_so() -> None:
+    (name, one), *_ = cluster(seen("10.0.0.1:80")).items()
+    odd = {name: msgspec.structs.replace(one, tls_answers=3)}
+    says = "3 plain requests were answered as a TLS port answers them"
+    assert any(says in note for note in ask(clusters=odd).destinations[0].notes)
+    secured = ask(rule("trafficPolicy: {tls: {mode: SIMPLE}}"), clusters=odd)
+    assert not any(says in note for note in secured.destinations[0].notes)
+    assert not any(says in note for note in ask(clusters={name: one}).destinations[0].notes)
 
 
 def test_health_is_unknown_offline_and_unused_where_no_worker_was() -> None:
