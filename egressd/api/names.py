@@ -18,6 +18,7 @@ _QUALIFIED: Final = re.compile(r"(?:[A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]
 _BYTE: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4: Final = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")  # ten times as fast as ipaddress
 _HEADER: Final = re.compile(r"[-_A-Za-z0-9]+")
+_MATCH_HEADER: Final = re.compile(r":?[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _ZONE: Final = re.compile(r"[A-Za-z0-9._-]{1,15}")
 
 CLUSTER_DOMAIN: Final = ".svc.cluster.local"
@@ -215,8 +216,13 @@ def frames_message(name: str) -> bool:
     return name.lower() in _FRAMING
 
 
+def is_match_header(text: str) -> bool:
+    """A header or pseudo header as Istio takes them in matches (`ValidateHTTPHeaderName`)."""
+    return _MATCH_HEADER.fullmatch(text) is not None
+
+
 def is_header_name(text: str) -> bool:
-    """A header name as Istio takes them in matches (`ValidateHTTPHeaderName`)."""
+    """A header name as Istio takes them in CORS policies (`ValidateStrictHTTPHeaderName`)."""
     return _HEADER.fullmatch(text) is not None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import re2
@@ -193,7 +193,20 @@ def _on_authority(test: ByteTest) -> Predicate:
     return lambda request: test(request.authority)
 
 
+_PSEUDO_HEADERS: Mapping[str, Callable[[Request], bytes]] = {
+    ":authority": lambda request: request.authority,
+    ":method": lambda request: request.method,
+    ":path": lambda request: (
+        b"%b?%b" % (request.path, request.query) if request.query else request.path
+    ),
+    ":scheme": lambda request: request.scheme,
+}
+"""What a request line says, by the names that Envoy has for it as headers."""
+
+
 def _on_header(name: str, test: ByteTest, missing: bytes | None = None) -> Predicate:
+    if (read := _PSEUDO_HEADERS.get(name.lower())) is not None:
+        return lambda request: test(read(request))
     key = name.lower().encode()
 
     def predicate(request: Request) -> bool:

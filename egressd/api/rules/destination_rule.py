@@ -16,7 +16,7 @@ from egressd.api.destination_rule import (
     TrafficPolicy,
     TunnelSettings,
 )
-from egressd.api.names import A_WILDCARD_HOST, is_fqdn, is_host, is_host_label, is_ip
+from egressd.api.names import is_fqdn, is_host_label, is_ip
 from egressd.api.report import Report, quoted
 from egressd.api.rules.load_balancer import check_load_balancer
 from egressd.api.rules.shared import (
@@ -26,13 +26,13 @@ from egressd.api.rules.shared import (
     check_percent,
     check_port,
     check_selector,
+    check_wide_host,
 )
 
 
 def check_destination_rule(spec: DestinationRule, namespace: str, report: Report) -> None:
     """Reports each rule that the DestinationRule breaks."""
-    if not is_host(spec.host):
-        report.error("spec.host", quoted(spec.host), A_WILDCARD_HOST)
+    check_wide_host(spec.host, "spec.host", report)
     _check_policy(spec.traffic_policy, "spec.trafficPolicy", report)
     names: set[str] = set()
     for index, subset in enumerate(spec.subsets):

@@ -56,8 +56,8 @@ def _check_delay(delay: FaultDelay, path: str, report: Report) -> None:
 
 def _check_abort(abort: FaultAbort, path: str, report: Report) -> None:
     check_percentage(abort.percentage, f"{path}.percentage", report)
-    if abort.http_status is not None and not 200 <= abort.http_status <= 599:
-        report.error(f"{path}.httpStatus", str(abort.http_status), "a status from 200 to 599")
+    if abort.http_status is not None and not 200 <= abort.http_status <= 600:
+        report.error(f"{path}.httpStatus", str(abort.http_status), "a status from 200 to 600")
     if abort.grpc_status is not None and abort.grpc_status not in GRPC_STATUSES:
         expected = "one of " + ", ".join(GRPC_STATUSES)
         report.error(f"{path}.grpcStatus", quoted(abort.grpc_status), expected)

@@ -207,8 +207,8 @@ def _check_redirect(redirect: HTTPRedirect | None, path: str, report: Report) ->
 def _check_direct_response(response: HTTPDirectResponse | None, path: str, report: Report) -> None:
     if response is None:
         return
-    if not 200 <= response.status <= 599:
-        report.error(f"{path}.status", str(response.status), "a status from 200 to 599")
+    if not 200 <= response.status <= 600:
+        report.error(f"{path}.status", str(response.status), "a status from 200 to 600")
     if response.body is None:
         return
     text = response.body.string

@@ -11,24 +11,26 @@ from egressd.api.names import (
     A_WILDCARD_HOST,
     frames_message,
     is_authority,
-    is_header_name,
-    is_host,
     is_host_label,
+    is_match_header,
     regex_fault,
 )
 from egressd.api.report import Report, quoted
-from egressd.api.rules.shared import check_port
+from egressd.api.rules.shared import check_port, check_wide_host
 from egressd.api.virtual_service import Destination, HeaderOperations, Headers
 
 A_HEADER_NAME = "a header name of letters, digits, '-' and '_'"
+A_MATCH_HEADER = "a header name (RFC 9110 5.6.2), or a pseudo header such as :authority"
 
 
 def check_destination(destination: Destination | None, path: str, report: Report) -> None:
     """Istio `validateDestination`."""
     if destination is None:
         return
-    if destination.host == "*" or not is_host(destination.host):
-        report.error(f"{path}.host", quoted(destination.host), A_WILDCARD_HOST)
+    if destination.host == "*":
+        report.error(f"{path}.host", '"*"', A_WILDCARD_HOST)
+    else:
+        check_wide_host(destination.host, f"{path}.host", report)
     if destination.subset and not is_host_label(destination.subset):
         expected = "a subset name: letters, digits and '-', at most 63 characters"
         report.error(f"{path}.subset", quoted(destination.subset), expected)
@@ -81,8 +83,8 @@ def check_header_matches(
             if binds_mesh:
                 expected = f"{A_HEADER_NAME}: JWT claims are matched at gateways only"
                 report.error(where, quoted(name), expected, given=["spec.gateways"])
-        elif not is_header_name(name):
-            report.error(where, quoted(name), A_HEADER_NAME)
+        elif not is_match_header(name):
+            report.error(where, quoted(name), A_MATCH_HEADER)
         if not (star_is_presence and match.regex == "*"):
             check_string_match(match, where, report)
 

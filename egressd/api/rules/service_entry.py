@@ -14,13 +14,13 @@ from egressd.api.names import (
     is_tls,
 )
 from egressd.api.report import Report, quoted
-from egressd.api.rules.shared import check_export_to, check_port, check_selector
+from egressd.api.rules.shared import check_export_to, check_port, check_selector, check_wide_host
 from egressd.api.rules.workload_entry import (
     A_PORT_NAME,
     check_dns_endpoint,
     check_static_endpoint,
 )
-from egressd.api.service_entry import Resolution, ServiceEntry
+from egressd.api.service_entry import Location, Resolution, ServiceEntry
 
 _RESOLUTION = "spec.resolution"
 _DNS = frozenset((Resolution.DNS, Resolution.DNS_ROUND_ROBIN))
@@ -44,8 +44,8 @@ def _check_hosts(spec: ServiceEntry, report: Report) -> None:
         where = f"spec.hosts[{index}]"
         if host == "*":
             report.error(where, '"*"', f"a host less wide: {A_WILDCARD_HOST}")
-        elif not is_host(host):
-            report.error(where, quoted(host), A_WILDCARD_HOST)
+        else:
+            check_wide_host(host, where, report)
 
 
 def _check_addresses(spec: ServiceEntry, report: Report) -> None:
@@ -87,9 +87,9 @@ def _check_endpoints(spec: ServiceEntry, report: Report) -> None:
     path = "spec.endpoints"
     if spec.workload_selector is not None and spec.endpoints:
         report.error(path, "endpoints beside workloadSelector", "only one of the two")
-    if spec.workload_selector is not None and spec.resolution is not Resolution.STATIC:
+    if spec.workload_selector is not None and spec.resolution is Resolution.NONE:
         found = f"a workloadSelector with resolution {spec.resolution}"
-        report.warn("spec.workloadSelector", found, "resolution STATIC", given=[_RESOLUTION])
+        report.warn("spec.workloadSelector", found, "resolution STATIC or DNS", given=[_RESOLUTION])
     if spec.resolution is Resolution.NONE and spec.endpoints:
         expected = "no endpoints with resolution NONE (or resolution STATIC or DNS)"
         report.error(path, f"{len(spec.endpoints)} endpoints", expected, given=[_RESOLUTION])
@@ -100,6 +100,23 @@ def _check_endpoints(spec: ServiceEntry, report: Report) -> None:
         for index, endpoint in enumerate(spec.endpoints):
             check_dns_endpoint(endpoint, f"{path}[{index}]", names, report)
         _check_dns(spec, report)
+    elif spec.resolution is Resolution.DYNAMIC_DNS:
+        _check_dynamic_dns(spec, report)
+
+
+def _check_dynamic_dns(spec: ServiceEntry, report: Report) -> None:
+    """What is resolved is the name that a client asks for, below a wildcard (Istio `DYNAMIC_DNS`)."""
+    given = [_RESOLUTION]
+    for index, host in enumerate(spec.hosts):
+        if not host.startswith("*"):
+            expected = "a wildcard host with resolution DYNAMIC_DNS (or resolution DNS)"
+            report.error(f"spec.hosts[{index}]", quoted(host), expected, given)
+    if spec.endpoints:
+        found = f"{len(spec.endpoints)} endpoints"
+        report.error("spec.endpoints", found, "none with resolution DYNAMIC_DNS", given)
+    if spec.location is Location.MESH_INTERNAL:
+        expected = "MESH_EXTERNAL with resolution DYNAMIC_DNS"
+        report.error("spec.location", str(spec.location), expected, given)
 
 
 def _check_dns(spec: ServiceEntry, report: Report) -> None:

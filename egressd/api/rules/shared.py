@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping
 from egressd.api.authorization_policy import PolicySelector
 from egressd.api.decode import join
 from egressd.api.message import Percent, WorkloadSelector
-from egressd.api.names import A_PORT, is_fqdn, is_label, is_port, label_fault
+from egressd.api.names import (
+    A_PORT,
+    A_WILDCARD_HOST,
+    is_fqdn,
+    is_host,
+    is_label,
+    is_port,
+    label_fault,
+)
 from egressd.api.report import Report, quoted
 
 
@@ -26,8 +34,21 @@ def check_duration(
     milliseconds = seconds * 1000
     if milliseconds < 1:
         report.error(path, f"{seconds:g}s", "at least 1ms")
-    elif abs(milliseconds - round(milliseconds)) > 1e-4:
+    elif abs(milliseconds - round(milliseconds)) > max(5e-7, milliseconds * 1e-15):
         report.error(path, f"{seconds!r}s", "a whole number of milliseconds")
+
+
+def check_wide_host(host: str, path: str, report: Report, more: str = "") -> None:
+    """Istio `ValidateWildcardDomain`: `*foo.com` passes there, and matches no name here."""
+    if is_host(host):
+        return
+    if host.startswith("*") and is_fqdn(host[1:].lstrip("-")):
+        expected = (
+            "a wildcard as a whole label (*.example.com); names are not matched by their ends"
+        )
+        report.warn(path, f"{quoted(host)}, valid but not yet acted on", expected)
+    else:
+        report.error(path, quoted(host), f"{A_WILDCARD_HOST}{more}")
 
 
 def check_percent(value: int, path: str, report: Report) -> None:

@@ -56,13 +56,13 @@ def check_sidecar(spec: Sidecar, namespace: str, report: Report) -> None:
         _check_policy(policy, "spec.outboundTrafficPolicy", report)
 
 
-def _check_port(port: SidecarPort, path: str, report: Report) -> None:
+def _check_port(port: SidecarPort, path: str, report: Report, *, is_ingress: bool = False) -> None:
     if port.target_port:
         expected = "no targetPort: it means nothing in a Sidecar"
         report.error(f"{path}.targetPort", str(port.target_port), expected)
     if port.name and not is_host_label(port.name):
         report.error(f"{path}.name", quoted(port.name), A_PORT_NAME)
-    if not is_protocol(port.protocol):
+    if not is_protocol(port.protocol) and (port.protocol or not is_ingress):
         report.error(f"{path}.protocol", quoted(port.protocol), A_PROTOCOL)
 
 
@@ -81,7 +81,7 @@ def _check_ingress(
     ingress: IstioIngressListener, path: str, numbers: set[int], report: Report
 ) -> None:
     port = ingress.port
-    _check_port(port, f"{path}.port", report)
+    _check_port(port, f"{path}.port", report, is_ingress=True)
     check_port(port.number, f"{path}.port.number", report)
     _check_unique(port.number, path, numbers, report)
     _check_bind(ingress.bind, path, report)

@@ -20,6 +20,7 @@ from egressd.api.rules.shared import (
     check_gateway_names,
     check_labels,
     check_port,
+    check_wide_host,
 )
 from egressd.api.virtual_service import (
     L4MatchAttributes,
@@ -65,8 +66,10 @@ def _check_hosts(spec: VirtualService, binds_mesh: bool, report: Report) -> None
     all_valid = True
     for index, host in enumerate(spec.hosts):
         where = f"spec.hosts[{index}]"
-        if not is_host(host) and not is_ip(host):
-            report.error(where, quoted(host), f"{A_WILDCARD_HOST}; or an IP address")
+        if is_ip(host) or _is_generated(host, spec):
+            continue
+        check_wide_host(host, where, report, "; or an IP address")
+        if report.has_error_at(where):
             all_valid = False
         elif host == "*" and binds_mesh:
             expected = 'a host less wide: "*" is for gateways, this one applies to the mesh'

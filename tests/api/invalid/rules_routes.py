@@ -134,12 +134,12 @@ MATCHES = [
           "exact beside regex", f"{_MATCH}.uri.exact"),
     *(
         _case(f"header {name!r} in {where}", {f'{_MATCH}.{where}["{name}"]': {"exact": "a"}},
-              "a header name of letters")
+              "a header name (RFC 9110")
         for where in ("headers", "withoutHeaders")
-        for name in ("a b", "a:b", ":path", "a.b", "a/b")
+        for name in ("a b", "a:b", "::", "a(b", "a/b")
     ),
     _case("empty header name", {f"{_MATCH}.headers": {"": {"exact": "a"}}},
-          "a header name of letters", f'{_MATCH}.headers[""]'),
+          "a header name (RFC 9110", f'{_MATCH}.headers[""]'),
     _case("JWT claims in the mesh",
           {f'{_MATCH}.headers["@request.auth.claims.sub"]': {"exact": "a"}},
           "at gateways only"),
@@ -240,8 +240,8 @@ _MOVE = f"{_MOVED}.redirect"
 _RETRIES = f"{_ROUTE}.retries"
 REPLIES = [
     *(
-        _case(f"status {s}", {f"{_REPLY}.status": s}, "a status from 200 to 599")
-        for s in (0, 100, 199, 600, 1000)
+        _case(f"status {s}", {f"{_REPLY}.status": s}, "a status from 200 to 600")
+        for s in (0, 100, 199, 601, 1000)
     ),
     _case("large body", {f"{_REPLY}.body.string": "a" * (1024 * 1024 + 1)}, "at most 1048576",
           f"{_REPLY}.body"),
@@ -312,7 +312,7 @@ FAULTS = [
     _case("exponential delay", {_DELAY: {"exponentialDelay": "1s"}}, "no exponential delay yet",
           f"{_DELAY}.exponentialDelay"),
     *(
-        _case(f"status {s}", {f"{_ABORT}.httpStatus": s}, "a status from 200 to 599")
+        _case(f"status {s}", {f"{_ABORT}.httpStatus": s}, "a status from 200 to 600")
         for s in (0, 100, 199, 601, -1)
     ),
     _case("two errors", {f"{_ABORT}.grpcStatus": "NOT_FOUND"}, "grpcStatus beside httpStatus"),

@@ -19,7 +19,6 @@ BAD_HOSTS = (
     "*.*.example.com",
     "a.*.example.com",
     "foo*.example.com",
-    "*foo.example.com",
     "10.0.0.1",
     "2001:db8::1",
     "[2001:db8::1]",
