@@ -46,8 +46,9 @@ async def reply_of(
     except HttpError as error:
         raise ReadError(str(error)) from error
     except ConsulException as error:
-        refused = f"{transport.endpoint.url}{path}: {type(error).__name__}: {error}"
-        raise ReadError(refused.strip()[:500]) from error
+        refused = f"{transport.endpoint.url}{path}: {type(error).__name__}: {error}".strip()[:500]
+        unknown = " (Consul does not know the token)" if "ACL not found" in refused else ""
+        raise ReadError(refused + unknown) from error
     if not isinstance(reply, Reply):  # py-consul takes 404 for an answer
         raise ReadError(f"{transport.endpoint.url}{path}: found nothing there")
     return reply
@@ -131,7 +132,7 @@ class ConsulClient:
         )
         if reply.index < 0:
             raise ReadError(
-                f"{self._transport.endpoint.url}{path}: answered without X-Consul-Index"
+                f"{self._transport.endpoint.url}{path}: answered without X-Consul-Index: is it Consul?"
             )
         return reply
 

@@ -8,6 +8,7 @@ a stream needs a thread of its own, which ends with the call that it waits for.
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -257,12 +258,17 @@ def _hide(text: str, secret: Secret) -> str:
     return text.replace(secret.reveal(), REDACTED) if secret else text
 
 
+_ADDRESS = re.compile(r"^(?:UNKNOWN: )?ipv[46]:\S+: ")
+"""What gRPC puts before a reason; the endpoint is named already."""
+
+
 def _failure(error: Any, hidden: Secret) -> RpcFailed:
     code = getattr(error, "code", None)
     if code is None:
         return RpcFailed("CANCELLED", "the connection was closed")
     said = _hide(str(error.details() or ""), hidden)
-    return RpcFailed(code().name, said.rpartition("last error: ")[2])  # of several addresses
+    said = said.rpartition("last error: ")[2]  # of several addresses
+    return RpcFailed(code().name, _ADDRESS.sub("", said))
 
 
 def _refused_watch(reason: str) -> RpcFailed:

@@ -42,7 +42,8 @@ class Credential:
                     self._value = Secret(Path(self._file).read_text().strip())
             except (OSError, UnicodeDecodeError) as error:
                 self._watched = WatchedFiles(self._file)
-                raise HttpError(f"{self._what} file {self._file}: {error}") from error
+                said = error.strerror if isinstance(error, OSError) else "not UTF-8"
+                raise HttpError(f"{self._what} file {self._file}: {said}") from error
             if not self._value:
                 self._watched = WatchedFiles(self._file)
                 raise HttpError(

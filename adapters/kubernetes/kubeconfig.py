@@ -143,7 +143,8 @@ def _of_file(path: Path, context: str) -> Access:
             yaml.load(path.read_bytes(), yaml.CSafeLoader), _Config, dec_hook=decode_secret
         )
     except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
-        raise AccessError(f"{path}: {error}") from error
+        said = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise AccessError(f"{path}: {said}") from error
     wanted = context or config.current_context
     contexts = {each.name: each.context for each in config.contexts or ()}
     chosen = contexts.get(wanted)

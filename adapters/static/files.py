@@ -261,6 +261,7 @@ class Tree:
             records=tuple(records.values()),
             source_version=self._checksum(),
             failed_origins=frozenset(refused | unread | listing.missing.keys()),
+            is_failing=bool(listing.missing),
             doubt=doubt,
             is_reread=is_reread,
             suspects={path: f"{path}: {why.reason}" for path, why in doubts.items()},

@@ -25,6 +25,7 @@ class EndpointView(msgspec.Struct, frozen=True):
     requests: int
     failures: int
     connections: int
+    last_failure: str = ""  # of an attempt, as one of the workers saw it; "" = none yet
 
     def plus(self, other: EndpointView) -> EndpointView:
         """The same endpoint as two workers see it."""
@@ -34,6 +35,7 @@ class EndpointView(msgspec.Struct, frozen=True):
             requests=self.requests + other.requests,
             failures=self.failures + other.failures,
             connections=self.connections + other.connections,
+            last_failure=self.last_failure or other.last_failure,
         )
 
 

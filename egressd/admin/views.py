@@ -123,6 +123,7 @@ def _cluster_lines(cluster: ClusterView) -> str:
             f"{start}::weight::{endpoint.weight}",
             f"{start}::ejected_for_s::{endpoint.ejected_for_s:g}",
             f"{start}::times_ejected::{endpoint.times_ejected}",
+            f"{start}::last_failure::{endpoint.last_failure or '-'}",
         ]
     return "\n".join(lines) + "\n"
 

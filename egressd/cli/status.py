@@ -14,6 +14,7 @@ from egressd.cli.options import node_options, output_option
 from egressd.cli.output import echo, print_json, print_report, print_table
 
 _PROBLEMS = 50
+_FAILURES = 20
 _IDLE = 3  # the rank of what nobody uses
 _STATE = 60  # characters of a source's error in the table; the whole of it stands below
 
@@ -50,6 +51,7 @@ def status(bootstrap_path: Path | None, output: str) -> None:
     _processes(found)
     _sources(found)
     _endpoints(clusters)
+    _failures(clusters)
     for problem in found.problems[:_PROBLEMS]:
         print_report(problem)
     if len(found.problems) > _PROBLEMS:
@@ -68,6 +70,21 @@ def _alarms(found: StatusView, clusters: list[ClusterView]) -> None:
     for cluster in clusters:
         if cluster.name_trouble:
             print_report(f"{cluster.name}: {cluster.name_trouble}")
+
+
+def _failures(clusters: list[ClusterView]) -> None:
+    """The last failure of endpoints that have any."""
+    lines = [
+        f"{cluster.name} {endpoint.id}: {endpoint.failures} of {endpoint.requests} requests failed, "
+        f"the last one: {endpoint.last_failure}"
+        for cluster in clusters
+        for endpoint in cluster.endpoints
+        if endpoint.last_failure
+    ]
+    for line in lines[:_FAILURES]:
+        print_report(line)
+    if len(lines) > _FAILURES:
+        echo(f"and {len(lines) - _FAILURES} more that fail (`/clusters` has all)")
 
 
 def _processes(found: StatusView) -> None:

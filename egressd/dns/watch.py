@@ -13,6 +13,8 @@ import trio
 
 from egressd.dns.answer import Answer
 from egressd.dns.held import DEFAULT_BOUNDS, Bounds, Held, is_usable, latest, next_state
+from egressd.telemetry.episode import Episode
+from egressd.telemetry.episode import Told as News
 
 STALE_AFTER_S = 1.8
 """How long an answer from before a restart waits for a fresh one (RFC 8767 5)."""
@@ -23,6 +25,7 @@ AT_ONCE = 64
 FOLLOW_S = 1.0
 """How long a process waits for the one from which it has an answer to renew it, at most."""
 _LOGGED = 10
+_MOST_EPISODES = 1000
 _PENDING = Answer(outcome="pending", reason="no answer yet")
 
 log = structlog.get_logger("egressd.dns")
@@ -94,6 +97,7 @@ class Watch:
         self._room_again = trio.Semaphore(AT_ONCE)  # names that fail hold up nobody else
         self._wake = trio.Event()
         self._failing: set[Question] = set()
+        self._episodes: dict[Question, Episode] = {}
         self.changes = 0  # of records: worth being written down
 
     def held(self, question: Question) -> Held | None:
@@ -255,16 +259,27 @@ class Watch:
         renewed, entry.renewed = entry.renewed, trio.Event()
         renewed.set()
 
+    def _episode(self, question: Question) -> Episode:
+        """What was told of a name. Of many names the oldest is forgotten: it is told of anew."""
+        episode = self._episodes.setdefault(question, Episode())
+        if len(self._episodes) > _MOST_EPISODES:
+            del self._episodes[next(iter(self._episodes))]
+        return episode
+
     def _note(self, question: Question, before: Held, after: Held) -> None:
         """One line when a name fails, another when it is well again; of very many only some."""
         if after.error == _PENDING.reason:
             return
+        now = trio.current_time()
         if after.error:
-            is_news = question not in self._failing
             self._failing.add(question)
-            if is_news and (len(self._failing) <= _LOGGED or not len(self._failing) % 1000):
+            news = self._episode(question).failed(after.error, now)
+            few = len(self._failing) <= _LOGGED or not len(self._failing) % 1000
+            if few and news is not News.NOTHING:
+                stands = "its last answer stands" if after.records else "it has no answer"
+                again = " again and again" if news is News.TURNS else ""
                 log.warning(
-                    "name not resolved, its last answer stands",
+                    f"name not resolved{again}, {stands}",
                     name=question.name,
                     reason=after.error,
                     records=len(after.records),
@@ -272,7 +287,8 @@ class Watch:
                 )
         elif question in self._failing:
             self._failing.discard(question)
-            if len(self._failing) < _LOGGED:
+            news = self._episode(question).well(now)
+            if news is News.NEWS and len(self._failing) < _LOGGED:
                 log.info("name resolved again", name=question.name, failing=len(self._failing))
         if before.records and not after.records:
             log.warning("name has no records any more", name=question.name, reason=after.error)

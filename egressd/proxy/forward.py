@@ -19,6 +19,7 @@ from egressd.proxy.reply import LocalReply, no_endpoint
 from egressd.proxy.respond import respond
 from egressd.proxy.retry import Failure, backoff_s, retries_failure, retries_response
 from egressd.proxy.tunnel import tunnel
+from egressd.registry.view import awaited
 from egressd.telemetry.flags import ResponseFlag
 from egressd.upstream.cluster import Endpoint, Outcome
 from egressd.upstream.lease import Lease
@@ -35,7 +36,7 @@ async def forward(x: Exchange) -> None:
     runtime = x.cluster
     assert runtime is not None
     if runtime.failure:
-        raise _unusable(runtime)
+        raise _unusable(x, runtime)
     try:
         lease = x.lease = Lease(runtime.pool, runtime.stats)
     except Overflow as overflow:
@@ -47,7 +48,7 @@ async def forward(x: Exchange) -> None:
         if not runtime.resolved:
             await x.context.directory.resolve(x.fiber, runtime)
             if runtime.failure:
-                raise _unusable(runtime)
+                raise _unusable(x, runtime)
         if x.head.has_body:
             keep = x.context.settings.retry_buffer_bytes
             x.body = RequestBody(x.stream, x.head, x.take_buffer(), keep)
@@ -94,10 +95,11 @@ async def _carry(x: Exchange) -> None:
         await respond(x, this, this.response)
 
 
-def _unusable(runtime: ClusterRuntime) -> LocalReply:
+def _unusable(x: Exchange, runtime: ClusterRuntime) -> LocalReply:
+    is_unknown = runtime.failure_status == 503 and not runtime.may_heal
     return LocalReply(
         runtime.failure_status,
-        runtime.failure,
+        runtime.failure + (awaited(x.downstream.scope.view) if is_unknown else ""),
         flag=ResponseFlag.NC,
         details="cluster_not_found",
     )
@@ -213,11 +215,11 @@ async def _one_try(x: Exchange, head: bytes, tried: tuple[Endpoint, ...]) -> Att
         raise
     except AttemptFailed as failed:
         outcome = Outcome.GATEWAY_ERROR if failed.flag is ResponseFlag.UPE else Outcome.LOCAL_ORIGIN
-        _report(x, outcome)
+        _report(x, outcome, failed.transport or failed.reason)
         raise
     except Deadline as error:
         if not isinstance(error, StillWaiting):
-            _report(x, Outcome.TIMEOUT)
+            _report(x, Outcome.TIMEOUT, "no answer in time")
         now = monotonic()
         if now >= x.deadline:
             raise
@@ -246,10 +248,11 @@ async def _one_try(x: Exchange, head: bytes, tried: tuple[Endpoint, ...]) -> Att
     return this
 
 
-def _report(x: Exchange, outcome: Outcome) -> None:
+def _report(x: Exchange, outcome: Outcome, why: str) -> None:
     endpoint = x.endpoint
     assert x.cluster is not None and endpoint is not None
     endpoint.failures += 1
+    endpoint.last_failure = why
     reason = x.cluster.cluster.report(endpoint, outcome, monotonic())
     if reason:
         x.context.recorder.ejected(x, endpoint, reason)
@@ -259,6 +262,7 @@ def _report_status(x: Exchange, endpoint: Endpoint, status: int) -> None:
     assert x.cluster is not None
     if status >= 500:
         endpoint.failures += 1
+        endpoint.last_failure = f"answered {status}"
     reason = x.cluster.cluster.report_status(endpoint, status, monotonic())
     if reason:
         x.context.recorder.ejected(x, endpoint, reason)

@@ -54,6 +54,7 @@ class Endpoint:
         "is_ready",
         "joined",
         "key",
+        "last_failure",
         "requests",
         "slot",
         "spec",
@@ -71,6 +72,7 @@ class Endpoint:
         self.connect_failures = 0
         self.requests = 0
         self.failures = 0
+        self.last_failure = ""  # of this worker, whenever that was
         self.draining = False
         self.joined = (
             0.0  # monotonic, when it came to a cluster that was in use; 0 = from the start
@@ -93,6 +95,7 @@ class EndpointHealth(NamedTuple):
     requests: int
     failures: int
     connections: int
+    last_failure: str = ""
 
 
 def _chooser(balancer: Balancer) -> Callable[[Lots[Endpoint], Random], Endpoint]:
@@ -330,6 +333,7 @@ class Cluster:
                     endpoint.requests,
                     endpoint.failures,
                     endpoint.connections,
+                    endpoint.last_failure,
                 )
             )
         return listed

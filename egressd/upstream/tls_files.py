@@ -21,7 +21,7 @@ from egressd.registry.profile import NodeProfile
 from egressd.upstream.compile_tls import client_files
 from egressd.upstream.credentials import Credential, CredentialError
 from egressd.upstream.server_tls import server_context, server_tls_spec
-from egressd.upstream.tls import ContextKey, TlsConfigError, client_context
+from egressd.upstream.tls import ContextKey, TlsConfigError, client_context, stamp_of
 
 EXPIRES_SOON_S = 7 * 86400.0
 _CLOSED = frozenset({ServerTLSMode.PASSTHROUGH, ServerTLSMode.AUTO_PASSTHROUGH})
@@ -80,10 +80,12 @@ def _load(settings: Settings, profile: NodeProfile, named: list[str]) -> list[st
         spec = server_tls_spec(settings, profile)
         named += [file for pair in spec.certificates for file in pair]
         named += [file for file in (spec.ca_file, spec.crl_file) if file]
+        stamp_of(named)  # names the one file that is not there
         server_context(spec)
         return [chain for chain, _ in spec.certificates]
     files: Credential = client_files(settings, profile)
     named += [file for file in files if file]
+    stamp_of(named)
     # Without a CA of its own it takes the system's roots: nothing that an operator wrote.
     client_context(
         ContextKey(files.ca, files.crl, files.certificate, files.key, (), bool(files.ca), False)

@@ -168,7 +168,12 @@ async def drive_handshake(stream: Stream, fiber: Fiber, tls: ssl.SSLSocket) -> N
             await stream.wait_writable(fiber)
 
 
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+"""What OpenSSL makes of an answer that is no TLS."""
+
+
 def _tls_reason(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate verify failed: {error.verify_message}"
-    return (error.reason or str(error)).replace("_", " ").lower()
+    said = (error.reason or str(error)).replace("_", " ").lower()
+    return f"{said} (does the port speak TLS?)" if error.reason in _NO_TLS else said

@@ -233,6 +233,12 @@ def test_a_path_that_is_missing_keeps_what_was_in_it(tmp_path: Path) -> None:
     (folder / "a.yaml").unlink()
     look = tree.look()
     assert (names(look), look.missing, said(look).doubt) == (["b"], "", "")
+    assert not said(look).is_failing
+
+
+def test_a_path_that_is_missing_from_the_start_has_not_answered(tmp_path: Path) -> None:
+    snapshot = said(Tree("files", (str(tmp_path / "none"),)).look())
+    assert (snapshot.records, snapshot.is_failing) == ((), True)
 
 
 def test_a_missing_include_keeps_what_it_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import structlog
 import trio
 import trio.testing
 
@@ -111,6 +112,25 @@ async def test_an_outage_is_counted_and_ends_by_itself(
         servers.table.update(x_A=good, x_AAAA=NONE)
         await trio.sleep(31)
         assert (records(watch, "x"), watch.failing) == (("10.0.0.1",), 0)
+
+
+async def test_a_name_that_flaps_is_told_of_a_few_times(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    good = Answer(("10.0.0.1",), 1.0)
+    servers = Servers(x_A=good)
+    with structlog.testing.capture_logs() as lines:
+        async with watching(servers) as watch:
+            watch.watch(Question("x"), lambda: None)
+            for _ in range(40):
+                servers.table.update(x_A=FAILED, x_AAAA=FAILED)
+                await trio.sleep(4)
+                servers.table.update(x_A=good, x_AAAA=NONE)
+                await trio.sleep(4)
+    said = [line["event"] for line in lines]
+    assert said[:2] == ["name not resolved, it has no answer", "name resolved again"]
+    assert said.count("name not resolved again and again, its last answer stands") == 1
+    assert len(said) <= 2 * 3 + 2
 
 
 async def test_a_name_that_nobody_watches_is_not_asked_for(
