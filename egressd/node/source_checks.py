@@ -22,6 +22,7 @@ from egressd.api.nearest import expected_name
 from egressd.api.report import Report, quoted
 from egressd.api.secret import redact
 from egressd.node.bootstrap_model import AdapterConfig, Bootstrap
+from egressd.node.signals import signals_held
 from egressd.node.sources import make_adapter
 from egressd.registry.adapter import ENTRY_POINT_GROUP, AdapterConfigError, OptionFault
 from egressd.registry.adapter_options import declared_options
@@ -105,14 +106,15 @@ def _words(error: Exception) -> str:
 def _asked(question: Callable[[], list[_Finding]]) -> list[_Finding]:
     """The answer of a child process; none where it dies or takes too long."""
     read, write = os.pipe()
-    pid = os.fork()
-    if not pid:
-        with suppress(BaseException):
-            os.close(read)
-            answer = msgspec.msgpack.encode(question())
-            while answer:
-                answer = answer[os.write(write, answer) :]
-        os._exit(0)
+    with signals_held():  # for good in the child: its handlers would wake up the supervisor
+        pid = os.fork()
+        if not pid:
+            with suppress(BaseException):
+                os.close(read)
+                answer = msgspec.msgpack.encode(question())
+                while answer:
+                    answer = answer[os.write(write, answer) :]
+            os._exit(0)
     os.close(write)
     try:
         return msgspec.msgpack.decode(_read_all(read), type=list[_Finding])
