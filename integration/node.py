@@ -85,7 +85,11 @@ class Node:
         beside.replace(self.resources / name)
 
     def __enter__(self) -> Node:
-        self.start()
+        try:
+            self.start()
+        except BaseException:  # nobody else would end it
+            self.stop()
+            raise
         return self
 
     def __exit__(
