@@ -14,7 +14,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -64,7 +63,8 @@ class Upgrade:
         self._until = now + CHECK_S
         self._line: TakeoverLine | None = None
         self._pidfd = -1
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `_let_go`
+        # Not a file: a process that outlived its unit's restart has no /tmp any more (PrivateTmp=).
+        self._words = open(os.memfd_create("egressd-check"), "w+b")  # noqa: SIM115 - see `_let_go`
         try:
             self._check = subprocess.Popen(
                 [*command, CHECK_OPTION],
