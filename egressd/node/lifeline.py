@@ -11,6 +11,7 @@ import os
 import struct
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 from egressd.node.inherited import Inherited
 
@@ -69,7 +70,10 @@ class Lifeline:
         """The child serves. Counts as a pulse."""
         self.beat()
         if self._ready_fd >= 0:
-            os.write(self._ready_fd, b"1")
+            with suppress(
+                BrokenPipeError
+            ):  # the supervisor was killed: the worker serves all the same
+                os.write(self._ready_fd, b"1")
             os.close(self._ready_fd)
             self._ready_fd = -1
 

@@ -13,6 +13,8 @@ import trio
 import trio.testing
 
 from egressd.node.bootstrap_model import Bootstrap, ListenerConfig
+from egressd.node.inherited import Inherited
+from egressd.node.lifeline import READY_FD, Lifeline
 from egressd.node.sd_notify import Notifier
 from egressd.node.sockets import ListenerPool, kept_name
 from egressd.node.status import SupervisorStatus
@@ -292,3 +294,12 @@ def test_a_left_socket_of_a_socket_unit_is_shared_by_all_workers() -> None:
         pool = _pool(kept_name(("127.0.0.1", 15001)), one)
         shares = pool.shares(Bootstrap(workers=3, listeners=(listener,)))
         assert shares == [(("egress", one),)] * 3
+
+
+def test_a_worker_that_is_ready_after_its_supervisor_was_killed_serves_on() -> None:
+    nobody, ready = os.pipe()
+    os.close(nobody)
+    line = Lifeline(Inherited((), (), -1, -1, None, {READY_FD: ready}))
+    line.ready()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(ready)
