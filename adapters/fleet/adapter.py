@@ -97,11 +97,11 @@ class _Watch:
             await trio.sleep(_LOOK_S)
 
     async def _read(self) -> ResourceSet:
-        """Read the set and say it, twice when it is not believed."""
+        """Read the set and say it, twice when it is not believed. Nothing at all is an answer where
+        nothing was known, and no word on what was."""
         found = await self._client.read(self._progress)
-        fault = self._picture.fault(found)
-        if fault:
-            self._sink.failed(fault)
+        if self._picture.is_empty(found) and self._sink.known():
+            self._sink.failed(self._picture.emptiness())
             return found
         snapshot = self._picture.take(found)
         if self._is_held:
@@ -121,7 +121,7 @@ class _Watch:
                 await self._store.wait(layout.resources, found.revision)
                 await trio.sleep(_PAUSE_S)
                 return
-            if self._is_held or self._picture.fault(found):
+            if self._is_held or self._picture.is_empty(found):
                 return
             version = await self._store.get(layout.version)
             if (version.revision if version is not None else 0) != found.version_revision:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from egressd.api.resource import Problem, Severity
+from egressd.api.resource import Place, Problem, Severity
 from egressd.fleet.layout import Layout
 from egressd.fleet.node_status import NodeStatus, Rejection
 from egressd.fleet.resource_set import ResourceSet, Stored
@@ -26,15 +26,25 @@ class Picture:
         self._in_force: dict[str, int] = {}  # the last readable revision of each resource
         self.found: ResourceSet | None = None
 
-    def fault(self, found: ResourceSet) -> str:
-        """Why a set is no word on anything; "" = it is one. Consul shows an empty store to a token
-        that may not read it."""
-        if found.stored or found.version_revision:
-            return ""
-        return (
-            f"{self._layout.prefix}: found no version and no resources: nothing was applied yet, the "
-            "store lost its state, or this node may not read it"
+    def is_empty(self, found: ResourceSet) -> bool:
+        """Whether a set holds nothing: nothing was applied yet, the store lost its state, or the token
+        may not read (Consul then shows an empty store)."""
+        return not found.stored and not found.version_revision
+
+    @property
+    def _emptiness(self) -> Problem:
+        return Problem(
+            severity=Severity.WARNING,
+            place=Place(self._layout.prefix),
+            found="no version and no resources",
+            expected="what `egressd apply` writes: nothing was applied yet, the store lost its "
+            "state, or this node may not read it",
         )
+
+    def emptiness(self) -> str:
+        """What an empty set may mean."""
+        problem = self._emptiness
+        return f"{problem.place}: found {problem.found}, expected {problem.expected}"
 
     def take(self, found: ResourceSet) -> Snapshot:
         """The snapshot that a set makes. Keys that cannot be read keep what they said before."""
@@ -73,6 +83,8 @@ class Picture:
         """What is wrong with the resources."""
         if self.found is None:
             return ()
+        if self.is_empty(self.found):
+            return (self._emptiness,)
         told = (problem for one in self.found.stored.values() for problem in one.problems)
         return (*told, *self.found.strays)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ from egressd.fleet.config import FleetConfig
 from egressd.fleet.node_status import NodeStatus
 from egressd.registry.adapter import AdapterConfigError, AdapterContext
 from egressd.registry.keyvalue import KeyValueError
-from egressd.registry.records import Snapshot
+from egressd.registry.records import Record, Snapshot
 from tests.fleet.memory_store import MemoryStore
 from tests.fleet.texts import entry, route
 
@@ -33,6 +34,7 @@ class Sink:
         self.syncs = 0
         self.is_believed = True
         self.verdict: tuple[Problem, ...] | None = ()
+        self.before: tuple[Record, ...] = ()  # of an earlier run of the node
 
     def publish(self, snapshot: Snapshot) -> bool:
         self.snapshots.append(snapshot)
@@ -43,6 +45,9 @@ class Sink:
 
     def in_sync(self) -> None:
         self.syncs += 1
+
+    def known(self) -> tuple[Record, ...]:
+        return self.snapshots[-1].records if self.snapshots else self.before
 
     def failed(self, reason: str) -> None:
         self.reasons.append(reason)
@@ -211,6 +216,32 @@ async def test_an_empty_store_is_no_word_on_anything(run: Run, autojump_clock: M
     await trio.sleep(1)
     assert run.sink.refs == ["ServiceEntry/shop/b"]
     assert "went back from 2 to 1" in run.sink.snapshots[-1].doubt
+
+
+async def test_an_empty_store_is_an_answer_where_nothing_was_known(
+    run: Run, autojump_clock: MockClock
+) -> None:
+    run.store.lose_state()
+    await trio.sleep(60)
+    assert {snapshot.records for snapshot in run.sink.snapshots} == {()}
+    assert run.sink.reasons == []
+    (warned,) = run.sink.said
+    assert "nothing was applied yet" in str(warned)
+    run.version = 0
+    run.put(ServiceEntry_b=entry("b"))
+    await trio.sleep(1)
+    assert run.sink.refs == ["ServiceEntry/shop/b"]
+    assert run.sink.said == ()
+
+
+async def test_an_empty_store_takes_nothing_from_a_node_that_started_anew(
+    run: Run, autojump_clock: MockClock
+) -> None:
+    run.sink.before = (cast(Record, object()),)
+    run.store.lose_state()
+    await trio.sleep(60)
+    assert run.sink.snapshots == []
+    assert "found no version and no resources" in run.sink.reasons[-1]
 
 
 async def test_a_version_that_goes_back_is_doubted(run: Run, autojump_clock: MockClock) -> None:
