@@ -348,6 +348,7 @@ class Supervisor:
         self._signals.close_in_child()
         self._selector.close()
         self._notifier.close()
+        self._succession.leave_behind()
 
     def _close(self) -> None:
         self._succession.close()

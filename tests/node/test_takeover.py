@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +13,9 @@ import pytest
 import trio
 import trio.testing
 
-from egressd.node.bootstrap_model import Bootstrap, ListenerConfig
+from egressd.node.bootstrap_model import AdminConfig, Bootstrap, ListenerConfig
+from egressd.node.fleet import Entries, Fleet
+from egressd.node.holdings import Holdings
 from egressd.node.inherited import Inherited
 from egressd.node.lifeline import READY_FD, Lifeline
 from egressd.node.sd_notify import Notifier
@@ -22,7 +25,14 @@ from egressd.node.takeover.kept import KeptSockets
 from egressd.node.takeover.line import TakeoverLine, Word
 from egressd.node.takeover.orphan import has_successor
 from egressd.node.takeover.orphan_sockets import ask_orphans, hand_out
-from egressd.node.takeover.program import VARIABLE, candidacy_from_environment
+from egressd.node.takeover.program import (
+    VARIABLE,
+    Candidacy,
+    Inheritance,
+    candidacy_from_environment,
+)
+from egressd.node.takeover.succession import Succession
+from egressd.node.takeover.upgrade import Upgrade
 
 
 class Manager:
@@ -303,3 +313,38 @@ def test_a_worker_that_is_ready_after_its_supervisor_was_killed_serves_on() -> N
     line.ready()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(ready)
+
+
+@pytest.fixture
+def selector() -> Iterator[selectors.BaseSelector]:
+    with selectors.DefaultSelector() as made:
+        yield made
+
+
+def test_a_candidate_s_worker_does_not_hold_the_line(
+    tmp_path: Path, selector: selectors.BaseSelector
+) -> None:
+    """It outlives its supervisor, whose end the owner must hear."""
+    run_dir = str(tmp_path / "run")
+    admin = AdminConfig(address=f"unix:{tmp_path}/admin")
+    bootstrap = Bootstrap(run_dir=run_dir, state_dir=run_dir, admin=admin)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    owner = TakeoverLine(ours)
+    with closing(Holdings(bootstrap, {})) as holdings, closing(owner):
+        entries = Entries(lambda *_: None, lambda *_: None)
+        fleet = Fleet(holdings, entries, selector, lambda: None)
+        candidacy = Candidacy(TakeoverLine(theirs), [])
+        succession = Succession(fleet, holdings, Notifier(), selector, candidacy)
+        succession.leave_behind()
+        assert owner.hear() == (Word.GONE, "")
+
+
+def test_an_owner_s_worker_does_not_hold_the_line(selector: selectors.BaseSelector) -> None:
+    """A candidate that does not hear of its owner's end waits for ever, with the node's locks."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    upgrade = Upgrade(["true"], lambda: Inheritance([], [], {}), selector, now=0.0)
+    upgrade._line = TakeoverLine(ours)
+    upgrade._check.wait()
+    with closing(TakeoverLine(theirs)) as candidate:
+        upgrade.leave_behind()
+        assert candidate.hear() == (Word.GONE, "")

@@ -194,6 +194,14 @@ class Succession:
             self._upgrade.close()
             self._upgrade = None
 
+    def leave_behind(self) -> None:
+        """In a child: a worker outlives its supervisor, and with a copy of the line the other side would
+        never hear of that supervisor's death."""
+        if self._candidacy is not None:
+            self._candidacy.line.close()
+        if self._upgrade is not None:
+            self._upgrade.leave_behind()
+
     def close(self) -> None:
         """Close what is left."""
         self._close_line()

@@ -174,6 +174,14 @@ class Upgrade:
             self._line.close()
             self._line = None
 
+    def leave_behind(self) -> None:
+        """In a child of the owner: close its copies."""
+        self._words.close()
+        if self._line is not None:
+            self._line.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+
     def close(self) -> None:
         """Close what is left."""
         self.cancel()
