@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
+import msgspec
 import structlog
 
 from egressd.dns.shared_answers import create as create_names
@@ -29,6 +30,7 @@ from egressd.node.sockets import (
     open_admin,
     take_passed_sockets,
 )
+from egressd.node.status import read_status
 from egressd.node.stray_output import StrayOutput
 from egressd.node.takeover.orphan_sockets import ask_orphans
 from egressd.upstream.node_state import MAX_WORKERS, NodeState
@@ -43,6 +45,19 @@ def worker_indices(workers: int) -> int:
     """How many worker indices there are: four generations where shared memory has room, two always.
     Those before drain for a while, and a reload waits where no index is free."""
     return max(2 * workers, min(4 * workers, MAX_WORKERS))
+
+
+def first_indices(bootstrap: Bootstrap, *, is_candidate: bool) -> list[int]:
+    """Those of the first workers. A candidate leaves the owner's alone while there are others: with an
+    index goes a control socket in the run directory, and the owner's workers need theirs when the
+    candidate does not get ready."""
+    taken: set[int] = set()
+    if is_candidate:
+        with suppress(OSError, msgspec.MsgspecError):
+            children = read_status(Path(bootstrap.status_path)).children
+            taken = {child.index for child in children if child.role == "worker"}
+    indices = range(worker_indices(bootstrap.workers))
+    return sorted(indices, key=taken.__contains__)[: bootstrap.workers]
 
 
 class TakenError(StartError):

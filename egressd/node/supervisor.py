@@ -31,7 +31,7 @@ import egressd
 from egressd.node.bootstrap_model import Bootstrap
 from egressd.node.children import Seat
 from egressd.node.fleet import DRAIN_MARGIN_S, REGISTRY_PATIENCE_S, Entries, Fleet
-from egressd.node.holdings import Holdings
+from egressd.node.holdings import Holdings, first_indices
 from egressd.node.log import dropped_lines
 from egressd.node.reloading import Reloaded, Reloading
 from egressd.node.sd_notify import notifier_from_environment
@@ -99,7 +99,8 @@ class Supervisor:
             patience_s=_LOCK_PATIENCE_S if has_manager else 0.0,
         )
         try:
-            workers = self._holdings.new_seats(bootstrap, list(range(bootstrap.workers)))
+            indices = first_indices(bootstrap, is_candidate=candidacy is not None)
+            workers = self._holdings.new_seats(bootstrap, indices)
         except StartError:
             self._holdings.close()
             raise

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from egressd.node.bootstrap_model import AdminConfig, Bootstrap
-from egressd.node.holdings import Holdings, worker_indices
+from egressd.node.holdings import Holdings, first_indices, worker_indices
 from egressd.node.sockets import StartError
+from egressd.node.status import ChildState, ChildStatus, SupervisorStatus, write_status
 from egressd.upstream.node_state import MAX_WORKERS
 
 
@@ -66,3 +68,42 @@ def test_a_reload_finds_indices_while_generations_drain(workers: int) -> None:
     indices = worker_indices(workers)
     assert 2 * workers <= indices <= MAX_WORKERS
     assert indices >= 4 * workers or workers > MAX_WORKERS // 4
+
+
+@pytest.mark.parametrize(
+    ("owner", "workers", "expected"),
+    [
+        ([0, 1], 2, [2, 3]),
+        ([2, 3], 2, [0, 1]),
+        ([1, 2, 4], 3, [0, 3, 5]),
+        (range(8), 2, [0, 1]),  # none is free
+        (range(6), 2, [6, 7]),
+    ],
+)
+def test_a_candidate_s_workers_leave_the_owner_s_control_sockets_alone(
+    owner: Iterable[int], workers: int, expected: list[int], tmp_path: Path
+) -> None:
+    bootstrap = Bootstrap(run_dir=str(tmp_path), workers=workers)
+    assert first_indices(bootstrap, is_candidate=True) == list(range(workers))
+    children = tuple(
+        ChildStatus(
+            role="worker", index=at, pid=9, state=ChildState.READY, started_at=1.0, restarts=0
+        )
+        for at in owner
+    )
+    status = SupervisorStatus(
+        pid=8,
+        state="upgrading",
+        started_at=1.0,
+        generation=1,
+        config_path="",
+        config_error="",
+        admin_address="",
+        worker_restarts=0,
+        registry_restarts=0,
+        listeners=(),
+        children=children,
+    )
+    write_status(Path(bootstrap.status_path), status)
+    assert first_indices(bootstrap, is_candidate=True) == expected
+    assert first_indices(bootstrap, is_candidate=False) == list(range(workers))
