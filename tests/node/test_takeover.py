@@ -321,10 +321,11 @@ def selector() -> Iterator[selectors.BaseSelector]:
         yield made
 
 
-def test_a_candidate_s_worker_does_not_hold_the_line(
+@pytest.fixture
+def candidate(
     tmp_path: Path, selector: selectors.BaseSelector
-) -> None:
-    """It outlives its supervisor, whose end the owner must hear."""
+) -> Iterator[tuple[Succession, TakeoverLine]]:
+    """With the owner's end of its line."""
     run_dir = str(tmp_path / "run")
     admin = AdminConfig(address=f"unix:{tmp_path}/admin")
     bootstrap = Bootstrap(run_dir=run_dir, state_dir=run_dir, admin=admin)
@@ -334,9 +335,25 @@ def test_a_candidate_s_worker_does_not_hold_the_line(
         entries = Entries(lambda *_: None, lambda *_: None)
         fleet = Fleet(holdings, entries, selector, lambda: None)
         candidacy = Candidacy(TakeoverLine(theirs), [])
-        succession = Succession(fleet, holdings, Notifier(), selector, candidacy)
-        succession.leave_behind()
-        assert owner.hear() == (Word.GONE, "")
+        yield Succession(fleet, holdings, Notifier(), selector, candidacy), owner
+
+
+def test_a_candidate_s_worker_does_not_hold_the_line(
+    candidate: tuple[Succession, TakeoverLine],
+) -> None:
+    """It outlives its supervisor, whose end the owner must hear."""
+    succession, owner = candidate
+    succession.leave_behind()
+    assert owner.hear() == (Word.GONE, "")
+
+
+def test_a_candidate_that_is_told_to_stop_says_so(
+    candidate: tuple[Succession, TakeoverLine],
+) -> None:
+    succession, owner = candidate
+    succession.cancel()
+    assert owner.hear() == (Word.FAILED, "it was told to stop")
+    assert owner.hear() == (Word.GONE, "")
 
 
 def test_an_owner_s_worker_does_not_hold_the_line(selector: selectors.BaseSelector) -> None:

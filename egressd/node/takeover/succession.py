@@ -189,7 +189,11 @@ class Succession:
             self._upgrade.forward(number)
 
     def cancel(self) -> None:
-        """The node stops, or restarts: no upgrade any more."""
+        """The node stops, or restarts: no upgrade any more. A candidate that was told to end says so:
+        the owner would wait for it, without a registry process."""
+        if self._candidacy is not None and not self.is_owner:
+            self._candidacy.line.say(Word.FAILED, "it was told to stop")
+            self._give_up()
         if self._upgrade is not None and self.is_owner:
             self._upgrade.close()
             self._upgrade = None
