@@ -261,9 +261,10 @@ def test_without_a_manager_the_first_process_stays_until_the_last_ends(
     assert done.returncode == 0, done.stderr
     second = node.status()["pid"]
     assert second != first
+    assert isinstance(second, int)
+    assert os.getpgid(second) == second  # Ctrl-C comes to it once, from the first
     assert node.get("echo.example", x_id="9")[2] == b"9"
     assert node.process is not None
     assert node.process.poll() is None
     assert node.stop() == 0
-    assert isinstance(second, int)
     eventually(lambda: has_ended(second))

@@ -86,10 +86,10 @@ def _exec(command: Sequence[str], inheritance: Inheritance, line: socket.socket)
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        if inheritance.environ:
-            # As the manager starts it. The kernel shares the processor out by sessions (autogroup): in
-            # the session of busy workers a start takes several times as long.
-            os.setsid()
+        # As the manager starts it. The kernel shares the processor out by sessions (autogroup): in the
+        # session of busy workers a start takes several times as long. In a terminal Ctrl-C then reaches
+        # the first process alone, which passes it on: twice would mean to wait for no request.
+        os.setsid()
         sockets = inheritance.sockets
         wanted = [sock.fileno() for _, sock in sockets] + [line.fileno(), *inheritance.locks]
         clear = _FIRST + len(wanted)
