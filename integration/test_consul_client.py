@@ -25,6 +25,7 @@ def answer(
     return b"HTTP/1.1 %s\r\n%bContent-Length: %b\r\n\r\n%b" % (status, head, length, body)
 
 
+INSTANCE = b'[{"Node": {"Node": "vm", "Address": "10.0.0.1"}, "Service": {"ID": "a", "Port": 80}}]'
 SERVICES = answer(b'{"web": ["a"], "consul": null}')
 
 
@@ -173,7 +174,7 @@ async def test_a_service_that_cannot_be_read_fails_alone_until_it_can() -> None:
                 path = bytes(request).split()[1].decode()
                 if "index=" in path:
                     await trio.sleep_forever()  # nothing changes
-                reply = answer(b"[]")
+                reply = answer(INSTANCE if "/health/service/" in path else b"[]")
                 if path.startswith("/v1/catalog/services"):
                     reply = answer(b'{"bad": [], "good": []}')
                 elif path.startswith("/v1/health/service/bad") and refused < 3:
@@ -193,9 +194,6 @@ async def test_a_service_that_cannot_be_read_fails_alone_until_it_can() -> None:
 async def test_a_listed_service_without_instances_is_kept_until_the_list_drops_it() -> None:
     """A token that may not read nodes any more sees services, and no instance of any."""
     hides = trio.Event()
-    instance = (
-        b'[{"Node": {"Node": "vm", "Address": "10.0.0.1"}, "Service": {"ID": "a", "Port": 80}}]'
-    )
 
     async def serve(stream: trio.SocketStream) -> None:
         async with stream:
@@ -207,7 +205,7 @@ async def test_a_listed_service_without_instances_is_kept_until_the_list_drops_i
                 if path.startswith("/v1/catalog/services"):
                     reply = answer(b'{"web": []}')
                 elif path.startswith("/v1/health/service/web") and not hides.is_set():
-                    reply = answer(instance)
+                    reply = answer(INSTANCE)
                 await stream.send_all(reply)
 
     async with watching(serve) as sink:

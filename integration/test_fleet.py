@@ -107,7 +107,6 @@ def fleet(
             Node(
                 directory / f"node-{number}",
                 workers=1,
-                waits_for_sources=False,  # an empty store may be one that it may not read
                 node={"id": f"node-{number}"},
                 adapters=[
                     {

@@ -90,6 +90,7 @@ class ConsulDouble:
             f"svc-{number}": {each: _Instance(each, port) for each in range(endpoints)}
             for number in range(services)
         }
+        self._own = {0: _Instance(0, 8300)}  # Consul lists itself
         self._ill: dict[str, dict[str, _Instance]] = {"critical": {}, "warning": {}}  # by id
         self._index = 13
         self._indexes: dict[str, int] = {}
@@ -208,7 +209,7 @@ class ConsulDouble:
             ]
         return [
             {"Node": i.node(), "Service": i.service(name), "Checks": [i.check(name)]}
-            for i in self._catalog.get(name, {}).values()
+            for i in (self._own if name == "consul" else self._catalog.get(name, {})).values()
         ]
 
     def wait(self, connection: _Connection, key: str) -> None:
