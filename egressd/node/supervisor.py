@@ -295,6 +295,7 @@ class Supervisor:
     def _refuse_upgrade(self, reason: str) -> None:
         """This supervisor and its workers stay."""
         self._upgrade_failed_at = time()
+        self._upgrade_wanted = False  # who asked meanwhile has this answer
         log.error("not upgraded: the running program stays", reason=reason)
         self._become_ready()
 

@@ -21,6 +21,7 @@ from egressd.node.lifeline import READY_FD, Lifeline
 from egressd.node.sd_notify import Notifier
 from egressd.node.sockets import ListenerPool, kept_name
 from egressd.node.status import SupervisorStatus
+from egressd.node.supervisor import Supervisor
 from egressd.node.takeover.kept import KeptSockets
 from egressd.node.takeover.line import TakeoverLine, Word
 from egressd.node.takeover.orphan import has_successor
@@ -31,7 +32,7 @@ from egressd.node.takeover.program import (
     Inheritance,
     candidacy_from_environment,
 )
-from egressd.node.takeover.succession import Succession
+from egressd.node.takeover.succession import Succession, Turn
 from egressd.node.takeover.upgrade import Upgrade
 
 
@@ -365,3 +366,24 @@ def test_an_owner_s_worker_does_not_hold_the_line(selector: selectors.BaseSelect
     with closing(TakeoverLine(theirs)) as candidate:
         upgrade.leave_behind()
         assert candidate.hear() == (Word.GONE, "")
+
+
+def test_who_asks_during_an_upgrade_that_fails_has_its_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no second try follows that nobody waits for."""
+    run_dir = str(tmp_path / "run")
+    admin = AdminConfig(address=f"unix:{tmp_path}/admin")
+    listener = ListenerConfig(name="egress", port=0)
+    bootstrap = Bootstrap(
+        run_dir=run_dir, state_dir=run_dir, admin=admin, workers=1, listeners=(listener,)
+    )
+    entries = Entries(lambda *_: None, lambda *_: None)
+    supervisor = Supervisor(bootstrap, entries, lambda: bootstrap, environ={})
+    try:
+        supervisor._upgrade_wanted = True
+        monkeypatch.setattr(supervisor._succession, "proceed", lambda *_: Turn.STAYS)
+        supervisor._proceed_upgrade(0.0)
+        assert not supervisor._upgrade_wanted
+    finally:
+        supervisor._close()
