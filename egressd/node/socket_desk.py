@@ -98,6 +98,7 @@ class Line:
         self.seat = seat
         self.slot = slot
         self.given: set[tuple[str, int]] = set()
+        self.is_forgotten = False  # its child drains: it gets nothing more
         self.sock, self.child_end = socket.socketpair(
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
         )
@@ -156,6 +157,8 @@ class SocketDesk:
             data = b""
         if not data:
             self.close_line(line)
+            return
+        if line.is_forgotten:  # it still follows the registry; a socket of its own would outlive it
             return
         try:
             wants = _wants.decode(data)
@@ -236,6 +239,8 @@ class SocketDesk:
 
     def forget(self, seat: Hashable) -> None:
         """The seat is no more: what only it wanted closes."""
+        for line in self._lines:
+            line.is_forgotten = line.is_forgotten or line.seat == seat
         if self._wants.pop(seat, None) is not None:
             self._settle_all()
 
@@ -308,6 +313,8 @@ class SocketDesk:
 
     def abandon(self) -> None:
         """Another supervisor has these sockets, and their names in the file system."""
+        for line in self._lines:
+            line.is_forgotten = True
         self._wants.clear()
         for sock in (*self._sockets.values(), *self.spare()):
             sock.close()

@@ -86,3 +86,22 @@ def test_what_a_supervisor_before_left_is_taken_by_slots_and_the_rest_is_spare(p
     for one in (before, desk):
         one.desk.close()
         one.selector.close()
+
+
+@pytest.mark.parametrize("is_abandoned", [False, True])
+def test_a_draining_worker_that_follows_the_registry_gets_no_port(
+    desk: Desk, port: int, is_abandoned: bool
+) -> None:
+    """Nobody would accept from it once that worker has ended."""
+    line = desk.desk.open_line("one", 0)
+    if is_abandoned:
+        desk.desk.abandon()
+    else:
+        desk.desk.forget("one")
+    line.child_end.send(msgspec.json.encode(Wants((Place("127.0.0.1", port),))))
+    for key, _ in desk.selector.select(0):
+        key.data()
+    assert not desk.desk.own()
+    assert not desk.desk.places()
+    line.child_end.close()
+    desk.desk.close_line(line)
