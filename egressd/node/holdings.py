@@ -288,7 +288,9 @@ def _lock_directory(path: str, field: str, until: float) -> int:
 
 
 def _compare_locks(locks: Sequence[int], directories: Mapping[str, str]) -> None:
-    for fd, (field, path) in zip(locks, directories.items(), strict=True):
-        held, asked = os.fstat(fd), os.stat(path)
-        if (held.st_dev, held.st_ino) != (asked.st_dev, asked.st_ino):
+    held = [os.fstat(fd) for fd in locks]
+    inodes = {(one.st_dev, one.st_ino) for one in held}
+    for field, path in directories.items():
+        asked = os.stat(path)
+        if (asked.st_dev, asked.st_ino) not in inodes or len(held) != len(directories):
             raise StartError(f"{field} {path}: the running node has another; that needs a restart")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from egressd.node.bootstrap_model import AdminConfig, Bootstrap
@@ -107,3 +109,28 @@ def test_a_candidate_s_workers_leave_the_owner_s_control_sockets_alone(
     write_status(Path(bootstrap.status_path), status)
     assert first_indices(bootstrap, is_candidate=True) == expected
     assert first_indices(bootstrap, is_candidate=False) == list(range(workers))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_refused"),
+    [
+        (("run", "state"), ("run", "state"), False),
+        (("one", "one"), ("one", "one"), False),
+        (("run", "state"), ("run", "state-2"), True),
+        (("run", "state"), ("run-2", "state"), True),
+        (("run", "state"), ("run", "run"), True),
+        (("one", "one"), ("one", "state"), True),
+    ],
+)
+def test_a_node_is_taken_over_with_the_directories_that_it_has(
+    before: tuple[str, str], after: tuple[str, str], is_refused: bool, tmp_path: Path
+) -> None:
+    with closing(Holdings(_bootstrap(tmp_path, *before), {})) as owner:
+        asked = _bootstrap(tmp_path, *after)
+        asked = msgspec.structs.replace(asked, admin=AdminConfig(address=f"unix:{tmp_path}/2.sock"))
+        locks = [os.dup(fd) for fd in owner.lock_fds]
+        if is_refused:
+            with pytest.raises(StartError, match="the running node has another"):
+                Holdings(asked, {}, locks=locks)
+        else:
+            Holdings(asked, {}, locks=locks).close()
