@@ -103,6 +103,9 @@ class _Watch:
         if self._picture.is_empty(found) and self._sink.known():
             self._sink.failed(self._picture.emptiness())
             return found
+        if self._picture.is_empty(found):
+            # Consul shows an empty store to a token that may not read, and refuses it a single key.
+            await self._store.get(self._config.layout.version)
         snapshot = self._picture.take(found)
         if self._is_held:
             snapshot = msgspec.structs.replace(snapshot, is_reread=True)

@@ -234,6 +234,19 @@ async def test_an_empty_store_is_an_answer_where_nothing_was_known(
     assert run.sink.said == ()
 
 
+async def test_an_empty_store_that_refuses_a_key_is_no_answer(
+    run: Run, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(key: str) -> None:
+        raise KeyValueError(f"store: {key}: 403 Permission denied")
+
+    run.store.lose_state()
+    monkeypatch.setattr(run.store, "get", refuse)
+    await trio.sleep(60)
+    assert run.sink.snapshots == []
+    assert "Permission denied" in run.sink.reasons[-1]
+
+
 async def test_an_empty_store_takes_nothing_from_a_node_that_started_anew(
     run: Run, autojump_clock: MockClock
 ) -> None:

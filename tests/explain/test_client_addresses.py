@@ -50,7 +50,7 @@ def test_a_name_below_a_wildcard_may_not_lead_there_either(resolution: str) -> N
     assert (outcome.status, outcome.flag, outcome.says) == (403, "NC", DENIED)
 
 
-@pytest.mark.parametrize("resolution", ["NONE", "DYNAMIC_DNS"])
+@pytest.mark.parametrize("resolution", ["NONE", "DNS"])
 def test_a_name_that_an_operator_wrote_may_lead_anywhere(resolution: str) -> None:
     node = Node(view_of(by_name("lo.example", resolution)), addresses=LOOPBACK)
     (line,) = explain(node, request("GET http://lo.example/")).destinations

@@ -157,7 +157,7 @@ def test_a_name_below_a_wildcard_leads_nowhere_denied(
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("resolution", ["NONE", "DYNAMIC_DNS"])
+@pytest.mark.parametrize("resolution", ["NONE", "DNS"])
 def test_a_name_that_an_operator_wrote_leads_anywhere(
     directory: Make, names: Answers, way: Callable[..., ClusterRuntime], resolution: str
 ) -> None:
