@@ -385,8 +385,8 @@ class Supervisor:
         text = f"{self._phase}: {serving} of {len(workers)} workers serve"
         if looping:
             text += f"; {looping} in a crash loop, see the log"
-        if self._reloading.reason:
-            text += "; last reload refused"
+        refused = {"reload": self._reloading.reason, "upgrade": self._succession.reason}
+        text += "".join(f"; last {what} refused" for what, reason in refused.items() if reason)
         return text
 
     def _write_status(self) -> None:
