@@ -57,7 +57,7 @@ def test_nothing_is_lost_at_a_restart_an_upgrade_and_a_crash(tmp_path: Path) -> 
         tally = json.loads(text)
         found = {kind: tally[kind] for kind in ("refused", "reset", "failed", "examples")}
         assert found == {"refused": 0, "reset": 0, "failed": 0, "examples": []}, name
-        assert tally["tunnel"]["echoes"] > 0, name
-        if not name.startswith("after-") and name not in DRAIN_ENDS:
-            assert tally["tunnel"]["ends"] == [], name
+        if not name.startswith("after-"):
+            assert tally["tunnel"]["echoes"] > 0, name
+            assert tally["tunnel"]["ends"] == [] or name in DRAIN_ENDS, name
     assert "left 0 processes 0 files" in lines
