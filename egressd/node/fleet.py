@@ -77,6 +77,11 @@ class Fleet:
     def _desk_changed(self) -> None:
         self.changed = True
 
+    def seat_registry(self, bootstrap: Bootstrap) -> None:
+        """Have a seat for the registry process, to be filled next, unless there is one."""
+        if not any(seat.role == "registry" for seat in self.seats):
+            self.seats.insert(0, Seat("registry", 0, bootstrap))
+
     # -- filling -----------------------------------------------------------------------------
 
     def fill_due(self, now: float) -> None:

@@ -122,7 +122,7 @@ class Supervisor:
         )
         self._fleet.seats = [*workers]
         if candidacy is None:
-            self._fleet.seats.insert(0, Seat("registry", 0, bootstrap))
+            self._fleet.seat_registry(bootstrap)
         self._phase = Phase.STARTING if candidacy is None else Phase.CANDIDATE
         self._upgrade_wanted = False
         self._upgrade_failed_at = 0.0
@@ -303,7 +303,7 @@ class Supervisor:
         turn = self._succession.proceed_candidate(self._all_serve(self._fleet.workers()))
         if turn is Turn.OWNS:
             self._holdings.own_files()
-            self._fleet.seats.insert(0, Seat("registry", 0, self._bootstrap))
+            self._fleet.seat_registry(self._bootstrap)
             self._become_ready()
             self._succession.announce()
         elif turn is Turn.GIVE_UP:

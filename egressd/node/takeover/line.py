@@ -80,3 +80,7 @@ class TakeoverLine:
     def close(self) -> None:
         """The other side hears GONE."""
         self.sock.close()
+
+
+def look() -> None:
+    """What a selector calls for a line: the supervisor's turn that follows every event hears it."""

@@ -12,13 +12,13 @@ import signal
 import structlog
 
 from egressd.node.bootstrap_model import Bootstrap
-from egressd.node.children import TRIES, Seat
+from egressd.node.children import TRIES
 from egressd.node.fleet import DRAIN_MARGIN_S, REGISTRY_PATIENCE_S, Fleet
 from egressd.node.holdings import Holdings
 from egressd.node.sd_notify import Notifier
 from egressd.node.sockets import ADMIN_NAME, KEPT_ADMIN
 from egressd.node.takeover.kept import KeptSockets
-from egressd.node.takeover.line import Word
+from egressd.node.takeover.line import Word, look
 from egressd.node.takeover.program import Candidacy, Inheritance, command_line
 from egressd.node.takeover.upgrade import Step, Upgrade
 
@@ -53,13 +53,12 @@ class Succession:
         self._candidacy = candidacy
         self._has_said_ready = False
         self._upgrade: Upgrade | None = None
-        self._is_registry_told = False
         self._kept = KeptSockets(notifier, holdings.kept)
         self.is_owner = candidacy is None
         self.reason = ""  # why the last upgrade failed
         notifier.is_muted = candidacy is not None
         if candidacy is not None:
-            selector.register(candidacy.line, selectors.EVENT_READ, _look)
+            selector.register(candidacy.line, selectors.EVENT_READ, look)
 
     # -- into office -------------------------------------------------------------------------
 
@@ -126,7 +125,6 @@ class Succession:
         """Start an upgrade. Raises OSError where the new program cannot be run at all."""
         command = command_line()
         log.info("upgrading: trying the new program", command=" ".join(command))
-        self._is_registry_told = False
         self._upgrade = Upgrade(command, self._inheritance, self._selector, now)
 
     def _inheritance(self) -> Inheritance:
@@ -147,8 +145,7 @@ class Succession:
             self.reason = upgrade.reason
             upgrade.close()
             self._upgrade = None
-            if not any(seat.role == "registry" for seat in self._fleet.seats):
-                self._fleet.seats.insert(0, Seat("registry", 0, bootstrap))
+            self._fleet.seat_registry(bootstrap)
             return Turn.STAYS
         if upgrade.step is Step.SERVING:
             self._end_registry(upgrade, now)
@@ -211,7 +208,3 @@ class Succession:
         self._close_line()
         if self._upgrade is not None:
             self._upgrade.close()
-
-
-def _look() -> None:
-    """The turn that follows every event hears it."""

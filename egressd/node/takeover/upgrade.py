@@ -19,7 +19,7 @@ from contextlib import suppress
 
 import structlog
 
-from egressd.node.takeover.line import TakeoverLine, Word
+from egressd.node.takeover.line import TakeoverLine, Word, look
 from egressd.node.takeover.program import Inheritance, start
 
 CHECK_S = 30.0
@@ -101,7 +101,7 @@ class Upgrade:
     def _start(self, now: float) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._line = TakeoverLine(ours)
-        self._selector.register(ours, selectors.EVENT_READ, _look)
+        self._selector.register(ours, selectors.EVENT_READ, look)
         self.step, self._until = Step.STARTING, now + READY_S
         try:
             self.pid = start(self._command, self._inheritance(), theirs)
@@ -189,7 +189,3 @@ class Upgrade:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
-
-
-def _look() -> None:
-    """The turn that follows every event hears it."""
